@@ -1,0 +1,100 @@
+/* Guarded descriptors come and go. */
+#include <errno.h>
+
+#include "base/clock.h"
+#include "drive/exchange.h"
+#include "drive/options.h"
+#include "drive/transfer.h"
+#include "hooks/real.h"
+#include "state/process.h"
+
+void transfer_adopt(const struct connecting *call, bool holds_ticket)
+{
+    const struct policy *policy = &call->rule->policy;
+    /* SO_SNDTIMEO has its value already: connect used it too. */
+    if (!policy->timeout.recv_ns && !policy->timeout.send_ns && !policy->timeout.response_ns)
+        return; /* nothing to watch: the data path stays as it is */
+    const struct guard *guard = guard_of(policy);
+    struct descriptor *entry =
+        guard ? descriptor_adopt(call->fd, option_cookie(call->fd), guard, call->host, call->text) : NULL;
+    if (!entry) {
+        segment_passed(PASSED_NO_MEMORY);
+        if (holds_ticket) /* nobody will report later: connected is the best that is known */
+            connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error,
+                           call->ticket, BREAKER_SUCCESS, call->seed, false);
+        return;
+    }
+    entry->ticket = call->ticket;
+    uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
+    if (recv_ns) {
+        entry->own_recv_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_RCVTIMEO);
+        option_set_timeout(call->fd, SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
+    }
+    entry->own_send_ns = call->own_send_ns;
+    atomic_store_explicit(
+        &entry->state, (guard->response_ns ? IDLE | FIRST_EXCHANGE : 0) | (holds_ticket ? HOLDS_TICKET : 0),
+        memory_order_release);
+}
+
+void transfer_let_go(int fd)
+{
+    if (!process_owns_memory()) {
+        segment_passed(PASSED_NOT_OURS);
+        return;
+    }
+    struct descriptor last;
+    descriptor_drop(fd, &last);
+    if (last.guard)
+        exchange_abandoned(&last);
+}
+
+void transfer_hand_over(int fd)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    if (!entry || !transfer_is_same(entry, fd))
+        return;
+    atomic_fetch_or_explicit(&entry->state, HANDED_OVER, memory_order_relaxed);
+    if (entry->guard->recv_ns || entry->guard->response_ns)
+        option_set_timeout(fd, SO_RCVTIMEO, entry->own_recv_ns);
+    if (entry->guard->send_ns)
+        option_set_timeout(fd, SO_SNDTIMEO, entry->own_send_ns);
+}
+
+/* What the rule asks of SO_RCVTIMEO or SO_SNDTIMEO; 0 = the option is the program's alone. */
+static uint64_t rule_timeout(const struct descriptor *entry, int option)
+{
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HANDED_OVER)
+        return 0;
+    return option == SO_RCVTIMEO ? shorter(entry->guard->recv_ns, entry->guard->response_ns)
+                                 : entry->guard->send_ns;
+}
+
+int transfer_set_timeout(struct descriptor *entry, int fd, int option, const struct timeval *own)
+{
+    /* The kernel judges the value first; what it refuses the program must see refused. */
+    int result = real.setsockopt(fd, SOL_SOCKET, option, own, sizeof *own);
+    uint64_t rule_ns = rule_timeout(entry, option);
+    if (result != 0 || !rule_ns || !transfer_is_same(entry, fd))
+        return result;
+    uint64_t own_ns = option_get_timeout(fd, option);
+    *(option == SO_RCVTIMEO ? &entry->own_recv_ns : &entry->own_send_ns) = own_ns;
+    option_set_timeout(fd, option, shorter(rule_ns, own_ns));
+    return 0;
+}
+
+bool transfer_own_timeout(struct descriptor *entry, int fd, int option, uint64_t *own_ns)
+{
+    if (!rule_timeout(entry, option) || !transfer_is_same(entry, fd))
+        return false;
+    *own_ns = option == SO_RCVTIMEO ? entry->own_recv_ns : entry->own_send_ns;
+    return true;
+}
+
+bool transfer_is_same(struct descriptor *entry, int fd)
+{
+    if (option_cookie(fd) == entry->cookie)
+        return true;
+    segment_passed(PASSED_STALE);
+    transfer_let_go(fd);
+    return false;
+}

@@ -1,0 +1,294 @@
+/* The blocking driver: loops inside the program's connect.
+ *
+ * The first attempt is the program's own call with SO_SNDTIMEO set: nothing is added to a healthy connect but that
+ * option. Only after it has failed does the call become several, and from then on signals are let in at our waits
+ * only (drive/signals.h). */
+#include <errno.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+
+#include "base/clock.h"
+#include "drive/connect.h"
+#include "drive/options.h"
+#include "drive/signals.h"
+#include "drive/transfer.h"
+#include "hooks/real.h"
+#include "policy/call.h"
+#include "state/segment.h"
+
+/* What an attempt came to. */
+enum ended {
+    ENDED,             /* connected or failed: `error` */
+    ENDED_CUT,         /* our time for it was over; it has been taken back */
+    ENDED_IN_FLIGHT,   /* begun, and going on in the kernel */
+    ENDED_INTERRUPTED, /* the same, and a handler without SA_RESTART ran: the program gets EINTR */
+    ENDED_OWN_TIMEOUT, /* the same, and the program's own SO_SNDTIMEO is over: EINPROGRESS is its answer */
+};
+struct attempt {
+    enum ended how;
+    int error;
+};
+
+static struct attempt attempt_first(struct connecting *call, uint64_t until_ns);
+static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
+static struct attempt attempt_start(struct connecting *call);
+static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
+static struct attempt take_back(struct connecting *call);
+static void set_send_option(struct connecting *call, uint64_t ns);
+static struct call_step judge(struct call *state, struct connecting *call, struct attempt attempt,
+                              uint64_t began_ns);
+static bool has_left(int fd);
+static void drain_error_queue(const struct connecting *call);
+static int finish(struct connecting *call, const struct call *state, const struct call_step *step);
+static int finish_in_flight(struct connecting *call, struct attempt attempt);
+
+int blocking_connect(struct connecting *call)
+{
+    const struct policy *policy = &call->rule->policy;
+    struct call_params params = {
+        .attempt_timeout_ns = policy->timeout.connect_ns,
+        .total_ns = policy->timeout.total_ns,
+        .max_retries = policy->retry.is_on ? policy->retry.max_retries : 0,
+        .retry_on = policy->retry.retry_on,
+        .backoff = policy->retry.backoff,
+        .rejected_error = policy->breaker.error,
+        .timeout_error = ETIMEDOUT,
+    };
+    if (policy->retry.is_on)
+        budget_call(call->host, &policy->retry.budget, call->begun_ns);
+
+    int error_before = errno;
+    sigset_t mask;
+    bool is_blocked = false; /* signals */
+    struct attempt attempt = {ENDED, 0};
+    struct call state;
+    struct call_step step = call_begin(&state, &params, call->verdict, call->seed, call->begun_ns);
+    call->own_send_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_SNDTIMEO);
+    call->send_option_ns = call->own_send_ns;
+
+    while (step.action != CALL_DONE) {
+        if (step.action == CALL_ATTEMPT) {
+            uint64_t began = clock_now_ns();
+            attempt =
+                is_blocked ? attempt_again(call, step.until_ns, &mask) : attempt_first(call, step.until_ns);
+            if (attempt.how != ENDED && attempt.how != ENDED_CUT)
+                break;
+            step = judge(&state, call, attempt, began);
+            continue;
+        }
+        if (!is_blocked)
+            signals_block(&mask);
+        is_blocked = true;
+        bool is_interrupted = signals_wait(-1, 0, step.until_ns, &mask) == WAITED_INTERRUPTED;
+        drain_error_queue(call);
+        uint64_t now = clock_now_ns();
+        if (is_interrupted)
+            state.due_ns = now;
+        step = call_due(&state, now);
+        if (!is_interrupted || step.action == CALL_DONE)
+            continue;
+        /* Between attempts SO_ERROR reads 0 and the program would believe that it is connected: it may see EINTR only
+         * while an attempt is in flight. So the next one starts now. */
+        attempt = attempt_start(call);
+        if (attempt.how == ENDED_IN_FLIGHT) {
+            attempt.how = ENDED_INTERRUPTED;
+            break;
+        }
+        step = judge(&state, call, attempt, now);
+        if (step.action == CALL_WAIT)
+            step = call_denied(&state);
+    }
+    int result = step.action == CALL_DONE ? finish(call, &state, &step) : finish_in_flight(call, attempt);
+    if (result == 0)
+        errno = error_before;
+    if (is_blocked)
+        signals_restore(&mask);
+    return result;
+}
+
+/* The program's own call, bounded by the kernel. */
+static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
+{
+    uint64_t now = clock_now_ns();
+    uint64_t left = until_ns == NEVER ? 0 : until_ns > now ? until_ns - now : 1;
+    if (left)
+        set_send_option(call, shorter(left, call->own_send_ns));
+    if (real.connect(call->fd, call->address, call->length) == 0)
+        return (struct attempt){ENDED, 0};
+    int error = errno;
+    if (error == EINPROGRESS || error == EALREADY) {
+        bool is_ours = left && (!call->own_send_ns || call->own_send_ns >= left);
+        /* Too early for a timeout: what was known of the descriptor is out of date, and it does not block. */
+        bool is_early = call->is_fresh && clock_now_ns() + 2 * NS_PER_MS < now + left;
+        return is_ours && !is_early ? take_back(call) : (struct attempt){ENDED_OWN_TIMEOUT, error};
+    }
+    if (error != EINTR)
+        return (struct attempt){ENDED, error};
+    /* Without SO_SNDTIMEO the kernel would have restarted the call, unless the program asked it not to. */
+    if (!left || call->own_send_ns || !signals_all_restart())
+        return (struct attempt){ENDED_INTERRUPTED, EINTR};
+    sigset_t mask;
+    signals_block(&mask);
+    struct attempt attempt = attempt_wait(call, until_ns, &mask);
+    signals_restore(&mask);
+    return attempt;
+}
+
+/* A later attempt. Signals are blocked; they come in while attempt_wait waits. */
+static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask)
+{
+    struct attempt attempt = attempt_start(call);
+    return attempt.how == ENDED_IN_FLIGHT ? attempt_wait(call, until_ns, mask) : attempt;
+}
+
+/* Sends the SYN and comes back: a blocking socket with the shortest timeout there is does not block to speak of. */
+static struct attempt attempt_start(struct connecting *call)
+{
+    set_send_option(call, 1);
+    if (real.connect(call->fd, call->address, call->length) == 0)
+        return (struct attempt){ENDED, 0};
+    if (errno == EINPROGRESS || errno == EALREADY)
+        return (struct attempt){ENDED_IN_FLIGHT, 0};
+    return (struct attempt){ENDED, errno};
+}
+
+/* Waits for an attempt that is in flight. A second connect then says how it ended (kernel: 0, or the error). */
+static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, const sigset_t *mask)
+{
+    for (;;) {
+        switch (signals_wait(call->fd, POLLOUT, until_ns, mask)) {
+        case WAITED_INTERRUPTED:
+            return (struct attempt){ENDED_INTERRUPTED, EINTR};
+        case WAITED_OUT:
+            return take_back(call);
+        case WAITED_READY:
+            break;
+        }
+        if (real.connect(call->fd, call->address, call->length) == 0 || errno == EISCONN)
+            return (struct attempt){ENDED, 0};
+        if (errno != EALREADY && errno != EINPROGRESS)
+            return (struct attempt){ENDED, errno};
+    }
+}
+
+/* Cancels what is in flight, leaving a descriptor that can be connected again. */
+static struct attempt take_back(struct connecting *call)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    if (real.connect(call->fd, &none, sizeof none) == 0)
+        return (struct attempt){ENDED_CUT, ETIMEDOUT};
+    segment_passed(PASSED_CANCEL_FAILED);
+    return (struct attempt){ENDED_OWN_TIMEOUT, EINPROGRESS}; /* the truth, then */
+}
+
+static void set_send_option(struct connecting *call, uint64_t ns)
+{
+    if (ns != call->send_option_ns)
+        option_set_timeout(call->fd, SO_SNDTIMEO, ns);
+    call->send_option_ns = ns;
+}
+
+/* What the attempt means for the call, and what comes next. */
+static struct call_step judge(struct call *state, struct connecting *call, struct attempt attempt,
+                              uint64_t began_ns)
+{
+    uint64_t now = clock_now_ns();
+    bool is_cut = attempt.how == ENDED_CUT;
+    bool might_be_ours = attempt.error == EHOSTUNREACH || attempt.error == ENETUNREACH;
+    enum outcome outcome =
+        is_cut ? OUTCOME_TIMEOUT : outcome_of_connect(attempt.error, !might_be_ours || has_left(call->fd));
+    if (outcome == OUTCOME_TIMEOUT) {
+        host_count(call->host, HOST_TIMEOUTS);
+        struct event event = event_about(EVENT_TIMEOUT_CONNECT, call->text);
+        event.duration_ns = now - began_ns;
+        event.error = ETIMEDOUT;
+        event.attempt = (uint16_t)state->attempts;
+        event.attempts = (uint16_t)(state->params.max_retries + 1);
+        tell(&event);
+    }
+    struct call_step step = call_ended(state, outcome, attempt.error, now);
+    if (step.action != CALL_WAIT)
+        return step;
+    if (!budget_take(call->host, &call->rule->policy.retry.budget, now))
+        return call_denied(state);
+    host_count(call->host, HOST_RETRIES);
+    struct event event = event_about(EVENT_RETRY, call->text);
+    event.duration_ns = now - call->begun_ns;
+    event.delay_ns = step.until_ns - now;
+    event.error = attempt.error;
+    event.attempt = (uint16_t)state->attempts;
+    event.attempts = (uint16_t)(state->params.max_retries + 1);
+    tell(&event);
+    return step;
+}
+
+/* Was a SYN sent at all? A host without a route fails before. */
+static bool has_left(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    return real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 || info.tcpi_segs_out > 0;
+}
+
+/* A failed IPv4 connect may leave an ICMP error queued that makes the next, good connection report POLLERR for ever.
+ * A program that asked for the queue (IP_RECVERR) reads it itself. */
+static void drain_error_queue(const struct connecting *call)
+{
+    int wanted = 0;
+    socklen_t length = sizeof wanted;
+    if (call->address->sa_family != AF_INET ||
+        real.getsockopt(call->fd, IPPROTO_IP, IP_RECVERR, &wanted, &length) != 0 || wanted)
+        return;
+    char control[512], data[64];
+    for (int entries = 0; entries < 16; entries++) {
+        struct iovec part = {data, sizeof data};
+        struct msghdr message = {
+            .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        if (real.recvmsg(call->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+            return;
+    }
+}
+
+/* The call is over: tells the breaker, the recorder and the program. */
+static int finish(struct connecting *call, const struct call *state, const struct call_step *step)
+{
+    const struct policy *policy = &call->rule->policy;
+    bool is_connected = step->ending == CALL_SUCCEEDED;
+    host_count(call->host, is_connected ? HOST_CONNECTED : HOST_FAILED);
+    if (!is_connected || state->attempts > 1) {
+        struct event event =
+            event_about(is_connected ? EVENT_CONNECTED_LATE : EVENT_CONNECT_FAILED, call->text);
+        event.duration_ns = clock_now_ns() - call->begun_ns;
+        event.error = step->error;
+        event.attempt = (uint16_t)state->attempts;
+        event.attempts = (uint16_t)(state->params.max_retries + 1);
+        tell(&event);
+    }
+    /* Where an answer is expected, being connected proves little: a hung server's kernel still accepts. */
+    bool is_decided_later = is_connected && policy->timeout.response_ns;
+    if (policy->breaker.is_on && !is_decided_later)
+        connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
+                       call_report(step), call->seed, false);
+    if (is_connected) {
+        set_send_option(call, shorter(policy->timeout.send_ns, call->own_send_ns));
+        transfer_adopt(call, policy->breaker.is_on && is_decided_later);
+        return 0;
+    }
+    set_send_option(call, call->own_send_ns);
+    errno = step->error;
+    return -1;
+}
+
+/* The program's own timeout, or its own signal, ended the call: what becomes of it the program will find out. */
+static int finish_in_flight(struct connecting *call, struct attempt attempt)
+{
+    const struct policy *policy = &call->rule->policy;
+    set_send_option(call, call->own_send_ns);
+    if (policy->breaker.is_on)
+        connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
+                       attempt.how == ENDED_OWN_TIMEOUT ? BREAKER_FAILURE : BREAKER_NEUTRAL, call->seed,
+                       false);
+    errno = attempt.error;
+    return -1;
+}

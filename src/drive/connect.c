@@ -1,0 +1,256 @@
+#include "drive/connect.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "drive/nesting.h"
+#include "drive/transfer.h"
+#include "hooks/real.h"
+#include "policy/random.h"
+#include "state/current.h"
+#include "state/descriptors.h"
+#include "state/process.h"
+
+static bool find_target(struct connecting *call, const struct ruleset *rules);
+static bool is_tcp(int fd);
+static bool is_non_blocking(int fd);
+static int reject(struct connecting *call, uint64_t until_ns);
+static int shadow_connect(struct connecting *call, struct breaker_answer state);
+static bool has_policy(const struct policy *policy);
+static bool is_drawn(uint32_t ratio_ppm);
+
+int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    const struct ruleset *rules = rules_now();
+    if (!rules) {
+        if (__atomic_load_n(&rules_state, __ATOMIC_RELAXED) == RULES_BEING_READ)
+            segment_passed(PASSED_LOADING);
+        return real.connect(fd, address, length);
+    }
+    if (nesting_is_inside())
+        return real.connect(fd, address, length);
+    /* Connecting again: what was known of an earlier connection on this descriptor no longer holds. */
+    if (descriptor_of(fd)) {
+        transfer_hand_over(fd);
+        transfer_let_go(fd);
+    }
+
+    struct connecting call;
+    call.fd = fd;
+    call.address = address;
+    call.length = length;
+    if (!find_target(&call, rules) || !is_tcp(fd))
+        return real.connect(fd, address, length);
+
+    const struct policy *policy = &call.rule->policy;
+    call.begun_ns = clock_now_ns();
+    call.host = hosts_find(call.rule, &call.target, call.begun_ns);
+    call.verdict = BREAKER_ADMIT;
+    call.ticket = (struct breaker_ticket){0, false};
+    host_count(call.host, HOST_CALLS);
+
+    struct breaker_answer state = {.verdict = BREAKER_ADMIT};
+    if (policy->breaker.is_on)
+        state = breakers_look(call.host, &policy->breaker.params, call.begun_ns);
+    bool is_enforced = policy->enforce_ppm >= PPM_ONE || is_drawn(policy->enforce_ppm);
+    /* No system call up to here: this is what an open circuit costs. */
+    if (is_enforced && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns)
+        return reject(&call, state.until_ns);
+    call.seed = process_next_seed();
+    connect_text(&call);
+    if (!is_enforced)
+        return shadow_connect(&call, state);
+    call.is_fresh = descriptor_kind(fd) == SOCKET_TCP_FRESH;
+    if (!call.is_fresh && is_non_blocking(fd)) {
+        /* It cannot report back yet, so it cannot be the probe. */
+        if (state.verdict == BREAKER_REJECT)
+            return reject(&call, call.begun_ns);
+        segment_passed(PASSED_NON_BLOCKING);
+        return real.connect(fd, address, length);
+    }
+    if (policy->breaker.is_on) {
+        state = breakers_admit(call.host, &policy->breaker.params, call.begun_ns);
+        if (state.verdict == BREAKER_REJECT)
+            return reject(&call, state.until_ns);
+        call.verdict = state.verdict;
+        call.ticket = state.ticket;
+    }
+    if (call.verdict == BREAKER_PROBE) {
+        host_count(call.host, HOST_PROBES);
+        struct event event = event_about(EVENT_PROBE, call.text);
+        tell(&event);
+    }
+    return blocking_connect(&call);
+}
+
+bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct target *target)
+{
+    if (!address || length < sizeof address->sa_family)
+        return false;
+    if (address->sa_family == AF_INET && length >= sizeof(struct sockaddr_in)) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        memset(target->address.bytes, 0, 10);
+        target->address.bytes[10] = target->address.bytes[11] = 0xff;
+        memcpy(target->address.bytes + 12, &v4->sin_addr, 4);
+        target->port = ntohs(v4->sin_port);
+    } else if (address->sa_family == AF_INET6 && length >= sizeof(struct sockaddr_in6)) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+        memcpy(target->address.bytes, &v6->sin6_addr, 16);
+        target->port = ntohs(v6->sin6_port);
+    } else {
+        return false; /* another family, or AF_UNSPEC: a disconnect */
+    }
+    target->has_address = true;
+    return true;
+}
+
+void connect_text(struct connecting *call)
+{
+    /* The table of hosts has it ready. It is shared memory, so it ends where we say. */
+    if (call->host.host && call->host.host->target[0]) {
+        memcpy(call->text, call->host.host->target, sizeof call->text - 1);
+        call->text[sizeof call->text - 1] = '\0';
+    } else {
+        target_text(&call->target, call->text, sizeof call->text);
+    }
+}
+
+void connect_report(struct host_handle host, const char *target, const struct breaker_params *params,
+                    int error, struct breaker_ticket ticket, enum breaker_report report, uint64_t seed,
+                    bool is_shadow)
+{
+    static const enum event_kind kinds[] = {[BREAKER_OPENED] = EVENT_OPENED,
+                                            [BREAKER_REOPENED] = EVENT_REOPENED,
+                                            [BREAKER_RECOVERED] = EVENT_CLOSED};
+    uint32_t failures = 0;
+    uint64_t now = clock_now_ns();
+    struct breaker_change change = breakers_ended(host, params, ticket, report, seed, now, &failures);
+    if (change.transition == BREAKER_STAYED)
+        return;
+    if (change.transition != BREAKER_RECOVERED)
+        host_count(host, HOST_OPENINGS);
+    struct event event = event_about(kinds[change.transition], target);
+    event.time_ns = now;
+    event.delay_ns = change.until_ns > now ? change.until_ns - now : 0;
+    event.error = error;
+    event.count = failures;
+    event.flags = is_shadow ? EVENT_SHADOW : 0;
+    tell(&event);
+}
+
+/* The target as rules see it, and its rule. False: there is none that would do anything. */
+static bool find_target(struct connecting *call, const struct ruleset *rules)
+{
+    call->target.name = NULL;
+    if (!target_of_sockaddr(call->address, call->length, &call->target))
+        return false;
+    if (names_find(&call->target.address, call->name))
+        call->target.name = call->name;
+    call->rule = ruleset_find(rules, &call->target, process_program());
+    return call->rule && has_policy(&call->rule->policy);
+}
+
+static bool is_tcp(int fd)
+{
+    enum socket_kind kind = descriptor_kind(fd);
+    if (kind == SOCKET_UNKNOWN) {
+        int error = errno, protocol = 0;
+        socklen_t length = sizeof protocol;
+        bool is_known = real.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0;
+        kind = is_known && protocol == IPPROTO_TCP ? SOCKET_TCP : SOCKET_OTHER;
+        if (is_known && process_owns_memory())
+            descriptor_note_kind(fd, kind);
+        errno = error;
+    }
+    return kind >= SOCKET_TCP;
+}
+
+static bool is_non_blocking(int fd)
+{
+    int error = errno;
+    int flags = real.fcntl(fd, F_GETFL, 0);
+    errno = error;
+    return flags < 0 || flags & O_NONBLOCK;
+}
+
+static int reject(struct connecting *call, uint64_t until_ns)
+{
+    connect_text(call);
+    host_count(call->host, HOST_REJECTED);
+    struct event event = event_about(EVENT_REJECTED, call->text);
+    event.time_ns = call->begun_ns;
+    event.delay_ns = until_ns > call->begun_ns ? until_ns - call->begun_ns : 0;
+    event.error = call->rule->policy.breaker.error;
+    tell(&event);
+    errno = call->rule->policy.breaker.error;
+    return -1;
+}
+
+/* Decides and records as if it were enforced, and changes nothing. What would have been rejected teaches the breaker
+ * nothing, as it would not have happened; a would-be probe does. */
+static int shadow_connect(struct connecting *call, struct breaker_answer state)
+{
+    const struct policy *policy = &call->rule->policy;
+    bool would_reject = false;
+    if (policy->breaker.is_on && !is_non_blocking(call->fd)) {
+        state = breakers_admit(call->host, &policy->breaker.params, call->begun_ns);
+        would_reject = state.verdict == BREAKER_REJECT;
+    }
+    if (would_reject) {
+        host_count(call->host, HOST_SHADOWED);
+        struct event event = event_about(EVENT_REJECTED, call->text);
+        event.delay_ns = state.until_ns > call->begun_ns ? state.until_ns - call->begun_ns : 0;
+        event.error = policy->breaker.error;
+        event.flags = EVENT_SHADOW;
+        tell(&event);
+    }
+    int before = errno;
+    int result = real.connect(call->fd, call->address, call->length);
+    int error = result == 0 ? 0 : errno;
+    uint64_t took = clock_now_ns() - call->begun_ns;
+    enum outcome outcome = outcome_of_connect(error, took > NS_PER_MS);
+    if (policy->timeout.connect_ns && took > policy->timeout.connect_ns && error != EINPROGRESS) {
+        outcome = OUTCOME_TIMEOUT;
+        host_count(call->host, HOST_SHADOWED);
+        struct event event = event_about(EVENT_TIMEOUT_CONNECT, call->text);
+        event.duration_ns = policy->timeout.connect_ns;
+        event.error = ETIMEDOUT;
+        event.flags = EVENT_SHADOW;
+        tell(&event);
+    } else if (policy->retry.is_on && outcome_is_failure(outcome) &&
+               policy->retry.retry_on & OUTCOME_BIT(outcome)) {
+        host_count(call->host, HOST_SHADOWED);
+        struct event event = event_about(EVENT_RETRY, call->text);
+        event.attempt = 1;
+        event.attempts = (uint16_t)(policy->retry.max_retries + 1);
+        event.delay_ns = policy->retry.backoff.base_delay_ns;
+        event.error = error;
+        event.flags = EVENT_SHADOW;
+        tell(&event);
+    }
+    host_count(call->host, error ? HOST_FAILED : HOST_CONNECTED);
+    if (policy->breaker.is_on && !would_reject)
+        connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, state.ticket,
+                       outcome == OUTCOME_SUCCESS    ? BREAKER_SUCCESS
+                       : outcome_is_failure(outcome) ? BREAKER_FAILURE
+                                                     : BREAKER_NEUTRAL,
+                       call->seed, true);
+    errno = error ? error : before;
+    return result;
+}
+
+static bool has_policy(const struct policy *policy)
+{
+    return policy->breaker.is_on || policy->retry.is_on || policy->timeout.connect_ns ||
+           policy->timeout.response_ns || policy->timeout.recv_ns || policy->timeout.send_ns ||
+           policy->timeout.total_ns;
+}
+
+static bool is_drawn(uint32_t ratio_ppm)
+{
+    struct random random = {process_next_seed()};
+    return random_chance(&random, ratio_ppm);
+}

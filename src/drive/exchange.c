@@ -1,0 +1,85 @@
+#include "drive/exchange.h"
+
+#include <errno.h>
+
+#include "state/process.h"
+
+static void report(struct descriptor *entry, enum breaker_report what);
+
+void exchange_begun(struct descriptor *entry)
+{
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    while (state & IDLE &&
+           !atomic_compare_exchange_weak_explicit(&entry->state, &state, (state & ~IDLE) | AWAITING_ANSWER,
+                                                  memory_order_acq_rel, memory_order_relaxed))
+        ;
+}
+
+void exchange_answered(struct descriptor *entry, const struct transfer *transfer)
+{
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    if (transfer->flags & MSG_ERRQUEUE)
+        return;
+    do {
+        if (!(state & AWAITING_ANSWER))
+            return;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &entry->state, &state, (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE)) | IDLE,
+        memory_order_acq_rel, memory_order_relaxed));
+    host_count(entry->host, HOST_ANSWERED);
+    report(entry, BREAKER_SUCCESS);
+}
+
+void exchange_broken(struct descriptor *entry, int error)
+{
+    if (error == EAGAIN || error == EINTR)
+        return;
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    uint32_t after;
+    do {
+        if (!(state & AWAITING_ANSWER) || state & ANSWER_OVERDUE)
+            return;
+        /* After a timeout the answer is still awaited, so that the next wait is bounded too, but it counts once. */
+        after = error == ETIMEDOUT ? state | ANSWER_OVERDUE : (state & ~AWAITING_ANSWER) | IDLE;
+    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
+    if (error != ETIMEDOUT && !(state & FIRST_EXCHANGE))
+        return;
+    int before = errno;
+    host_count(entry->host, HOST_UNANSWERED);
+    if (error != ETIMEDOUT) {
+        struct event event = event_about(EVENT_NO_ANSWER, entry->target.text);
+        event.error = error;
+        tell(&event);
+    }
+    report(entry, BREAKER_FAILURE);
+    errno = before;
+}
+
+void exchange_abandoned(struct descriptor *entry)
+{
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET)
+        report(entry, BREAKER_NEUTRAL);
+}
+
+static void report(struct descriptor *entry, enum breaker_report what)
+{
+    const struct guard *guard = entry->guard;
+    uint32_t before = atomic_fetch_and_explicit(&entry->state, ~HOLDS_TICKET, memory_order_acq_rel);
+    if (!guard->has_breaker || !entry->host.host)
+        return;
+    struct breaker_ticket ticket = entry->ticket;
+    if (!(before & HOLDS_TICKET)) {
+        uint64_t word = atomic_load_explicit(&entry->host.host->breaker, memory_order_relaxed);
+        struct breaker_view view = breaker_view(word);
+        /* The common case on a healthy connection: nothing to reset, only to count. */
+        if (what == BREAKER_SUCCESS && view.state == BREAKER_CLOSED && !view.failures) {
+            breakers_succeeded(entry->host, &guard->breaker);
+            return;
+        }
+        ticket = (struct breaker_ticket){.generation = view.generation, .is_probe = false};
+    }
+    connect_report(entry->host, entry->target.text, &guard->breaker, guard->breaker_error, ticket, what,
+                   process_next_seed(), false);
+}

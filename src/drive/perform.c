@@ -1,0 +1,121 @@
+#include "drive/perform.h"
+
+#include "hooks/real.h"
+
+static bool skip(const struct transfer *transfer, size_t done, struct rest *rest);
+
+ssize_t perform(const struct transfer *transfer)
+{
+    int fd = transfer->fd, flags = transfer->flags;
+    void *data = transfer->data;
+    size_t size = transfer->size;
+    switch (transfer->call) {
+    case TRANSFER_READ:
+        return real.read(fd, data, size);
+    case TRANSFER_READV:
+        return real.readv(fd, data, (int)transfer->count);
+    case TRANSFER_RECV:
+        return real.recv(fd, data, size, flags);
+    case TRANSFER_RECVFROM:
+        return real.recvfrom(fd, data, size, flags, transfer->address, transfer->address_length);
+    case TRANSFER_RECVMSG:
+        return real.recvmsg(fd, data, flags);
+    case TRANSFER_RECVMMSG:
+        return real.recvmmsg(fd, data, transfer->count, flags, transfer->timeout);
+    case TRANSFER_WRITE:
+        return real.write(fd, data, size);
+    case TRANSFER_WRITEV:
+        return real.writev(fd, data, (int)transfer->count);
+    case TRANSFER_SEND:
+        return real.send(fd, data, size, flags);
+    case TRANSFER_SENDTO:
+        return real.sendto(fd, data, size, flags, transfer->address, transfer->length);
+    case TRANSFER_SENDMSG:
+        return real.sendmsg(fd, data, flags);
+    case TRANSFER_SENDMMSG:
+        return real.sendmmsg(fd, data, transfer->count, flags);
+    }
+    return -1;
+}
+
+bool perform_is_dontwait(const struct transfer *transfer)
+{
+    return transfer->flags & MSG_DONTWAIT;
+}
+
+bool perform_rest(const struct transfer *transfer, size_t done, struct rest *rest)
+{
+    struct transfer *again = &rest->transfer;
+    *again = *transfer;
+    again->flags |= MSG_DONTWAIT;
+    switch (transfer->call) {
+    case TRANSFER_READ:
+        again->call = TRANSFER_RECV;
+        break;
+    case TRANSFER_WRITE:
+        again->call = TRANSFER_SEND;
+        break;
+    case TRANSFER_READV:
+    case TRANSFER_WRITEV:
+        again->call = transfer->call == TRANSFER_READV ? TRANSFER_RECVMSG : TRANSFER_SENDMSG;
+        rest->message = (struct msghdr){.msg_iov = transfer->data, .msg_iovlen = transfer->count};
+        again->data = &rest->message;
+        break;
+    default:
+        break;
+    }
+    return done == 0 || skip(transfer, done, rest);
+}
+
+size_t perform_size(const struct transfer *transfer)
+{
+    const struct iovec *parts = transfer->data;
+    size_t count = transfer->count, size = 0;
+    switch (transfer->call) {
+    case TRANSFER_RECVMMSG:
+    case TRANSFER_SENDMMSG:
+        return 0;
+    case TRANSFER_RECVMSG:
+    case TRANSFER_SENDMSG:
+        parts = ((const struct msghdr *)transfer->data)->msg_iov;
+        count = ((const struct msghdr *)transfer->data)->msg_iovlen;
+        break;
+    case TRANSFER_READV:
+    case TRANSFER_WRITEV:
+        break;
+    default:
+        return transfer->size;
+    }
+    for (size_t i = 0; i < count; i++)
+        size += parts[i].iov_len;
+    return size;
+}
+
+/* Leaves out the first `done` bytes. */
+static bool skip(const struct transfer *transfer, size_t done, struct rest *rest)
+{
+    if (transfer->call == TRANSFER_RECVMMSG || transfer->call == TRANSFER_SENDMMSG)
+        return false;
+    if (rest->transfer.call != TRANSFER_RECVMSG && rest->transfer.call != TRANSFER_SENDMSG) {
+        rest->transfer.data = (char *)transfer->data + done;
+        rest->transfer.size = transfer->size - done;
+        return true;
+    }
+    /* What goes beside the data (descriptors, addresses) went with the first part. */
+    const struct msghdr *whole = rest->transfer.data;
+    const struct iovec *from = whole->msg_iov;
+    size_t count = whole->msg_iovlen;
+    while (count && done >= from->iov_len) {
+        done -= from++->iov_len;
+        count--;
+    }
+    if (count == 0 || count > PERFORM_PARTS)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        rest->parts[i] = from[i];
+    rest->parts[0].iov_base = (char *)rest->parts[0].iov_base + done;
+    rest->parts[0].iov_len -= done;
+    rest->message = (struct msghdr){.msg_iov = rest->parts, .msg_iovlen = count};
+    rest->transfer.data = &rest->message;
+    return true;
+}

@@ -1,0 +1,198 @@
+#include "drive/resolver.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <resolv.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "drive/connect.h"
+#include "drive/nesting.h"
+#include "drive/signals.h"
+#include "hooks/real.h"
+#include "policy/call.h"
+#include "state/current.h"
+#include "state/process.h"
+
+struct lookup {
+    const char *name, *service;
+    const struct addrinfo *hints;
+    struct addrinfo **answers;
+};
+
+/* The calling thread's resolver settings, as they were. */
+struct resolver_settings {
+    bool is_changed;
+    int retrans, retry;
+};
+
+static int look_up_under(const struct lookup *lookup, const struct rule *rule, const struct target *target);
+static int look_up(const struct lookup *lookup, uint64_t left_ns);
+static struct resolver_settings resolver_bound(const char *name, uint64_t left_ns);
+static void resolver_restore(struct resolver_settings before);
+static uint16_t port_of(const char *service);
+static void remember(const char *name, const struct addrinfo *answers);
+static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,
+                        const struct call_step *step, int eai, uint64_t now_ns);
+
+int drive_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                      struct addrinfo **answers)
+{
+    const struct ruleset *rules = name ? rules_now() : NULL;
+    struct lookup lookup = {name, service, hints, answers};
+    struct address literal;
+    char normal[NAME_MAX_BYTES];
+    if (!rules || !rules->is_any_host || nesting_is_inside() || (hints && hints->ai_flags & AI_NUMERICHOST) ||
+        address_parse(name, &literal) || !name_normalize(name, normal))
+        return real.getaddrinfo(name, service, hints, answers);
+
+    struct target target = {.name = normal, .port = port_of(service)};
+    const struct rule *rule = ruleset_find(rules, &target, process_program());
+    bool has_policy =
+        rule && (rule->policy.timeout.resolve_ns ||
+                 (rule->policy.retry.is_on && rule->policy.retry.retry_on & OUTCOME_BIT(OUTCOME_RESOLVE)));
+    struct random random = {has_policy && rule->policy.enforce_ppm < PPM_ONE ? process_next_seed() : 0};
+    if (has_policy && rule->policy.enforce_ppm < PPM_ONE && !random_chance(&random, rule->policy.enforce_ppm))
+        has_policy = false;
+    int eai = has_policy ? look_up_under(&lookup, rule, &target) : look_up(&lookup, 0);
+    if (eai == 0)
+        remember(normal, *answers);
+    return eai;
+}
+
+static int look_up_under(const struct lookup *lookup, const struct rule *rule, const struct target *target)
+{
+    const struct policy *policy = &rule->policy;
+    struct call_params params = {
+        .total_ns = policy->timeout.resolve_ns,
+        .max_retries = policy->retry.is_on ? policy->retry.max_retries : 0,
+        .retry_on = policy->retry.retry_on,
+        .backoff = policy->retry.backoff,
+        .timeout_error = EAI_AGAIN,
+    };
+    uint64_t now = clock_now_ns();
+    struct call state;
+    struct call_step step = call_begin(&state, &params, BREAKER_ADMIT, process_next_seed(), now);
+    int eai = EAI_AGAIN;
+    while (step.action != CALL_DONE) {
+        if (step.action == CALL_WAIT) {
+            /* A lookup is not interrupted by signals, so neither is the wait between two: handlers run, then it goes on. */
+            sigset_t mask;
+            signals_block(&mask);
+            signals_wait(-1, 0, step.until_ns, &mask);
+            signals_restore(&mask);
+            step = call_due(&state, clock_now_ns());
+            continue;
+        }
+        now = clock_now_ns();
+        eai = look_up(lookup, step.until_ns == NEVER ? 0 : step.until_ns > now ? step.until_ns - now : 1);
+        int error = errno;
+        now = clock_now_ns();
+        step = call_ended(&state, outcome_of_lookup(eai, error), eai, now);
+        errno = error;
+        if (step.action != CALL_WAIT)
+            continue;
+        struct host_handle host = hosts_find(rule, target, now);
+        if (!budget_take(host, &policy->retry.budget, now)) {
+            step = call_denied(&state);
+            continue;
+        }
+        host_count(host, HOST_RETRIES);
+        tell_lookup(EVENT_LOOKUP_RETRY, target, &state, &step, eai, now);
+    }
+    if (step.ending == CALL_FAILED && outcome_is_failure(step.outcome)) {
+        now = clock_now_ns();
+        host_count(hosts_find(rule, target, now), HOST_LOOKUPS_FAILED);
+        tell_lookup(EVENT_LOOKUP_FAILED, target, &state, &step, eai, now);
+    }
+    return eai;
+}
+
+/* The real lookup, bounded if `left_ns` is not 0. Name service modules make connections of their own meanwhile. */
+static int look_up(const struct lookup *lookup, uint64_t left_ns)
+{
+    struct nesting guard;
+    struct resolver_settings before = {.is_changed = false};
+    if (left_ns)
+        before = resolver_bound(lookup->name, left_ns);
+    nesting_enter(&guard);
+    int eai = real.getaddrinfo(lookup->name, lookup->service, lookup->hints, lookup->answers);
+    nesting_leave(&guard);
+    if (before.is_changed)
+        resolver_restore(before);
+    return eai;
+}
+
+/* glibc waits retrans seconds for each server, retry times over, for each candidate that the search list makes of the
+ * name; whole seconds, at least one each. */
+static struct resolver_settings resolver_bound(const char *name, uint64_t left_ns)
+{
+    struct resolver_settings before = {.is_changed = false};
+    int error = errno;
+    struct __res_state *state = &_res;
+    if (!(state->options & RES_INIT) && res_init() != 0) {
+        errno = error;
+        return before;
+    }
+    errno = error;
+    unsigned servers = state->nscount > 0 ? (unsigned)state->nscount : 1, candidates = 0, dots = 0;
+    for (const char *at = name; *at; at++)
+        dots += *at == '.';
+    if (dots < state->ndots && state->options & RES_DNSRCH)
+        while (candidates < MAXDNSRCH && state->dnsrch[candidates])
+            candidates++;
+    if (!candidates)
+        candidates = 1;
+    uint64_t rounds = left_ns / NS_PER_S / (servers * candidates);
+    if (rounds < 1)
+        rounds = 1;
+    if ((uint64_t)state->retrans * (uint64_t)state->retry <= rounds)
+        return before; /* short enough as it is */
+    before.is_changed = true;
+    before.retrans = state->retrans;
+    before.retry = state->retry;
+    state->retry = rounds >= 2 ? 2 : 1;
+    state->retrans = (int)(rounds / (unsigned)state->retry);
+    return before;
+}
+
+static void resolver_restore(struct resolver_settings before)
+{
+    _res.retrans = before.retrans;
+    _res.retry = before.retry;
+}
+
+static uint16_t port_of(const char *service)
+{
+    unsigned port = 0;
+    for (; service && *service; service++) {
+        if (*service < '0' || *service > '9' || port > UINT16_MAX)
+            return 0; /* a service's name: the rule is found without a port */
+        port = port * 10 + (unsigned)(*service - '0');
+    }
+    return port > UINT16_MAX ? 0 : (uint16_t)port;
+}
+
+static void remember(const char *name, const struct addrinfo *answers)
+{
+    names_looked_up(name);
+    for (const struct addrinfo *answer = answers; answer; answer = answer->ai_next) {
+        struct target target;
+        if (target_of_sockaddr(answer->ai_addr, answer->ai_addrlen, &target))
+            names_remember(name, &target.address);
+    }
+}
+
+static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,
+                        const struct call_step *step, int eai, uint64_t now_ns)
+{
+    char text[56];
+    target_text(target, text, sizeof text);
+    struct event event = event_about(kind, text);
+    event.duration_ns = now_ns - state->begun_ns;
+    event.delay_ns = step->action == CALL_WAIT ? step->until_ns - now_ns : 0;
+    event.error = eai;
+    event.attempt = (uint16_t)state->attempts;
+    event.attempts = (uint16_t)(state->params.max_retries + 1);
+    tell(&event);
+}

@@ -1,0 +1,60 @@
+#include "drive/signals.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+
+#include "base/clock.h"
+#include "policy/call.h"
+
+void signals_block(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    /* What the program does wrong must still stop it at once. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_BLOCK, &all, before);
+}
+
+void signals_restore(const sigset_t *before)
+{
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+    errno = error;
+}
+
+bool signals_all_restart(void)
+{
+    int error = errno;
+    bool all = true;
+    for (int number = 1; number < NSIG && all; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) != 0)
+            continue; /* those that libc keeps for itself */
+        bool has_handler =
+            action.sa_flags & SA_SIGINFO || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
+        all = !has_handler || action.sa_flags & SA_RESTART;
+    }
+    errno = error;
+    return all;
+}
+
+enum waited signals_wait(int fd, short events, uint64_t until_ns, const sigset_t *mask)
+{
+    for (;;) {
+        uint64_t now = clock_now_ns();
+        struct timespec left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
+        struct pollfd wanted = {.fd = fd, .events = events};
+        int ready = ppoll(&wanted, 1, until_ns == NEVER ? NULL : &left, mask);
+        if (ready > 0)
+            return WAITED_READY;
+        if (ready < 0 && errno == EINTR) {
+            if (!signals_all_restart())
+                return WAITED_INTERRUPTED;
+        } else if (ready < 0 || clock_now_ns() >= until_ns) {
+            return ready < 0 ? WAITED_READY : WAITED_OUT; /* what is wrong, the call itself will say */
+        }
+    }
+}

@@ -1,0 +1,199 @@
+#include "drive/transfer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+
+#include "base/clock.h"
+#include "drive/exchange.h"
+#include "drive/options.h"
+#include "drive/perform.h"
+#include "drive/signals.h"
+#include "hooks/real.h"
+#include "policy/call.h"
+
+/* A kernel timeout comes late by up to a tick or two, never early; a deadline this near counts as reached. */
+#define SLACK_NS (2 * NS_PER_MS)
+
+enum direction { RECEIVING, SENDING };
+
+/* The deadlines of one wait: whoever set it, the shorter one ends it. */
+struct limits {
+    uint64_t rule_ns, own_ns; /* points in time; NEVER = none */
+    enum event_kind kind;     /* which of the rule's timeouts it is */
+    uint64_t window_ns;
+};
+
+static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, enum direction direction,
+                     ssize_t result, uint64_t began_ns);
+static bool may_wait(struct descriptor *entry, const struct transfer *transfer);
+static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns);
+static uint64_t tick_ns(const struct descriptor *entry, enum direction direction);
+static void tell_timeout(struct descriptor *entry, const struct limits *limits);
+static bool take_due_error(struct descriptor *entry, uint32_t bit, int16_t *due);
+
+ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
+                         uint64_t began_ns)
+{
+    if (result == NOT_YET) {
+        if (take_due_error(entry, RECV_ERROR_DUE, &entry->due_recv_error))
+            return -1;
+        result = perform(transfer);
+    }
+    bool is_partial = result > 0 && transfer->flags & MSG_WAITALL && (size_t)result < perform_size(transfer);
+    if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
+        result = go_on(entry, transfer, RECEIVING, result, began_ns);
+    if (result > 0)
+        exchange_answered(entry, transfer);
+    else if (result < 0 || perform_size(transfer)) /* 0 bytes of 0 are not the end */
+        exchange_broken(entry, result == 0 ? 0 : errno);
+    return result;
+}
+
+ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
+                      uint64_t began_ns)
+{
+    if (result == NOT_YET) {
+        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
+            return -1;
+        result = perform(transfer);
+    }
+    bool is_partial = result > 0 && (size_t)result < perform_size(transfer);
+    if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
+        result = go_on(entry, transfer, SENDING, result, began_ns);
+    if (result > 0)
+        exchange_begun(entry);
+    else if (result < 0)
+        exchange_broken(entry, errno);
+    return result;
+}
+
+/* The real call came back early: our option's tick was over, a signal came, or both are hidden in a partial count.
+ * Goes on as the kernel would have without our option, until a deadline or a signal that does not restart. */
+static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, enum direction direction,
+                     ssize_t result, uint64_t began_ns)
+{
+    int error = errno;
+    ssize_t done = result > 0 ? result : 0;
+    uint64_t tick = tick_ns(entry, direction);
+    if (!tick || !may_wait(entry, transfer))
+        goto as_it_is;
+    uint64_t now = clock_now_ns();
+    bool is_signal = result < 0 ? error == EINTR : began_ns && now - began_ns + SLACK_NS < tick;
+    /* With a timeout of its own the program would have had EINTR anyway. A partial count may have either reason; with
+     * a handler that does not restart it is left as it is. */
+    uint64_t own_ns = direction == RECEIVING ? entry->own_recv_ns : entry->own_send_ns;
+    if ((is_signal || (done && !began_ns)) && (own_ns || !signals_all_restart()))
+        goto as_it_is;
+    if (done && own_ns && own_ns <= tick)
+        goto as_it_is;
+
+    struct limits limits = limits_of(entry, direction, done || is_signal ? now : now - tick);
+    short events = direction == RECEIVING ? POLLIN | POLLRDHUP : POLLOUT;
+    sigset_t mask;
+    signals_block(&mask);
+    for (;;) {
+        uint64_t until = limits.rule_ns < limits.own_ns ? limits.rule_ns : limits.own_ns;
+        enum waited waited = until != NEVER && clock_now_ns() + SLACK_NS >= until
+                                 ? WAITED_OUT
+                                 : signals_wait(transfer->fd, events, until, &mask);
+        if (waited == WAITED_INTERRUPTED) {
+            error = EINTR;
+            break;
+        }
+        if (waited == WAITED_OUT) {
+            error = limits.own_ns <= limits.rule_ns ? EAGAIN : ETIMEDOUT;
+            if (error == ETIMEDOUT)
+                tell_timeout(entry, &limits);
+            break;
+        }
+        struct rest rest;
+        if (!perform_rest(transfer, (size_t)done, &rest))
+            break;
+        ssize_t more = perform(&rest.transfer);
+        if (more < 0 && (errno == EAGAIN || errno == EINTR))
+            continue; /* somebody else was quicker */
+        if (more > 0)
+            done += more;
+        error = more < 0 ? errno : 0;
+        bool wants_more = more > 0 && (size_t)done < perform_size(transfer) &&
+                          (direction == SENDING || transfer->flags & MSG_WAITALL);
+        if (!wants_more)
+            break;
+        limits = limits_of(entry, direction, clock_now_ns()); /* progress: a new wait begins */
+    }
+    signals_restore(&mask);
+    if (done && error && error != EINTR && error != EAGAIN) {
+        /* The count first, the error with the next call: as the kernel does. */
+        uint32_t bit = direction == RECEIVING ? RECV_ERROR_DUE : SEND_ERROR_DUE;
+        *(direction == RECEIVING ? &entry->due_recv_error : &entry->due_send_error) = (int16_t)error;
+        atomic_fetch_or_explicit(&entry->state, bit, memory_order_release);
+    }
+    errno = error;
+    return done ? done : error ? -1 : 0;
+
+as_it_is:
+    errno = error;
+    return result;
+}
+
+/* Only a blocking call on the very socket that we put the timeout on is ours to carry on. */
+static bool may_wait(struct descriptor *entry, const struct transfer *transfer)
+{
+    if (perform_is_dontwait(transfer) ||
+        atomic_load_explicit(&entry->state, memory_order_relaxed) & (NON_BLOCKING | HANDED_OVER))
+        return false;
+    int flags = real.fcntl(transfer->fd, F_GETFL, 0);
+    if (flags < 0 || flags & O_NONBLOCK) {
+        atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
+        return false;
+    }
+    return transfer_is_same(entry, transfer->fd);
+}
+
+static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns)
+{
+    const struct guard *guard = entry->guard;
+    struct limits limits = {.rule_ns = NEVER, .own_ns = NEVER};
+    uint64_t own_ns = direction == RECEIVING ? entry->own_recv_ns : entry->own_send_ns;
+    bool is_awaiting = atomic_load_explicit(&entry->state, memory_order_relaxed) & AWAITING_ANSWER;
+    limits.window_ns = direction == RECEIVING ? guard->recv_ns : guard->send_ns;
+    limits.kind = direction == RECEIVING ? EVENT_TIMEOUT_RECV : EVENT_TIMEOUT_SEND;
+    if (direction == RECEIVING && is_awaiting &&
+        shorter(guard->response_ns, limits.window_ns) == guard->response_ns) {
+        limits.window_ns = guard->response_ns;
+        limits.kind = EVENT_TIMEOUT_RESPONSE;
+    }
+    if (limits.window_ns)
+        limits.rule_ns = began_ns + limits.window_ns;
+    if (own_ns)
+        limits.own_ns = began_ns + own_ns;
+    return limits;
+}
+
+/* What the kernel was told: the smallest timeout that may be in force. */
+static uint64_t tick_ns(const struct descriptor *entry, enum direction direction)
+{
+    const struct guard *guard = entry->guard;
+    return direction == RECEIVING ? shorter(entry->own_recv_ns, shorter(guard->recv_ns, guard->response_ns))
+                                  : shorter(entry->own_send_ns, guard->send_ns);
+}
+
+static void tell_timeout(struct descriptor *entry, const struct limits *limits)
+{
+    host_count(entry->host, HOST_TIMEOUTS);
+    struct event event = event_about(limits->kind, entry->target.text);
+    event.duration_ns = limits->window_ns;
+    event.error = ETIMEDOUT;
+    tell(&event);
+}
+
+static bool take_due_error(struct descriptor *entry, uint32_t bit, int16_t *due)
+{
+    if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & bit))
+        return false;
+    if (!(atomic_fetch_and_explicit(&entry->state, ~bit, memory_order_acq_rel) & bit))
+        return false; /* another thread took it */
+    errno = *due;
+    return true;
+}

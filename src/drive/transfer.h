@@ -1,0 +1,78 @@
+/* Sending and receiving on a guarded, blocking descriptor.
+ *
+ * The kernel watches the time: SO_RCVTIMEO and SO_SNDTIMEO are set once, when the connection is made, to the smallest
+ * timeout in force. So a call that goes through costs no clock and no system call of ours; only when it comes back
+ * with EAGAIN (or EINTR, which these options cause) is there anything to find out. */
+#ifndef DRIVE_TRANSFER_H
+#define DRIVE_TRANSFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "drive/connect.h"
+#include "state/descriptors.h"
+
+/* One call of the program, kept so that it can be made again with what is left of it. */
+struct transfer {
+    enum {
+        TRANSFER_READ,
+        TRANSFER_READV,
+        TRANSFER_RECV,
+        TRANSFER_RECVFROM,
+        TRANSFER_RECVMSG,
+        TRANSFER_RECVMMSG,
+        TRANSFER_WRITE,
+        TRANSFER_WRITEV,
+        TRANSFER_SEND,
+        TRANSFER_SENDTO,
+        TRANSFER_SENDMSG,
+        TRANSFER_SENDMMSG,
+    } call;
+    int fd;
+    int flags;                 /* MSG_... */
+    unsigned count;            /* parts of an iovec, or messages */
+    void *data;                /* buffer, iovec, msghdr or mmsghdr */
+    size_t size;               /* of the buffer */
+    struct sockaddr *address;  /* of recvfrom, sendto */
+    socklen_t *address_length; /* of recvfrom */
+    socklen_t length;          /* of sendto */
+    struct timespec *timeout;  /* of recvmmsg */
+};
+
+#define NOT_YET (-2) /* the real call has not been made */
+
+/* States in which a call needs more than the real function. */
+#define RECEIVE_NEEDS_CARE (AWAITING_ANSWER | RECV_ERROR_DUE)
+#define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE)
+
+/* Goes on after the real call ended with `result` and errno (or NOT_YET). `began_ns` is when it was made, 0 = not
+ * known. Returns as the call does. */
+ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
+                         uint64_t began_ns);
+ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
+                      uint64_t began_ns);
+
+/* A connection has been made: sets the options that the rule needs and guards the descriptor, if it needs to.
+ * `holds_ticket`: the breaker is told what became of the call when the first answer comes, or does not. */
+void transfer_adopt(const struct connecting *call, bool holds_ticket);
+
+/* The descriptor number is about to be closed, or connected anew: forgets it, and settles what the breaker waits for. */
+void transfer_let_go(int fd);
+
+/* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */
+void transfer_hand_over(int fd);
+
+/* The program sets its own timeout: the shorter one goes to the kernel. Returns as setsockopt does. */
+int transfer_set_timeout(struct descriptor *entry, int fd, int option, const struct timeval *own);
+
+/* The program's own value of SO_RCVTIMEO or SO_SNDTIMEO, where the kernel holds ours; else false. */
+bool transfer_own_timeout(struct descriptor *entry, int fd, int option, uint64_t *own_ns);
+
+/* Is it still the socket that was guarded? If not it is forgotten, and that is counted. errno is untouched. */
+bool transfer_is_same(struct descriptor *entry, int fd);
+
+#endif

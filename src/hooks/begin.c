@@ -1,0 +1,24 @@
+/* What happens before main: the real functions are looked up and the environment is copied. Rules are read at the
+ * first call that they could touch, or here if asked to: later may be after chroot, setuid or a seccomp filter. */
+#include "hooks/real.h"
+#include "report/sink.h"
+#include "state/current.h"
+#include "state/process.h"
+
+__attribute__((constructor)) static void begin(int argc, char **arguments, char **environment)
+{
+    (void)argc;
+    (void)arguments;
+    real_look_up();
+    process_begin(environment);
+    if (settings.is_disabled) {
+        rules_state = RULES_READ; /* and none are in force */
+        return;
+    }
+    if (settings.log[0] || settings.rules[0])
+        sink_begin(settings.log);
+    if (settings.is_early || settings.is_strict)
+        rules_read();
+    else
+        rules_allow_reading();
+}

@@ -1,0 +1,132 @@
+/* Descriptors come, go and are copied. Each hook makes the real call and then brings the table up to date; the table
+ * is a hint, so what happens behind our back is found out later and does no harm. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "drive/transfer.h"
+#include "hooks/export.h"
+#include "hooks/real.h"
+#include "state/process.h"
+
+static void made_blocking(int fd, bool is_blocking)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    if (!is_blocking && descriptor_kind(fd) == SOCKET_TCP_FRESH)
+        descriptor_note_kind(fd, SOCKET_TCP);
+    if (!entry)
+        return;
+    if (is_blocking)
+        atomic_fetch_and_explicit(&entry->state, ~NON_BLOCKING, memory_order_relaxed);
+    else
+        atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
+}
+
+static int copied(int fd, int copy)
+{
+    if (copy < 0 || copy == fd)
+        return copy;
+    if (descriptor_of(copy))
+        transfer_let_go(copy); /* closed behind our back */
+    if ((descriptor_of(fd) || descriptor_kind(fd) != descriptor_kind(copy)) && process_owns_memory())
+        descriptor_share(fd, copy);
+    return copy;
+}
+
+EXPORT int socket(int family, int type, int protocol)
+{
+    int fd = real.socket(family, type, protocol);
+    if (fd < 0 || (unsigned)fd >= descriptor_limit)
+        return fd;
+    bool is_tcp = (family == AF_INET || family == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
+                  (protocol == 0 || protocol == IPPROTO_TCP);
+    descriptor_note_kind(fd, !is_tcp ? SOCKET_OTHER : type & SOCK_NONBLOCK ? SOCKET_TCP : SOCKET_TCP_FRESH);
+    if (descriptor_of(fd)) /* closed behind our back */
+        transfer_let_go(fd);
+    return fd;
+}
+
+EXPORT int close(int fd)
+{
+    if (descriptor_of(fd))
+        transfer_let_go(fd); /* before: once it is closed another thread may get the number */
+    descriptor_note_kind(fd, SOCKET_UNKNOWN);
+    return real.close(fd);
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+    if (!(flags & CLOSE_RANGE_CLOEXEC))
+        for (int fd = descriptor_next(first, last); fd >= 0; fd = descriptor_next((unsigned)fd + 1, last))
+            transfer_let_go(fd);
+    return real.close_range(first, last, flags);
+}
+
+EXPORT int dup(int fd)
+{
+    return copied(fd, real.dup(fd));
+}
+
+EXPORT int dup2(int fd, int wanted)
+{
+    if (fd != wanted && descriptor_of(wanted))
+        transfer_let_go(wanted);
+    return copied(fd, real.dup2(fd, wanted));
+}
+
+EXPORT int dup3(int fd, int wanted, int flags)
+{
+    if (fd != wanted && descriptor_of(wanted))
+        transfer_let_go(wanted);
+    return copied(fd, real.dup3(fd, wanted, flags));
+}
+
+static int fcntl_done(int fd, int command, void *argument, int result)
+{
+    if (result < 0)
+        return result;
+    if (command == F_DUPFD || command == F_DUPFD_CLOEXEC)
+        copied(fd, result);
+    else if (command == F_SETFL)
+        made_blocking(fd, !((long)argument & O_NONBLOCK));
+    return result;
+}
+
+#define THIRD_ARGUMENT(before)                                                                               \
+    va_list arguments;                                                                                       \
+    va_start(arguments, before);                                                                             \
+    void *argument = va_arg(arguments, void *);                                                              \
+    va_end(arguments)
+
+EXPORT int fcntl(int fd, int command, ...)
+{
+    THIRD_ARGUMENT(command);
+    return fcntl_done(fd, command, argument, real.fcntl(fd, command, argument));
+}
+
+EXPORT int fcntl64(int fd, int command, ...)
+{
+    THIRD_ARGUMENT(command);
+    return fcntl_done(fd, command, argument, real.fcntl64(fd, command, argument));
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+    THIRD_ARGUMENT(request);
+    int result = real.ioctl(fd, request, argument);
+    if (request == FIONBIO && result == 0)
+        made_blocking(fd, *(int *)argument == 0);
+    return result;
+}
+
+EXPORT FILE *fdopen(int fd, const char *mode)
+{
+    FILE *stream = real.fdopen(fd, mode);
+    if (stream && descriptor_of(fd))
+        transfer_hand_over(fd);
+    return stream;
+}

@@ -1,0 +1,20 @@
+/* For the files that define interposed functions, and for nothing else. */
+#ifndef HOOKS_EXPORT_H
+#define HOOKS_EXPORT_H
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+/* What only a guarded descriptor needs stays out of line, so that the path that everybody takes has no frame. */
+#define GUARDED __attribute__((noinline))
+#define RARE    __attribute__((noinline, cold))
+
+/* The fortified forms, which no header declares. `room` is the size of the buffer as the compiler knew it. */
+ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
+ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
+ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags, struct sockaddr *address,
+                       socklen_t *length);
+
+#endif

@@ -1,0 +1,52 @@
+/* The program's own timeouts: it sees its own values, and the shorter of its and the rule's is in force. */
+#include <string.h>
+#include <sys/time.h>
+
+#include "base/clock.h"
+#include "drive/transfer.h"
+#include "hooks/export.h"
+#include "hooks/real.h"
+
+/* The same structure on 64-bit machines, under a second number. */
+static int timeout_option(int level, int option)
+{
+    if (level != SOL_SOCKET)
+        return 0;
+    if (option == SO_RCVTIMEO || option == SO_RCVTIMEO_NEW)
+        return SO_RCVTIMEO;
+    if (option == SO_SNDTIMEO || option == SO_SNDTIMEO_NEW)
+        return SO_SNDTIMEO;
+    return 0;
+}
+
+static RARE int get_own_timeout(struct descriptor *entry, int fd, int option, void *value, socklen_t *length)
+{
+    uint64_t own_ns;
+    int result = real.getsockopt(fd, SOL_SOCKET, option, value, length);
+    if (result == 0 && *length >= sizeof(struct timeval) &&
+        transfer_own_timeout(entry, fd, option, &own_ns)) {
+        struct timeval own = timeval_of_ns(own_ns);
+        memcpy(value, &own, sizeof own);
+    }
+    return result;
+}
+
+EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *length)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    int timeout;
+    if (entry && (timeout = timeout_option(level, option)))
+        return get_own_timeout(entry, fd, timeout, value, length);
+    return real.getsockopt(fd, level, option, value, length);
+}
+
+EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    int timeout = timeout_option(level, option);
+    if (timeout && entry && length >= sizeof(struct timeval))
+        return transfer_set_timeout(entry, fd, timeout, value);
+    if (timeout && descriptor_kind(fd) == SOCKET_TCP_FRESH)
+        descriptor_note_kind(fd, SOCKET_TCP);
+    return real.setsockopt(fd, level, option, value, length);
+}

@@ -1,0 +1,298 @@
+/* Sending and receiving. A descriptor without a rule costs one load, one branch and a jump to libc; one with a rule
+ * that has nothing to do at the moment, a call more. */
+#include "drive/transfer.h"
+
+#include "base/clock.h"
+#include "hooks/export.h"
+#include "hooks/real.h"
+
+/* From here on a partial count is worth a clock: why it is partial cannot be told without. */
+#define LARGE_BYTES (16u << 10)
+
+static inline bool needs_care(const struct descriptor *entry, uint32_t states)
+{
+    return __builtin_expect((atomic_load_explicit(&entry->state, memory_order_relaxed) & states) != 0, 0);
+}
+
+static RARE ssize_t receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
+{
+    uint64_t began = result == NOT_YET && transfer->flags & MSG_WAITALL ? clock_now_ns() : 0;
+    return transfer_receive(entry, transfer, result, began);
+}
+
+static RARE ssize_t send_with_care(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
+{
+    return transfer_send(entry, transfer, result, result == NOT_YET ? clock_now_ns() : 0);
+}
+
+/* What a guarded call may need after the real one has returned. Kept on the stack: keeping it in registers that calls
+ * preserve would cost a push and a pop each, on every call, for a case that is rare. */
+struct kept {
+    struct descriptor *entry;
+    void *data;
+    size_t size;
+    int fd, flags;
+};
+#define KEEP(kept) __asm__ volatile("" : "+m"(kept))
+
+static RARE ssize_t receive_kept(const struct kept *kept, int call, ssize_t result)
+{
+    struct transfer transfer = {
+        .call = call, .fd = kept->fd, .data = kept->data, .size = kept->size, .flags = kept->flags};
+    return receive(kept->entry, &transfer, result);
+}
+
+static RARE ssize_t send_kept(const struct kept *kept, int call, ssize_t result)
+{
+    struct transfer transfer = {
+        .call = call, .fd = kept->fd, .data = kept->data, .size = kept->size, .flags = kept->flags};
+    return send_with_care(kept->entry, &transfer, result);
+}
+
+/* The guarded forms, out of line so that the common path has no frame. Each makes the call first and thinks only if
+ * it did not simply go through. */
+static GUARDED ssize_t guarded_read(int fd, void *data, size_t size, struct descriptor *entry)
+{
+    struct kept kept = {entry, data, size, fd, 0};
+    KEEP(kept);
+    ssize_t got = NOT_YET;
+    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.read(fd, data, size)) > 0)
+        return got;
+    return receive_kept(&kept, TRANSFER_READ, got);
+}
+
+EXPORT ssize_t read(int fd, void *data, size_t size)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_read(fd, data, size, entry) : real.read(fd, data, size);
+}
+
+EXPORT ssize_t __read_chk(int fd, void *data, size_t size, size_t room)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    /* A size over the room is libc's to report. */
+    return entry && size <= room ? guarded_read(fd, data, size, entry)
+                                 : real.__read_chk(fd, data, size, room);
+}
+
+static GUARDED ssize_t guarded_readv(struct descriptor *entry, int fd, const struct iovec *parts, int count)
+{
+    ssize_t got = NOT_YET;
+    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.readv(fd, parts, count)) > 0)
+        return got;
+    return receive(
+        entry,
+        &(struct transfer){.call = TRANSFER_READV, .fd = fd, .data = (void *)parts, .count = (unsigned)count},
+        got);
+}
+
+EXPORT ssize_t readv(int fd, const struct iovec *parts, int count)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_readv(entry, fd, parts, count) : real.readv(fd, parts, count);
+}
+
+static GUARDED ssize_t guarded_recv(int fd, void *data, size_t size, int flags, struct descriptor *entry)
+{
+    struct kept kept = {entry, data, size, fd, flags};
+    KEEP(kept);
+    ssize_t got = NOT_YET;
+    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
+        (got = real.recv(fd, data, size, flags)) > 0)
+        return got;
+    return receive_kept(&kept, TRANSFER_RECV, got);
+}
+
+EXPORT ssize_t recv(int fd, void *data, size_t size, int flags)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_recv(fd, data, size, flags, entry) : real.recv(fd, data, size, flags);
+}
+
+EXPORT ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry && size <= room ? guarded_recv(fd, data, size, flags, entry)
+                                 : real.__recv_chk(fd, data, size, room, flags);
+}
+
+static GUARDED ssize_t guarded_recvfrom(struct descriptor *entry, int fd, void *data, size_t size, int flags,
+                                        struct sockaddr *address, socklen_t *length)
+{
+    ssize_t got = NOT_YET;
+    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
+        (got = real.recvfrom(fd, data, size, flags, address, length)) > 0)
+        return got;
+    return receive(entry,
+                   &(struct transfer){.call = TRANSFER_RECVFROM,
+                                      .fd = fd,
+                                      .data = data,
+                                      .size = size,
+                                      .flags = flags,
+                                      .address = address,
+                                      .address_length = length},
+                   got);
+}
+
+EXPORT ssize_t recvfrom(int fd, void *data, size_t size, int flags, __SOCKADDR_ARG address, socklen_t *length)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_recvfrom(entry, fd, data, size, flags, address.__sockaddr__, length)
+                 : real.recvfrom(fd, data, size, flags, address.__sockaddr__, length);
+}
+
+EXPORT ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags,
+                              struct sockaddr *address, socklen_t *length)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry && size <= room ? guarded_recvfrom(entry, fd, data, size, flags, address, length)
+                                 : real.__recvfrom_chk(fd, data, size, room, flags, address, length);
+}
+
+static GUARDED ssize_t guarded_recvmsg(struct descriptor *entry, int fd, struct msghdr *message, int flags)
+{
+    ssize_t got = NOT_YET;
+    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
+        (got = real.recvmsg(fd, message, flags)) > 0)
+        return got;
+    return receive(
+        entry, &(struct transfer){.call = TRANSFER_RECVMSG, .fd = fd, .data = message, .flags = flags}, got);
+}
+
+EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_recvmsg(entry, fd, message, flags) : real.recvmsg(fd, message, flags);
+}
+
+static GUARDED int guarded_recvmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
+                                    unsigned count, int flags, struct timespec *timeout)
+{
+    ssize_t got = NOT_YET;
+    if (!needs_care(entry, RECEIVE_NEEDS_CARE) &&
+        (got = real.recvmmsg(fd, messages, count, flags, timeout)) > 0)
+        return (int)got;
+    return (int)receive(entry,
+                        &(struct transfer){.call = TRANSFER_RECVMMSG,
+                                           .fd = fd,
+                                           .data = messages,
+                                           .count = count,
+                                           .flags = flags,
+                                           .timeout = timeout},
+                        got);
+}
+
+EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_recvmmsg(entry, fd, messages, count, flags, timeout)
+                 : real.recvmmsg(fd, messages, count, flags, timeout);
+}
+
+static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, struct descriptor *entry)
+{
+    struct kept kept = {entry, (void *)data, size, fd, 0};
+    KEEP(kept);
+    ssize_t sent = NOT_YET;
+    if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
+        (sent = real.write(fd, data, size)) == (ssize_t)kept.size)
+        return sent;
+    return send_kept(&kept, TRANSFER_WRITE, sent);
+}
+
+EXPORT ssize_t write(int fd, const void *data, size_t size)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_write(fd, data, size, entry) : real.write(fd, data, size);
+}
+
+static GUARDED ssize_t guarded_writev(struct descriptor *entry, int fd, const struct iovec *parts, int count)
+{
+    return send_with_care(
+        entry,
+        &(struct transfer){
+            .call = TRANSFER_WRITEV, .fd = fd, .data = (void *)parts, .count = (unsigned)count},
+        NOT_YET);
+}
+
+EXPORT ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_writev(entry, fd, parts, count) : real.writev(fd, parts, count);
+}
+
+static GUARDED ssize_t guarded_send(int fd, const void *data, size_t size, int flags,
+                                    struct descriptor *entry)
+{
+    struct kept kept = {entry, (void *)data, size, fd, flags};
+    KEEP(kept);
+    ssize_t sent = NOT_YET;
+    if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
+        (sent = real.send(fd, data, size, flags)) == (ssize_t)kept.size)
+        return sent;
+    return send_kept(&kept, TRANSFER_SEND, sent);
+}
+
+EXPORT ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_send(fd, data, size, flags, entry) : real.send(fd, data, size, flags);
+}
+
+static GUARDED ssize_t guarded_sendto(struct descriptor *entry, int fd, const void *data, size_t size,
+                                      int flags, const struct sockaddr *address, socklen_t length)
+{
+    ssize_t sent = NOT_YET;
+    if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
+        (sent = real.sendto(fd, data, size, flags, address, length)) == (ssize_t)size)
+        return sent;
+    return send_with_care(entry,
+                          &(struct transfer){.call = TRANSFER_SENDTO,
+                                             .fd = fd,
+                                             .data = (void *)data,
+                                             .size = size,
+                                             .flags = flags,
+                                             .address = (void *)address,
+                                             .length = length},
+                          sent);
+}
+
+EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, __CONST_SOCKADDR_ARG address,
+                      socklen_t length)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_sendto(entry, fd, data, size, flags, address.__sockaddr__, length)
+                 : real.sendto(fd, data, size, flags, address.__sockaddr__, length);
+}
+
+static GUARDED ssize_t guarded_sendmsg(struct descriptor *entry, int fd, const struct msghdr *message,
+                                       int flags)
+{
+    return send_with_care(
+        entry,
+        &(struct transfer){.call = TRANSFER_SENDMSG, .fd = fd, .data = (void *)message, .flags = flags},
+        NOT_YET);
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_sendmsg(entry, fd, message, flags) : real.sendmsg(fd, message, flags);
+}
+
+static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
+                                    unsigned count, int flags)
+{
+    return (int)send_with_care(
+        entry,
+        &(struct transfer){
+            .call = TRANSFER_SENDMMSG, .fd = fd, .data = messages, .count = count, .flags = flags},
+        NOT_YET);
+}
+
+EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_sendmmsg(entry, fd, messages, count, flags)
+                 : real.sendmmsg(fd, messages, count, flags);
+}

@@ -1,0 +1,289 @@
+/* The text of a rule file, made into a rule set. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "rules/builtin.h"
+#include "rules/reader.h"
+
+#define MEMORY_MAX_BYTES ((size_t)64 << 20)
+#define NAME_MAX_BYTES   63
+
+static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
+                             struct problems *problems);
+static void top_read(struct reader *reader, const struct node *root, struct ruleset *set);
+static bool version_read(struct reader *reader, const struct node *root);
+static void defaults_read(struct reader *reader, const struct node *node);
+static void rules_read(struct reader *reader, const struct node *node, struct ruleset *set);
+static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
+                                    struct settings *settings);
+static void name_read(struct reader *reader, const struct node *name, struct rule *rule);
+static void enforce_read(struct reader *reader, const struct node *node, struct setting *setting);
+static void enforce_resolve(const struct reader *reader, const struct setting *own, struct rule *rule);
+static void names_check(struct reader *reader, const struct rule *rules, const struct node *const *names,
+                        uint32_t count);
+static uint64_t params_hash(const struct policy *policy);
+
+struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, unsigned flags,
+                              struct problems *problems)
+{
+    int saved_errno = errno;
+    memset(problems, 0, sizeof *problems);
+    struct ruleset *set = parse(text, size, path, flags, problems);
+    errno = saved_errno;
+    return set;
+}
+
+struct ruleset *ruleset_builtin(unsigned flags, struct problems *problems)
+{
+    return ruleset_parse((const char *)builtin_rules, builtin_rules_size, "built-in", flags, problems);
+}
+
+void ruleset_free(struct ruleset *set)
+{
+    if (set)
+        arena_close(set->arena);
+}
+
+static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
+                             struct problems *problems)
+{
+    struct arena *arena = arena_open(MEMORY_MAX_BYTES), *scratch = arena_open(MEMORY_MAX_BYTES);
+    struct ruleset *set = arena ? arena_get(arena, sizeof *set) : NULL;
+    struct reader *reader = scratch ? arena_get(scratch, sizeof *reader) : NULL;
+    if (!set || !reader) {
+        problem_add(problems, PROBLEM_ERROR, 0, 0, "no memory to read it");
+    } else if (size > RULES_SIZE_MAX) {
+        problem_add(problems, PROBLEM_ERROR, 0, 0, "is larger than 4 MB");
+    } else {
+        *reader = (struct reader){.arena = arena, .scratch = scratch, .problems = problems, .flags = flags};
+        set->arena = arena;
+        set->path = arena_copy(arena, path, strlen(path));
+        set->hash = hash_bytes(text, size, 0);
+        const struct node *root = tree_read(text, size, scratch, problems);
+        if (root)
+            top_read(reader, root, set);
+        if (problems->errors == 0)
+            set->index = index_build(reader, set);
+        if (reader->is_out_of_memory || !set->path)
+            problem_add(problems, PROBLEM_ERROR, 0, 0, "needs more memory than a rule file may have");
+    }
+    arena_close(scratch);
+    if (problems->errors == 0)
+        return set;
+    arena_close(arena);
+    return NULL;
+}
+
+static void top_read(struct reader *reader, const struct node *root, struct ruleset *set)
+{
+    static const char *const names[] = {"version", "defaults", "rules", NULL};
+    static const char *const unsupported[] = {"faults", "functions", "include", NULL};
+    const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
+    const struct node *values[FIELDS_MAX];
+    if (root->kind != NODE_MAPPING) {
+        COMPLAIN(reader, root, "a rule file is a mapping of version, defaults and rules");
+        return;
+    }
+    if (!version_read(reader, root))
+        return; /* another version may mean something else by all of it */
+    fields_read(reader, root, &fields, values);
+    if (values[1])
+        defaults_read(reader, values[1]);
+    if (values[2])
+        rules_read(reader, values[2], set);
+    for (uint32_t i = 0; i < set->rule_count; i++)
+        set->is_any_host |= set->rules[i].match.host_count != 0;
+}
+
+static bool version_read(struct reader *reader, const struct node *root)
+{
+    const struct child *child = root->children;
+    while (child && !node_is(child->node, "version"))
+        child = child->next->next;
+    if (!child) {
+        COMPLAIN(reader, root, "version: is missing (write version: 1)");
+        return true; /* the rest is most likely meant as it reads */
+    }
+    const struct node *version = child->next->node;
+    if (scalar_text(reader, version, "version") && !node_is(version, "1"))
+        COMPLAIN(reader, version, "version: %s is not known to this libresil (write 1)",
+                 quote(version->text, version->length).text);
+    return node_is(version, "1");
+}
+
+static void defaults_read(struct reader *reader, const struct node *node)
+{
+    static const char *const names[] = {"timeout", "retry", "breaker", "enforce", NULL};
+    static const char *const unsupported[] = {"limit", "degrade", "failure_prefix", NULL};
+    const struct fields fields = {.path = "defaults", .names = names, .unsupported = unsupported};
+    const struct node *values[FIELDS_MAX];
+    if (node_is_null(node))
+        return;
+    if (!fields_read(reader, node, &fields, values)) {
+        COMPLAIN(reader, node, "defaults: needs timeout, retry, breaker or enforce");
+        return;
+    }
+    static const enum section sections[] = {SECTION_TIMEOUT, SECTION_RETRY, SECTION_BREAKER};
+    for (unsigned i = 0; i < 3; i++)
+        if (values[i])
+            section_read(reader, values[i], sections[i], &reader->defaults);
+    if (values[3])
+        enforce_read(reader, values[3], &reader->defaults.enforce);
+}
+
+static void rules_read(struct reader *reader, const struct node *node, struct ruleset *set)
+{
+    if (node_is_null(node))
+        return;
+    if (node->kind != NODE_SEQUENCE) {
+        COMPLAIN(reader, node, "rules: must be a list (- name: ...)");
+        return;
+    }
+    uint32_t count = 0;
+    for (const struct child *child = node->children; child; child = child->next)
+        count++;
+    struct rule *rules = reader_get(reader, count * sizeof *rules);
+    struct settings *settings = arena_get(reader->scratch, sizeof *settings);
+    const struct node **names = arena_get(reader->scratch, count * sizeof *names);
+    reader->is_out_of_memory |= !settings || !names;
+    if (reader->is_out_of_memory)
+        return;
+    uint32_t i = 0;
+    for (const struct child *child = node->children; child && !reader->is_out_of_memory;
+         child = child->next, i++)
+        names[i] = rule_read(reader, child->node, &rules[i], settings);
+    names_check(reader, rules, names, count);
+    set->rules = rules;
+    set->rule_count = count;
+}
+
+/* Gives the node of the name, if that is one. */
+static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
+                                    struct settings *settings)
+{
+    static const char *const names[] = {"name",    "match",    "timeout", "retry",
+                                        "breaker", "patience", "enforce", NULL};
+    static const char *const unsupported[] = {"limit", "degrade", "failure_prefix", NULL};
+    const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
+    const struct node *values[FIELDS_MAX];
+    if (!fields_read(reader, node, &fields, values)) {
+        COMPLAIN(reader, node, "a rule is a mapping (- name: ..., and below it match: ...)");
+        return NULL;
+    }
+    rule->line = node->line;
+    rule->column = node->column;
+    if (values[0])
+        name_read(reader, values[0], rule);
+    else
+        COMPLAIN(reader, node, "name: is missing (every rule needs a name of its own)");
+    if (values[1])
+        match_read(reader, values[1], &rule->match);
+    else
+        COMPLAIN(reader, node, "match: is missing (write match: {} for every target)");
+
+    static const enum section sections[] = {SECTION_TIMEOUT, SECTION_RETRY, SECTION_BREAKER};
+    memset(settings, 0, sizeof *settings);
+    for (unsigned i = 0; i < 3; i++)
+        if (values[2 + i])
+            section_read(reader, values[2 + i], sections[i], settings);
+    struct origin origins[KEY_COUNT_MAX];
+    settings_resolve(reader, settings, &rule->policy, origins);
+    if (reader->flags & LOAD_ORIGINS) {
+        struct origin *kept = reader_get(reader, key_count * sizeof *kept);
+        if (kept)
+            memcpy(kept, origins, key_count * sizeof *kept);
+        rule->origins = kept;
+    }
+    if (values[5] && duration_read(reader, values[5], "patience", &rule->policy.patience_ns) &&
+        rule->policy.patience_ns == 0)
+        COMPLAIN(reader, values[5], "patience: nobody has none at all (leave it out if it is not known)");
+    if (values[6])
+        enforce_read(reader, values[6], &settings->enforce);
+    enforce_resolve(reader, &settings->enforce, rule);
+    rule->breaker_params_hash = params_hash(&rule->policy);
+    return rule->name ? values[0] : NULL;
+}
+
+static void name_read(struct reader *reader, const struct node *name, struct rule *rule)
+{
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    if (!scalar_text(reader, name, "name"))
+        return;
+    if (name->length > NAME_MAX_BYTES || name->text[strspn(name->text, allowed)]) {
+        COMPLAIN(reader, name, "name: %s is not a name (1 to 63 letters, digits, dots, - and _)",
+                 quote(name->text, name->length).text);
+        return;
+    }
+    rule->name = arena_copy(reader->arena, name->text, name->length);
+    rule->identity = hash_bytes(name->text, name->length, 0);
+    reader->is_out_of_memory |= !rule->name;
+}
+
+static void enforce_read(struct reader *reader, const struct node *node, struct setting *setting)
+{
+    uint32_t ratio_ppm;
+    if (!ratio_read(reader, node, "enforce", &ratio_ppm))
+        return;
+    *setting =
+        (struct setting){.is_set = true, .line = node->line, .column = node->column, .value = ratio_ppm};
+}
+
+static void enforce_resolve(const struct reader *reader, const struct setting *own, struct rule *rule)
+{
+    const struct setting *setting = own->is_set ? own : &reader->defaults.enforce;
+    rule->policy.enforce_ppm = setting->is_set ? (uint32_t)setting->value : PPM_ONE;
+    rule->enforce_origin = (struct origin){
+        .line = setting->line,
+        .column = (uint16_t)(setting->column < UINT16_MAX ? setting->column : UINT16_MAX),
+        .source = own->is_set       ? SOURCE_RULE
+                  : setting->is_set ? SOURCE_DEFAULTS
+                                    : SOURCE_FIGURE,
+    };
+}
+
+/* No two rules of one name: breakers and reports go by it. */
+static void names_check(struct reader *reader, const struct rule *rules, const struct node *const *names,
+                        uint32_t count)
+{
+    uint32_t size = 16;
+    while (size < 2 * count)
+        size *= 2;
+    uint32_t *table = arena_get(reader->scratch, size * sizeof *table); /* number of the rule + 1 */
+    if (!table) {
+        reader->is_out_of_memory = true;
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (!names[i])
+            continue;
+        uint32_t at = (uint32_t)rules[i].identity & (size - 1);
+        while (table[at] && strcmp(rules[table[at] - 1].name, rules[i].name) != 0)
+            at = (at + 1) & (size - 1);
+        if (table[at])
+            COMPLAIN(reader, names[i], "name: the rule on line %u is called \"%s\" too",
+                     rules[table[at] - 1].line, rules[i].name);
+        else
+            table[at] = i + 1;
+    }
+}
+
+/* Breakers with the same are interchangeable: they judge alike and stay open alike. */
+static uint64_t params_hash(const struct policy *policy)
+{
+    const struct breaker_params *params = &policy->breaker.params;
+    const uint64_t values[] = {
+        policy->breaker.is_on,
+        params->failure_threshold,
+        params->failure_ratio_ppm,
+        params->minimum_calls,
+        params->window_ns,
+        params->recovery_timeout_ns,
+        params->max_recovery_timeout_ns,
+        params->jitter_ppm,
+        params->success_threshold,
+        params->lease_ns,
+        policy->breaker.scope,
+    };
+    return hash_bytes(values, sizeof values, 0);
+}

@@ -1,0 +1,93 @@
+/* Inside the loader: from the tree of a rule file to rules. Each part adds its own problems and reads on as far as
+ * it can, so that one pass finds as many as possible. */
+#ifndef RULES_READER_H
+#define RULES_READER_H
+
+#include "base/arena.h"
+#include "rules/keys.h"
+#include "rules/problems.h"
+#include "rules/tree.h"
+
+enum section {
+    SECTION_TIMEOUT,
+    SECTION_RETRY,
+    SECTION_BUDGET,
+    SECTION_BREAKER,
+    SECTION_FAILURE_RATE,
+    SECTION_COUNT,
+};
+
+/* What `defaults` or one rule says. */
+struct settings {
+    enum { SECTION_UNNAMED, SECTION_ON, SECTION_OFF } sections[SECTION_COUNT];
+    struct setting {
+        bool is_set;
+        uint32_t line, column;
+        uint64_t value;
+    } keys[KEY_COUNT_MAX], enforce;
+};
+
+struct reader {
+    struct arena *arena;   /* of the rule set */
+    struct arena *scratch; /* gone after loading */
+    struct problems *problems;
+    unsigned flags;
+    bool is_out_of_memory;
+    struct settings defaults;
+};
+
+/* fields.c: mappings and scalars */
+
+/* An error at the node. */
+#define COMPLAIN(reader, node, ...)                                                                          \
+    problem_add((reader)->problems, PROBLEM_ERROR, (node)->line, (node)->column, __VA_ARGS__)
+
+/* Memory of the rule set, zeroed. NULL: noted, and reported at the end. */
+void *reader_get(struct reader *reader, size_t size);
+
+/* The keys that a mapping may have. */
+struct fields {
+    const char *path;               /* "retry.budget"; "" at the top and in a rule */
+    const char *const *names;       /* NULL at the end; at most FIELDS_MAX */
+    const char *const *unsupported; /* known, but not to this version; NULL at the end */
+};
+enum { FIELDS_MAX = 12 };
+
+/* Gives the value of each name, or NULL where it is missing. False when the node is no mapping. */
+bool fields_read(struct reader *reader, const struct node *node, const struct fields *fields,
+                 const struct node *values[FIELDS_MAX]);
+
+/* The text of a scalar that says something; else complains about `path` and gives NULL. */
+const char *scalar_text(struct reader *reader, const struct node *node, const char *path);
+
+/* The items of a list, of which a scalar is one of one item. NULL, with a complaint, when it has none.
+ *
+ *     struct child single;
+ *     for (const struct child *item = list_items(reader, node, path, &single); item; item = item->next) */
+const struct child *list_items(struct reader *reader, const struct node *node, const char *path,
+                               struct child *single);
+
+/* read_value.c: one value of the table. False after a complaint. */
+bool value_read(struct reader *reader, const struct node *node, uint32_t key, uint64_t *value);
+
+/* A duration outside the table, and a ratio. */
+bool duration_read(struct reader *reader, const struct node *node, const char *path, uint64_t *ns);
+bool ratio_read(struct reader *reader, const struct node *node, const char *path, uint32_t *ratio_ppm);
+
+/* sections.c */
+
+/* Reads one of the sections that may stand in a rule or in `defaults`. */
+void section_read(struct reader *reader, const struct node *node, enum section section,
+                  struct settings *settings);
+
+/* Makes the values in force of what the rule and the defaults say; `origins` has room for every key. */
+void settings_resolve(struct reader *reader, const struct settings *settings, struct policy *policy,
+                      struct origin *origins);
+
+/* match.c */
+void match_read(struct reader *reader, const struct node *node, struct rule_match *match);
+
+/* index.c */
+const struct index *index_build(struct reader *reader, const struct ruleset *set);
+
+#endif

@@ -1,0 +1,175 @@
+/* The rule set: what a rule file says, checked and ready to be asked.
+ *
+ * Text is read once, into memory of its own; after that a rule set never changes and may be read by any thread and any
+ * signal handler. Pure: a rule set knows nothing of descriptors, sockets or the program it is loaded into. */
+#ifndef RULES_RULES_H
+#define RULES_RULES_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/backoff.h"
+#include "policy/breaker.h"
+#include "policy/budget.h"
+#include "policy/outcome.h"
+#include "rules/address.h"
+
+#define RETRY_ON_ALL                                                                                         \
+    (OUTCOME_BIT(OUTCOME_REFUSED) | OUTCOME_BIT(OUTCOME_TIMEOUT) | OUTCOME_BIT(OUTCOME_UNREACHABLE) |        \
+     OUTCOME_BIT(OUTCOME_RESET) | OUTCOME_BIT(OUTCOME_RESOLVE))
+
+enum scope { SCOPE_CONNECT, SCOPE_EXCHANGE };
+
+/* The values in force for a target. 0 ns = no such timeout. */
+struct policy {
+    struct {
+        uint64_t resolve_ns, connect_ns, response_ns, recv_ns, send_ns, total_ns;
+    } timeout;
+    struct {
+        bool is_on;
+        uint32_t max_retries;
+        uint32_t retry_on; /* mask of OUTCOME_BIT */
+        struct backoff_params backoff;
+        struct budget_params budget; /* window_ns 0 = `budget: off` */
+    } retry;
+    struct {
+        bool is_on;
+        struct breaker_params params; /* lease_ns is made of the timeouts: connect + response + 1 s */
+        enum scope scope;
+        int error;
+    } breaker;
+    uint64_t patience_ns; /* stated by the caller, read only by `resil check`; 0 = not stated */
+    uint32_t enforce_ppm; /* share of the calls for which decisions are carried out; PPM_ONE unless set */
+};
+
+/* Where a value comes from. */
+enum source { SOURCE_OFF, SOURCE_FIGURE, SOURCE_DEFAULTS, SOURCE_RULE };
+struct origin {
+    uint32_t line;
+    uint16_t column;
+    uint8_t source;
+};
+
+/* Host patterns: "payments.internal", "*.pay.example.com" (any name below), "*" (any name). Lower case, no dot at
+ * the end. Literal addresses become prefixes. */
+struct host_pattern {
+    const char *name; /* without the leading "*." for a suffix; empty for "*" */
+    uint16_t length;
+    bool is_suffix;
+    uint32_t line;
+};
+struct port_range {
+    uint16_t first, last;
+};
+
+struct rule_match {
+    const struct host_pattern *hosts;
+    const struct prefix *prefixes; /* of `address:`, and the literal addresses of `host:` */
+    const struct port_range *ports;
+    const char *const *programs; /* shell patterns for the program's file name */
+    uint32_t host_count, prefix_count, port_count, program_count;
+};
+
+struct rule {
+    const char *name;
+    struct rule_match match;
+    struct policy policy;
+    uint64_t identity;            /* hash of the rule's name: half of a breaker's key */
+    uint64_t breaker_params_hash; /* processes share a breaker only if these agree */
+    const struct origin *origins; /* one for each key of the table; NULL unless LOAD_ORIGINS */
+    struct origin enforce_origin;
+    uint32_t line, column;
+};
+
+struct ruleset {
+    const char *path; /* as given; "built-in" for the embedded default */
+    const struct rule *rules;
+    uint32_t rule_count;
+    uint64_t hash;    /* of the whole text */
+    bool is_any_host; /* some rule asks for names, so lookups are worth remembering */
+    struct arena *arena;
+    const struct index *index; /* what ruleset_find asks */
+};
+
+/* What is wrong with a rule file, or worth a second look. */
+enum problem_kind { PROBLEM_ERROR, PROBLEM_WARNING };
+struct problem {
+    enum problem_kind kind;
+    uint32_t line, column; /* from 1; 0 where the file as a whole is meant */
+    char text[232];        /* what, and how to mend it; without place */
+};
+#define PROBLEMS_MAX 20
+struct problems {
+    struct problem items[PROBLEMS_MAX];
+    uint32_t count;  /* kept */
+    uint32_t errors; /* seen, kept or not */
+    uint32_t warnings;
+};
+
+#define RULES_SIZE_MAX (4u << 20)
+#define LOAD_ORIGINS   1u /* keep where each value comes from */
+
+/* Reads a rule file. NULL when it has errors or cannot be read; `problems`, which begins afresh, then has at least one
+ * error. Only regular
+ * files of at most RULES_SIZE_MAX that nobody but root and the user can write are read. Never blocks on a FIFO. */
+struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems);
+
+/* The same from text; `path` is what messages call it. */
+struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, unsigned flags,
+                              struct problems *problems);
+
+/* The embedded rules/default.yaml. */
+struct ruleset *ruleset_builtin(unsigned flags, struct problems *problems);
+
+void ruleset_free(struct ruleset *set);
+
+/* What a call is about. */
+struct target {
+    const char *name;       /* lower case, no dot at the end; NULL when unknown */
+    struct address address; /* meaningful only if has_address */
+    bool has_address;
+    uint16_t port; /* 0 = not known yet: matches any */
+};
+
+/* The first rule that matches, top to bottom; NULL when none does. `program` is the program's file name.
+ * A rule matches when the target is one of its hosts or addresses (or it names neither), its port is among the ports
+ * (or it names none), and the program too. */
+const struct rule *ruleset_find(const struct ruleset *set, const struct target *target, const char *program);
+
+/* Why a rule matches, for people: "host \"*.example.com\"", "address 10.0.0.0/8", "every target". */
+struct match_text {
+    char text[300];
+};
+struct match_text rule_match_text(const struct rule *rule, const struct target *target);
+
+/* The keys of keys.def, in its order. */
+struct key_info {
+    const char *section; /* "retry.budget" */
+    const char *key;     /* "ratio" */
+    const char *help;
+};
+extern const struct key_info key_table[];
+extern const uint32_t key_count;
+
+/* The value of key number `key` as it would be written in a rule file: "5s", "off", "20%", "full". */
+struct value_text {
+    char text[96];
+};
+struct value_text policy_value_text(const struct policy *policy, uint32_t key);
+
+/* Is the section of that key switched on? */
+bool policy_section_is_on(const struct policy *policy, uint32_t key);
+
+/* The longest one connect call under this policy can take; NEVER when nothing bounds it. */
+uint64_t policy_worst_case_ns(const struct policy *policy);
+
+/* Adds warnings: values that are legal and will disappoint. */
+void ruleset_lint(const struct ruleset *set, struct problems *problems);
+
+/* ECONNREFUSED for "ECONNREFUSED"; 0 when unknown. And back; NULL when unknown. */
+int errno_by_name(const char *name);
+const char *errno_name(int error);
+
+#endif

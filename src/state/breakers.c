@@ -1,0 +1,216 @@
+#include "state/breakers.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/text.h"
+
+static uint64_t key_of(const struct rule *rule, const struct target *target);
+static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
+                          const struct target *target);
+static struct host *evict(struct segment *segment, uint64_t key, const struct rule *rule,
+                          const struct target *target);
+static bool is_still(struct host_handle handle);
+static void add_to_window(_Atomic uint64_t *words, uint64_t window_ns, struct window_sum add,
+                          uint64_t now_ns);
+static struct window_sum total_of(_Atomic uint64_t *words, uint64_t window_ns, uint64_t now_ns);
+
+struct host_handle hosts_find(const struct rule *rule, const struct target *target, uint64_t now_ns)
+{
+    uint64_t key = key_of(rule, target);
+    struct host_handle handle = {.host = NULL, .key = key};
+    struct segment *segment = segment_current;
+    if (!segment)
+        return handle;
+    for (uint64_t i = 0; i < HOST_REACH && !handle.host; i++) {
+        struct host *host = &segment->hosts[(key + i) % HOSTS_MAX];
+        uint64_t found = atomic_load_explicit(&host->key, memory_order_acquire);
+        if (found == 0)
+            handle.host = claim(host, 0, key, rule, target);
+        else if (found == key)
+            handle.host = host;
+    }
+    if (!handle.host)
+        handle.host = evict(segment, key, rule, target);
+    if (handle.host)
+        atomic_store_explicit(&handle.host->used_ns, now_ns, memory_order_relaxed);
+    else
+        segment_passed(PASSED_TABLE_FULL);
+    return handle;
+}
+
+struct breaker_answer breakers_admit(struct host_handle handle, const struct breaker_params *params,
+                                     uint64_t now_ns)
+{
+    struct breaker_answer answer = {.verdict = BREAKER_ADMIT};
+    if (!is_still(handle))
+        return answer;
+    uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
+    do
+        answer = breaker_admit(word, params, now_ns);
+    while (answer.word != word &&
+           !atomic_compare_exchange_weak_explicit(&handle.host->breaker, &word, answer.word,
+                                                  memory_order_acq_rel, memory_order_acquire));
+    return answer;
+}
+
+struct breaker_answer breakers_look(struct host_handle handle, const struct breaker_params *params,
+                                    uint64_t now_ns)
+{
+    struct breaker_answer answer = {.verdict = BREAKER_ADMIT};
+    if (!is_still(handle))
+        return answer;
+    answer = breaker_admit(atomic_load_explicit(&handle.host->breaker, memory_order_acquire), params, now_ns);
+    if (answer.verdict == BREAKER_PROBE) {
+        answer.verdict = BREAKER_REJECT;
+        answer.until_ns = now_ns;
+    }
+    return answer;
+}
+
+struct breaker_change breakers_ended(struct host_handle handle, const struct breaker_params *params,
+                                     struct breaker_ticket ticket, enum breaker_report report, uint64_t seed,
+                                     uint64_t now_ns, uint32_t *failures)
+{
+    struct breaker_change change = {.transition = BREAKER_STAYED};
+    if (!is_still(handle))
+        return change;
+    struct window_sum recent = {0, 0};
+    if (params->failure_ratio_ppm && report != BREAKER_NEUTRAL) {
+        bool has_failed = report == BREAKER_FAILURE;
+        add_to_window(handle.host->failures, params->window_ns,
+                      (struct window_sum){.events = 1, .marked = has_failed}, now_ns);
+        if (has_failed)
+            recent = total_of(handle.host->failures, params->window_ns, now_ns);
+    }
+    struct random random = {seed};
+    uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
+    do {
+        change = breaker_ended(word, params, ticket, report, recent, now_ns, &random);
+    } while (change.word != word &&
+             !atomic_compare_exchange_weak_explicit(&handle.host->breaker, &word, change.word,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    if (failures)
+        *failures = breaker_view(word).failures + 1;
+    if (change.transition == BREAKER_RECOVERED) /* or the failures from before would open it again at once */
+        for (unsigned i = 0; i < WINDOW_BUCKETS; i++)
+            atomic_store_explicit(&handle.host->failures[i], 0, memory_order_relaxed);
+    return change;
+}
+
+void breakers_succeeded(struct host_handle handle, const struct breaker_params *params)
+{
+    if (!params->failure_ratio_ppm || !is_still(handle))
+        return;
+    /* For every answer on every connection: the coarse clock does for buckets of a tenth of a second and more. */
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = 1},
+                  (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
+}
+
+void budget_call(struct host_handle handle, const struct budget_params *params, uint64_t now_ns)
+{
+    if (params->window_ns && is_still(handle))
+        add_to_window(handle.host->retries, params->window_ns, (struct window_sum){.events = 1}, now_ns);
+}
+
+bool budget_take(struct host_handle handle, const struct budget_params *params, uint64_t now_ns)
+{
+    if (!params->window_ns || !is_still(handle))
+        return true;
+    if (!budget_allows(params, total_of(handle.host->retries, params->window_ns, now_ns)))
+        return false;
+    add_to_window(handle.host->retries, params->window_ns, (struct window_sum){.marked = 1}, now_ns);
+    return true;
+}
+
+void target_text(const struct target *target, char *buffer, size_t capacity)
+{
+    struct text text = text_begin(buffer, capacity);
+    if (target->name) {
+        /* The port matters more than the last labels of a very long name. */
+        text_add(&text, "%.*s", (int)capacity - 8, target->name);
+    } else if (target->has_address) {
+        struct address_text address = address_text(&target->address);
+        bool needs_brackets = target->port && !address_is_v4(&target->address);
+        text_add(&text, needs_brackets ? "[%s]" : "%s", address.text);
+    }
+    if (target->port)
+        text_add(&text, ":%u", target->port);
+}
+
+/* By name where there is one (all its addresses are one host), under the rule's name and the breaker's parameters:
+ * processes with another version of the rule do not disturb each other. */
+static uint64_t key_of(const struct rule *rule, const struct target *target)
+{
+    uint64_t seed = rule->identity ^ hash_mix(rule->breaker_params_hash ^ target->port);
+    uint64_t key = target->name ? hash_bytes(target->name, strlen(target->name), seed)
+                                : hash_bytes(target->address.bytes, sizeof target->address.bytes, ~seed);
+    return key ? key : 1;
+}
+
+static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
+                          const struct target *target)
+{
+    uint64_t expected = old;
+    if (!atomic_compare_exchange_strong_explicit(&host->key, &expected, key, memory_order_acq_rel,
+                                                 memory_order_acquire))
+        return expected == key ? host : NULL;
+    if (old) {
+        atomic_store_explicit(&host->breaker, 0, memory_order_relaxed);
+        for (unsigned i = 0; i < WINDOW_BUCKETS; i++) {
+            atomic_store_explicit(&host->failures[i], 0, memory_order_relaxed);
+            atomic_store_explicit(&host->retries[i], 0, memory_order_relaxed);
+        }
+        for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
+            atomic_store_explicit(&host->counts[i], 0, memory_order_relaxed);
+    }
+    target_text(target, host->target, sizeof host->target);
+    struct text text = text_begin(host->rule, sizeof host->rule);
+    text_add(&text, "%s", rule->name);
+    return host;
+}
+
+/* No free place within reach: the host that was idle longest gives way, if its circuit is closed. */
+static struct host *evict(struct segment *segment, uint64_t key, const struct rule *rule,
+                          const struct target *target)
+{
+    struct host *idlest = NULL;
+    uint64_t idlest_key = 0, idlest_used = UINT64_MAX;
+    for (uint64_t i = 0; i < HOST_REACH; i++) {
+        struct host *host = &segment->hosts[(key + i) % HOSTS_MAX];
+        uint64_t found = atomic_load_explicit(&host->key, memory_order_acquire);
+        uint64_t used = atomic_load_explicit(&host->used_ns, memory_order_relaxed);
+        uint64_t word = atomic_load_explicit(&host->breaker, memory_order_relaxed);
+        if (breaker_view(word).state == BREAKER_CLOSED && used < idlest_used) {
+            idlest = host;
+            idlest_key = found;
+            idlest_used = used;
+        }
+    }
+    return idlest ? claim(idlest, idlest_key, key, rule, target) : NULL;
+}
+
+static bool is_still(struct host_handle handle)
+{
+    return handle.host && atomic_load_explicit(&handle.host->key, memory_order_acquire) == handle.key;
+}
+
+static void add_to_window(_Atomic uint64_t *words, uint64_t window_ns, struct window_sum add, uint64_t now_ns)
+{
+    _Atomic uint64_t *word = &words[window_bucket(window_ns, now_ns) % WINDOW_BUCKETS];
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(word, &before, window_add(before, window_ns, add, now_ns),
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+static struct window_sum total_of(_Atomic uint64_t *words, uint64_t window_ns, uint64_t now_ns)
+{
+    uint64_t copy[WINDOW_BUCKETS];
+    for (unsigned i = 0; i < WINDOW_BUCKETS; i++)
+        copy[i] = atomic_load_explicit(&words[i], memory_order_relaxed);
+    return window_total(copy, window_ns, now_ns);
+}

@@ -1,0 +1,50 @@
+/* The hosts that all processes know of, and their circuit breakers: the pure functions of policy/, published by
+ * compare-and-swap. Lock-free and async-signal-safe. */
+#ifndef STATE_BREAKERS_H
+#define STATE_BREAKERS_H
+
+#include "policy/breaker.h"
+#include "policy/budget.h"
+#include "rules/rules.h"
+#include "state/segment.h"
+
+/* A host and the key it had when it was found: the table may give its place to another one later. */
+struct host_handle {
+    struct host *host; /* NULL: the table is full, there is no shared state for this target */
+    uint64_t key;
+};
+
+/* The place of that target under that rule, claimed if need be. */
+struct host_handle hosts_find(const struct rule *rule, const struct target *target, uint64_t now_ns);
+
+static inline void host_count(struct host_handle handle, enum host_count what)
+{
+    if (handle.host)
+        atomic_fetch_add_explicit(&handle.host->counts[what], 1, memory_order_relaxed);
+}
+
+/* May a call go ahead? Without a host: always. */
+struct breaker_answer breakers_admit(struct host_handle handle, const struct breaker_params *params,
+                                     uint64_t now_ns);
+
+/* The same, changing nothing. Where a probe is due it says BREAKER_REJECT until now: a call that cannot report back is
+ * rejected there, any other one asks breakers_admit. */
+struct breaker_answer breakers_look(struct host_handle handle, const struct breaker_params *params,
+                                    uint64_t now_ns);
+
+/* What became of an admitted call. `failures`, if not NULL, gets how many there were in a row before an opening. */
+struct breaker_change breakers_ended(struct host_handle handle, const struct breaker_params *params,
+                                     struct breaker_ticket ticket, enum breaker_report report, uint64_t seed,
+                                     uint64_t now_ns, uint32_t *failures);
+
+/* One more success of a closed breaker without failures: counts for the failure rate, where there is one. */
+void breakers_succeeded(struct host_handle handle, const struct breaker_params *params);
+
+/* The retry budget: a call was begun; may it have one more retry (which is then counted)? */
+void budget_call(struct host_handle handle, const struct budget_params *params, uint64_t now_ns);
+bool budget_take(struct host_handle handle, const struct budget_params *params, uint64_t now_ns);
+
+/* "payments.internal:443", "10.0.0.7:443", "[::1]:443"; without port when it is 0. */
+void target_text(const struct target *target, char *text, size_t capacity);
+
+#endif

@@ -1,0 +1,97 @@
+/* What is remembered of a descriptor that a rule applies to.
+ *
+ * A table of pointers by number: the unguarded path is one load and one branch. It is a table of hints: fclose, raw
+ * system calls and vfork children change descriptors behind our back, so an entry is verified by its socket's cookie
+ * before policy acts on it. Duplicated numbers share one entry. Entries come from a pool that never shrinks, so a
+ * pointer that another thread still holds stays readable. */
+#ifndef STATE_DESCRIPTORS_H
+#define STATE_DESCRIPTORS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hidden.h"
+#include "policy/breaker.h"
+#include "state/breakers.h"
+
+/* The values of a rule that outlive the rule set: a small copy, shared by all descriptors under the same rule and kept
+ * for ever. */
+struct guard {
+    uint64_t recv_ns, send_ns, response_ns; /* 0 = none */
+    struct breaker_params breaker;
+    bool has_breaker;
+    int breaker_error;
+    uint64_t hash;
+};
+
+/* Bits of descriptor.state. The first two are never set together, and only under a response timeout. */
+#define IDLE            1u  /* nothing was sent since the last answer began */
+#define AWAITING_ANSWER 2u  /* something was sent, and no byte has come back since */
+#define FIRST_EXCHANGE  4u  /* no answer has ever come on this connection */
+#define HOLDS_TICKET    8u  /* the breaker has not yet been told what became of the connect call */
+#define NON_BLOCKING    16u /* the program made it so after the connect */
+#define SEND_ERROR_DUE  32u /* the next send gets `due_send_error` */
+#define RECV_ERROR_DUE  64u /* the next receive gets `due_recv_error` */
+#define ANSWER_OVERDUE                                                                                       \
+    128u                 /* the response timeout has passed and been counted; the answer is still awaited */
+#define HANDED_OVER 256u /* our options are off: stdio uses the socket, or another program */
+
+struct descriptor {
+    _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */
+    _Atomic uint32_t state;
+    uint64_t cookie; /* SO_COOKIE when it was adopted */
+    const struct guard *guard;
+    struct host_handle host;
+    struct target_name {
+        char text[56]; /* for events */
+    } target;
+    struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
+    int16_t due_send_error, due_recv_error;
+    uint32_t number, next;             /* in the pool: its own, and the next free one + 1 */
+    uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
+};
+_Static_assert(sizeof(struct descriptor) <= 128, "a tracked connection is cheap");
+
+extern struct descriptor **descriptor_table HIDDEN;
+extern unsigned descriptor_limit HIDDEN; /* 0 until a rule set is loaded */
+
+/* The entry of a descriptor; NULL for one that no rule applies to. Plain loads, which the compiler may fold into its
+ * comparisons: both variables are set once, the table first. */
+static inline struct descriptor *descriptor_of(int fd)
+{
+    return (unsigned)fd < descriptor_limit ? descriptor_table[(unsigned)fd] : NULL;
+}
+
+/* What socket() made, as far as we saw it; a hint that saves system calls. */
+enum socket_kind {
+    SOCKET_UNKNOWN,
+    SOCKET_OTHER,
+    SOCKET_TCP,
+    SOCKET_TCP_FRESH, /* blocking, and without timeouts of the program's */
+};
+enum socket_kind descriptor_kind(int fd);
+void descriptor_note_kind(int fd, enum socket_kind kind);
+
+/* Makes room for the table. Called once rules are in force; false without memory. */
+bool descriptors_open(void);
+
+/* Starts guarding `fd`: NULL without memory, or for a number beyond the table. Whatever was there is dropped. */
+struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard *guard,
+                                    struct host_handle host, const char *target);
+
+/* `copy` is another number for what `fd` leads to; whatever was at `copy` is dropped. */
+void descriptor_share(int fd, int copy);
+
+/* Forgets the number. The last one to go gives the entry back; `last`, if not NULL, gets a copy of it then (with
+ * references 0; else its guard is NULL), for the caller to settle what is open. */
+void descriptor_drop(int fd, struct descriptor *last);
+
+/* All numbers from `first` to `last` that are guarded, in turn: the next one at or after `fd`, -1 when there is none. */
+int descriptor_next(unsigned fd, unsigned last);
+
+/* The shared copy of these values, made if need be; NULL without memory. */
+const struct guard *guard_of(const struct policy *policy);
+
+#endif

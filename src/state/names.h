@@ -1,0 +1,28 @@
+/* Which name an address was looked up by. connect() sees an address only; rules speak of names.
+ *
+ * A fixed table of this process, guarded by sequence locks: readers never wait, and a reader that cannot get a stable
+ * copy in three tries says "unknown". An address may have several names; the one that the calling thread looked up last
+ * wins, else the most recent. */
+#ifndef STATE_NAMES_H
+#define STATE_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "rules/address.h"
+
+#define NAME_MAX_BYTES 256 /* RFC 1035: 253 and the terminating zero */
+
+/* Remembers that `name` (any case, a dot at the end is dropped) led to that address. */
+void names_remember(const char *name, const struct address *address);
+
+/* Copies the name; false when there is none. */
+bool names_find(const struct address *address, char name[NAME_MAX_BYTES]);
+
+/* Says which of several names this thread means from now on; names_remember does not. */
+void names_looked_up(const char *name);
+
+/* Lower case, without a dot at the end. False when it is too long to be a name. */
+bool name_normalize(const char *name, char normal[NAME_MAX_BYTES]);
+
+#endif

@@ -1,0 +1,158 @@
+#include "state/process.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+
+struct settings settings;
+
+/* One page that the kernel empties in a fork child but not in a vfork child, which is how the two are told apart. */
+struct identity {
+    pid_t owner; /* changed atomically */
+};
+static struct identity *identity;
+static uint64_t calls;
+
+static bool is_set(const char *value);
+static void copy_setting(char *to, size_t capacity, const char *value);
+static void copy_path(char *to, size_t capacity, const char *value);
+static const char *value_of(const char *variable, const char *name);
+static uint64_t number_of(const char *digits);
+
+void process_begin(char **environment)
+{
+    int error = errno;
+    const char *home = NULL, *config_home = NULL;
+    for (char **variable = environment; variable && *variable; variable++) {
+        const char *value;
+        if ((*variable)[0] == 'H' && (value = value_of(*variable, "HOME")))
+            home = value;
+        if ((*variable)[0] == 'X' && (value = value_of(*variable, "XDG_CONFIG_HOME")) && value[0] == '/')
+            config_home = value;
+        if (strncmp(*variable, "RESIL_", 6) != 0)
+            continue;
+        if ((value = value_of(*variable, "RESIL_RULES")))
+            copy_path(settings.rules, sizeof settings.rules, value);
+        else if ((value = value_of(*variable, "RESIL_STATE_DIR")))
+            copy_setting(settings.state_dir, sizeof settings.state_dir, value);
+        else if ((value = value_of(*variable, "RESIL_LOG")))
+            copy_setting(settings.log, sizeof settings.log, value);
+        else if ((value = value_of(*variable, "RESIL_STRICT")))
+            settings.is_strict = is_set(value);
+        else if ((value = value_of(*variable, "RESIL_EARLY")))
+            settings.is_early = is_set(value);
+        else if ((value = value_of(*variable, "RESIL_DISABLE")))
+            settings.is_disabled = is_set(value);
+        else if ((value = value_of(*variable, "RESIL_SEED")) && *value) {
+            settings.seed = number_of(value);
+            settings.has_seed = true;
+        }
+    }
+    if (settings.rules[0])
+        home = config_home = NULL; /* every page that is touched here costs each program that starts */
+    if (config_home)
+        copy_setting(settings.config_home, sizeof settings.config_home, config_home);
+    else if (home && home[0] == '/' && strlen(home) + 9 < sizeof settings.config_home) {
+        copy_setting(settings.config_home, sizeof settings.config_home, home);
+        strcat(settings.config_home, "/.config");
+    }
+    strncpy(settings.program, process_program(), sizeof settings.program - 1);
+    if (getauxval(AT_SECURE))
+        settings.is_disabled = true;
+    errno = error;
+}
+
+const char *process_program(void)
+{
+    return program_invocation_short_name ? program_invocation_short_name : "";
+}
+
+bool process_owns_memory(void)
+{
+    int error = errno;
+    if (!identity) {
+        struct identity *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED) {
+            errno = error;
+            return true; /* without it a fork child cannot be told from a vfork child; the first is far likelier */
+        }
+        if (madvise(page, 4096, MADV_WIPEONFORK) != 0) {
+            munmap(page, 4096);
+            errno = error;
+            return true;
+        }
+        struct identity *none = NULL;
+        if (!__atomic_compare_exchange_n(&identity, &none, page, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            munmap(page, 4096);
+    }
+    errno = error;
+    pid_t pid = getpid();
+    pid_t owner = 0;
+    if (__atomic_compare_exchange_n(&identity->owner, &owner, pid, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return true;
+    return owner == pid;
+}
+
+pid_t process_id(void)
+{
+    pid_t owner = identity ? __atomic_load_n(&identity->owner, __ATOMIC_RELAXED) : 0;
+    if (owner)
+        return owner;
+    process_owns_memory(); /* a fork child's first call: remember who it is */
+    return getpid();
+}
+
+uint64_t process_next_seed(void)
+{
+    uint64_t call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
+    if (settings.has_seed)
+        return hash_bytes(&call, sizeof call, settings.seed);
+    /* The clock tells a fork child from its parent, the stack one thread from another. */
+    return hash_bytes(&call, sizeof call, clock_now_ns() ^ (uint64_t)(uintptr_t)&call);
+}
+
+static bool is_set(const char *value)
+{
+    return value[0] && strcmp(value, "0") != 0;
+}
+
+static void copy_setting(char *to, size_t capacity, const char *value)
+{
+    size_t length = strlen(value);
+    if (length >= capacity)
+        return; /* cut it would name something else: leave it unset */
+    memcpy(to, value, length + 1);
+}
+
+/* Made absolute while the working directory is the one that the user meant. */
+static void copy_path(char *to, size_t capacity, const char *value)
+{
+    if (value[0] && value[0] != '/' && syscall(SYS_getcwd, to, capacity) > 0 && to[0] == '/' &&
+        strlen(to) + strlen(value) + 2 <= capacity) {
+        strcat(to, "/");
+        strcat(to, value);
+        return;
+    }
+    copy_setting(to, capacity, value);
+}
+
+static const char *value_of(const char *variable, const char *name)
+{
+    size_t length = strlen(name);
+    return strncmp(variable, name, length) == 0 && variable[length] == '=' ? variable + length + 1 : NULL;
+}
+
+static uint64_t number_of(const char *digits)
+{
+    uint64_t number = 0;
+    for (; *digits >= '0' && *digits <= '9'; digits++)
+        number = number * 10 + (uint64_t)(*digits - '0');
+    return number;
+}

@@ -1,0 +1,42 @@
+/* Who we are: this process, its settings, its fork and vfork children. */
+#ifndef STATE_PROCESS_H
+#define STATE_PROCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The environment as it was at the start, copied: programs clear or overwrite theirs (nginx clears its workers'). */
+struct settings {
+    uint64_t seed; /* RESIL_SEED, if has_seed */
+    bool has_seed;
+    bool is_strict;       /* RESIL_STRICT=1 */
+    bool is_early;        /* RESIL_EARLY=1 */
+    bool is_disabled;     /* RESIL_DISABLE=1, or the program runs with privileges that are not its user's */
+    char program[16];     /* the program's file name, cut; for events */
+    char rules[4096];     /* RESIL_RULES; empty: not set */
+    char log[1024];       /* RESIL_LOG: "stderr", "off" or a file; empty: off */
+    char state_dir[1024]; /* RESIL_STATE_DIR */
+    char config_home
+        [1024]; /* XDG_CONFIG_HOME, or HOME with .config behind it; only where RESIL_RULES is not set */
+};
+extern struct settings settings;
+
+/* Reads the environment. No allocation, errno untouched. */
+void process_begin(char **environment);
+
+/* The file name of the program, at most 255 bytes: what `match.program` is compared with. */
+const char *process_program(void);
+
+/* Does the memory belong to this process? False in a vfork child, which shares its parent's: whoever would change
+ * shared tables must leave them alone there (python's subprocess closes every descriptor in one). Costs one getpid. */
+bool process_owns_memory(void);
+
+/* The process id without a system call, once process_owns_memory was asked (a vfork child reads its parent's). */
+pid_t process_id(void);
+
+/* A number for random decisions that differs from call to call, thread to thread and process to process, unless
+ * RESIL_SEED is set: then it differs from call to call only. */
+uint64_t process_next_seed(void);
+
+#endif

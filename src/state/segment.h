@@ -1,0 +1,109 @@
+/* What the processes of a user that run the same rules share: breakers, counters, a flight recorder.
+ *
+ * One file, mapped by all of them and never trusted: whatever it holds, readers stay within it and writers change
+ * single aligned words. It is created aside, fully allocated, and renamed into place; a process killed at any moment
+ * leaves it usable. Where it cannot be had the same structure in private memory takes its place. */
+#ifndef STATE_SEGMENT_H
+#define STATE_SEGMENT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hidden.h"
+#include "policy/window.h"
+#include "report/event.h"
+
+#define SEGMENT_MAGIC  0x6c69736572626c31ull
+#define SEGMENT_LAYOUT 1u /* changes with any of the structures here */
+#define HOSTS_MAX      1024u
+#define HOST_REACH     32u /* a host is within this many places of where its key points */
+#define RECORDER_SLOTS 4096u
+
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock-free");
+
+/* What is counted for each host. COUNT(NAME, "name", help) */
+#define HOST_COUNTS(COUNT)                                                                                   \
+    COUNT(CALLS, "calls", "connect calls under a rule")                                                      \
+    COUNT(CONNECTED, "connected", "connect calls that succeeded")                                            \
+    COUNT(FAILED, "failed", "connect calls that failed for good")                                            \
+    COUNT(RETRIES, "retries", "attempts after the first")                                                    \
+    COUNT(REJECTED, "rejected", "calls that an open circuit failed at once")                                 \
+    COUNT(TIMEOUTS, "timeouts", "attempts and waits that were cut short")                                    \
+    COUNT(ANSWERED, "answered", "exchanges whose answer began in time")                                      \
+    COUNT(UNANSWERED, "unanswered", "exchanges without an answer in time")                                   \
+    COUNT(OPENINGS, "openings", "times the circuit opened")                                                  \
+    COUNT(PROBES, "probes", "calls let through half-open")                                                   \
+    COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
+    COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")
+enum host_count {
+#define COUNT(name, text, help) HOST_##name,
+    HOST_COUNTS(COUNT)
+#undef COUNT
+        HOST_COUNT_KINDS
+};
+
+/* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
+ * read with a bound. */
+struct host {
+    _Atomic uint64_t key;                      /* 0: free */
+    _Atomic uint64_t breaker;                  /* a breaker word (policy/breaker.h) */
+    _Atomic uint64_t failures[WINDOW_BUCKETS]; /* calls and failed calls */
+    _Atomic uint64_t retries[WINDOW_BUCKETS];  /* calls and retries */
+    _Atomic uint64_t used_ns;                  /* the last call */
+    _Atomic uint64_t counts[HOST_COUNT_KINDS];
+    _Atomic uint32_t probe_pid; /* who holds the probe, for people */
+    uint32_t unused;
+    char target[72]; /* "payments.internal:443" */
+    char rule[64];
+};
+
+struct recorder_slot {
+    /* 0: never used; 2n+1: event n is being written; 2n+2: event n is here. */
+    _Atomic uint64_t sequence;
+    struct event event;
+};
+_Static_assert(sizeof(struct recorder_slot) == 128, "recorder slots are two cache lines");
+
+struct segment {
+    struct {
+        uint64_t magic;
+        uint32_t layout;
+        uint32_t size_bytes;
+        char boot_id[40];
+        uint64_t pid_namespace, time_namespace;
+        char rules[512]; /* the rule file's canonical path */
+    } header;
+    _Atomic uint64_t events[EVENT_KINDS];         /* how often each kind happened */
+    _Atomic uint64_t passed[PASSED_REASON_COUNT]; /* why calls passed through */
+    _Atomic uint64_t told_session;                /* the session that was told last that its rules are bad */
+    _Atomic uint64_t recorded;                    /* events ever recorded: the next one's number */
+    struct recorder_slot recorder[RECORDER_SLOTS];
+    struct host hosts[HOSTS_MAX];
+};
+
+/* The segment of this process; NULL until segment_open. */
+extern struct segment *segment_current HIDDEN;
+
+/* Makes segment_current: shared for the rule file with that canonical path, else private. False: not even memory.
+ * `is_shared`, if not NULL, says which. */
+bool segment_open(const char *rules_path, bool *is_shared);
+
+/* For tools: maps an existing segment file, or NULL with errno set. `is_writable` maps it for changes. */
+struct segment *segment_map(const char *path, bool is_writable);
+void segment_unmap(struct segment *segment);
+
+/* Where segments live: RESIL_STATE_DIR, else /dev/shm/resil-UID. */
+void segment_directory(char *path, size_t capacity);
+/* The file name (no directory) for a rule file's canonical path, as seen from this process: containers that share
+ * the directory have segments of their own. */
+void segment_file_name(const char *rules_path, char *name, size_t capacity);
+
+static inline void segment_passed(enum passed_reason reason)
+{
+    if (segment_current)
+        atomic_fetch_add_explicit(&segment_current->passed[reason], 1, memory_order_relaxed);
+}
+
+#endif

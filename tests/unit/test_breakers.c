@@ -1,0 +1,206 @@
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "state/breakers.h"
+#include "state/process.h"
+#include "suite.h"
+
+#define THREADS 8
+
+static struct rule rule = {.name = "tested", .identity = 1, .breaker_params_hash = 2};
+static const struct breaker_params params = {
+    .failure_threshold = 3,
+    .failure_ratio_ppm = 0,
+    .window_ns = 10 * NS_PER_S,
+    .recovery_timeout_ns = NS_PER_S,
+    .max_recovery_timeout_ns = NS_PER_S,
+    .success_threshold = 1,
+    .lease_ns = NS_PER_S,
+};
+
+static struct target named(const char *name, uint16_t port)
+{
+    return (struct target){.name = name, .port = port};
+}
+
+static void use_memory(void)
+{
+    strcpy(settings.state_dir, "/proc/nowhere"); /* private */
+    ck_assert(segment_open("/a.yaml", NULL));
+}
+
+static void break_it(struct host_handle host, unsigned times, uint64_t now)
+{
+    for (unsigned i = 0; i < times; i++) {
+        struct breaker_answer answer = breakers_admit(host, &params, now);
+        breakers_ended(host, &params, answer.ticket, BREAKER_FAILURE, 1, now, NULL);
+    }
+}
+
+TEST(a_target_keeps_its_place)
+{
+    use_memory();
+    struct target a = named("a.test", 80), b = named("b.test", 80), other_port = named("a.test", 81);
+    struct host_handle first = hosts_find(&rule, &a, 1);
+    ck_assert_ptr_nonnull(first.host);
+    ck_assert_str_eq(first.host->target, "a.test:80");
+    ck_assert_str_eq(first.host->rule, "tested");
+    ck_assert_ptr_eq(hosts_find(&rule, &a, 2).host, first.host);
+    ck_assert_ptr_ne(hosts_find(&rule, &b, 2).host, first.host);
+    ck_assert_ptr_ne(hosts_find(&rule, &other_port, 2).host, first.host);
+}
+
+TEST(a_name_is_one_host_whatever_its_address)
+{
+    use_memory();
+    struct target one = {.name = "a.test", .has_address = true, .port = 80}, two = one;
+    two.address.bytes[15] = 1;
+    ck_assert_ptr_eq(hosts_find(&rule, &one, 1).host, hosts_find(&rule, &two, 1).host);
+}
+
+TEST(rules_with_other_parameters_do_not_share)
+{
+    use_memory();
+    struct target a = named("a.test", 80);
+    struct rule changed = rule;
+    changed.breaker_params_hash++;
+    ck_assert_ptr_ne(hosts_find(&rule, &a, 1).host, hosts_find(&changed, &a, 1).host);
+}
+
+TEST(a_full_table_gives_up_idle_closed_hosts_and_keeps_open_ones)
+{
+    use_memory();
+    struct target precious = named("open.test", 1);
+    struct host_handle open = hosts_find(&rule, &precious, 1);
+    break_it(open, 3, NS_PER_S);
+    for (unsigned i = 0; i < 4 * HOSTS_MAX; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "host-%u.test", i);
+        struct target target = named(name, 80);
+        ck_assert_ptr_nonnull(hosts_find(&rule, &target, NS_PER_S + i).host);
+    }
+    ck_assert_ptr_eq(hosts_find(&rule, &precious, NS_PER_S).host, open.host);
+    ck_assert_int_eq(breakers_admit(open, &params, NS_PER_S).verdict, BREAKER_REJECT);
+}
+
+TEST(a_handle_to_a_place_that_was_given_away_does_nothing)
+{
+    use_memory();
+    struct target a = named("a.test", 80);
+    struct host_handle handle = hosts_find(&rule, &a, 1);
+    break_it(handle, 3, 1);
+    atomic_store(&handle.host->key, handle.key + 1);
+    ck_assert_int_eq(breakers_admit(handle, &params, 1).verdict, BREAKER_ADMIT);
+    uint64_t word = atomic_load(&handle.host->breaker);
+    breakers_ended(handle, &params, (struct breaker_ticket){0, true}, BREAKER_SUCCESS, 1, 1, NULL);
+    ck_assert_uint_eq(atomic_load(&handle.host->breaker), word);
+}
+
+TEST(looking_never_takes_the_probe)
+{
+    use_memory();
+    struct target a = named("a.test", 80);
+    struct host_handle host = hosts_find(&rule, &a, 1);
+    break_it(host, 3, NS_PER_S);
+    ck_assert_int_eq(breakers_look(host, &params, 3 * NS_PER_S).verdict, BREAKER_REJECT);
+    ck_assert_uint_eq(breakers_look(host, &params, 3 * NS_PER_S).until_ns, 3 * NS_PER_S);
+    ck_assert_int_eq(breakers_admit(host, &params, 3 * NS_PER_S).verdict, BREAKER_PROBE);
+    ck_assert_uint_gt(breakers_look(host, &params, 3 * NS_PER_S).until_ns, 3 * NS_PER_S);
+}
+
+static struct host_handle contended;
+static _Atomic unsigned probes;
+
+static void *ask(void *unused)
+{
+    for (int i = 0; i < 10000; i++)
+        if (breakers_admit(contended, &params, 3 * NS_PER_S).verdict == BREAKER_PROBE)
+            atomic_fetch_add(&probes, 1);
+    return unused;
+}
+
+TEST(half_open_admits_one_probe_among_threads)
+{
+    use_memory();
+    struct target a = named("a.test", 80);
+    contended = hosts_find(&rule, &a, 1);
+    break_it(contended, 3, NS_PER_S);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, ask, NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_eq(atomic_load(&probes), 1);
+}
+
+static void *count_calls(void *unused)
+{
+    static const struct budget_params budget = {.ratio_ppm = 0, .floor_per_s = 0, .window_ns = 10 * NS_PER_S};
+    for (int i = 0; i < 1000; i++)
+        budget_call(contended, &budget, NS_PER_S);
+    return unused;
+}
+
+TEST(no_count_is_lost_among_threads)
+{
+    use_memory();
+    struct target a = named("a.test", 80);
+    contended = hosts_find(&rule, &a, 1);
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&threads[i], NULL, count_calls, NULL);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    uint64_t words[WINDOW_BUCKETS];
+    for (unsigned i = 0; i < WINDOW_BUCKETS; i++)
+        words[i] = atomic_load(&contended.host->retries[i]);
+    ck_assert_uint_eq(window_total(words, 10 * NS_PER_S, NS_PER_S).events, THREADS * 1000);
+}
+
+TEST(recovery_empties_the_failure_window)
+{
+    use_memory();
+    struct breaker_params by_rate = params;
+    by_rate.failure_threshold = 0;
+    by_rate.failure_ratio_ppm = PPM_ONE / 2;
+    by_rate.minimum_calls = 4;
+    struct target a = named("a.test", 80);
+    struct host_handle host = hosts_find(&rule, &a, 1);
+    enum breaker_transition last = BREAKER_STAYED;
+    for (int i = 0; i < 4; i++)
+        last = breakers_ended(host, &by_rate, breakers_admit(host, &by_rate, NS_PER_S).ticket,
+                              BREAKER_FAILURE, 1, NS_PER_S, NULL)
+                   .transition;
+    ck_assert_int_eq(last, BREAKER_OPENED);
+    struct breaker_answer probe = breakers_admit(host, &by_rate, 3 * NS_PER_S);
+    ck_assert_int_eq(probe.verdict, BREAKER_PROBE);
+    breakers_ended(host, &by_rate, probe.ticket, BREAKER_SUCCESS, 1, 3 * NS_PER_S, NULL);
+    struct breaker_answer next = breakers_admit(host, &by_rate, 3 * NS_PER_S);
+    last = breakers_ended(host, &by_rate, next.ticket, BREAKER_FAILURE, 1, 3 * NS_PER_S, NULL).transition;
+    ck_assert_int_eq(last, BREAKER_STAYED);
+}
+
+TEST(targets_are_written_as_people_write_them)
+{
+    char text[72];
+    struct target v4 = {
+        .has_address = true, .port = 443, .address = {{[10] = 0xff, [11] = 0xff, 10, 0, 0, 7}}};
+    target_text(&v4, text, sizeof text);
+    ck_assert_str_eq(text, "10.0.0.7:443");
+    struct target v6 = {.has_address = true, .port = 443, .address = {{[15] = 1}}};
+    target_text(&v6, text, sizeof text);
+    ck_assert_str_eq(text, "[::1]:443");
+    struct target name = named("payments.internal", 0);
+    target_text(&name, text, sizeof text);
+    ck_assert_str_eq(text, "payments.internal");
+}
+
+SUITE("breakers", a_target_keeps_its_place, a_name_is_one_host_whatever_its_address,
+      rules_with_other_parameters_do_not_share, a_full_table_gives_up_idle_closed_hosts_and_keeps_open_ones,
+      a_handle_to_a_place_that_was_given_away_does_nothing, looking_never_takes_the_probe,
+      half_open_admits_one_probe_among_threads, no_count_is_lost_among_threads,
+      recovery_empties_the_failure_window, targets_are_written_as_people_write_them)

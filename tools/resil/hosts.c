@@ -1,0 +1,116 @@
+#include "hosts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "message.h"
+#include "printable.h"
+
+#define TIME_BITS 37 /* of the milliseconds that a breaker word keeps (policy/breaker.h) */
+#define LONGEST_OPEN_MS                                                                                      \
+    (25 * 3600000ull) /* a rule may say 24 h; what is further off is damage, and counts as due */
+
+static bool read_host(const struct host *host, uint64_t now_ns, struct host_view *view);
+static uint64_t left_ns(uint64_t until_ns, uint64_t now_ns);
+static int by_need(const void *a, const void *b);
+
+struct host_list hosts_list(const struct segment *segment)
+{
+    struct host_list list = {.hosts = allocate(HOSTS_MAX * sizeof *list.hosts)};
+    uint64_t now_ns = clock_now_ns();
+    for (unsigned i = 0; i < HOSTS_MAX; i++)
+        if (read_host(&segment->hosts[i], now_ns, &list.hosts[list.count]))
+            list.count++;
+    qsort(list.hosts, list.count, sizeof *list.hosts, by_need);
+    return list;
+}
+
+void hosts_end(struct host_list *list)
+{
+    free(list->hosts);
+    *list = (struct host_list){.count = 0};
+}
+
+struct host_state_text host_state_text(const struct host_view *host)
+{
+    struct host_state_text result;
+    struct text text = text_begin(result.text, sizeof result.text);
+    const char *state = breaker_state_name(host->breaker.state);
+    uint64_t step = host->left_ns >= NS_PER_S ? 100 * NS_PER_MS : NS_PER_MS; /* nobody reads more digits */
+    if (host->breaker.state == BREAKER_CLOSED)
+        text_add(&text, "%s", state);
+    else if (host->left_ns == 0)
+        text_add(&text, "%s, probe due", state);
+    else if (host->breaker.state == BREAKER_OPEN)
+        text_add(&text, "%s, probe in %s", state,
+                 duration_text((host->left_ns + step - 1) / step * step).text);
+    else if (host->probe_pid)
+        text_add(&text, "%s, probe by pid %u", state, host->probe_pid);
+    else
+        text_add(&text, "%s, probe under way", state);
+    return result;
+}
+
+const char *host_count_name(unsigned count)
+{
+    static const char *const names[] = {
+#define COUNT(name, text, help) text,
+        HOST_COUNTS(COUNT)
+#undef COUNT
+    };
+    return count < HOST_COUNT_KINDS ? names[count] : "unknown";
+}
+
+struct host_count_label host_count_label(unsigned count)
+{
+    struct host_count_label label;
+    snprintf(label.text, sizeof label.text, "%s", host_count_name(count));
+    for (char *at = label.text; *at; at++)
+        if (*at == '_')
+            *at = ' ';
+    return label;
+}
+
+/* False when nobody used it. */
+static bool read_host(const struct host *host, uint64_t now_ns, struct host_view *view)
+{
+    if (atomic_load_explicit(&host->key, memory_order_acquire) == 0)
+        return false;
+    bool is_used = false;
+    for (unsigned i = 0; i < HOST_COUNT_KINDS; i++) {
+        view->counts[i] = atomic_load_explicit(&host->counts[i], memory_order_relaxed);
+        is_used |= view->counts[i] != 0;
+    }
+    view->breaker = breaker_view(atomic_load_explicit(&host->breaker, memory_order_relaxed));
+    if (!is_used && view->breaker.state == BREAKER_CLOSED)
+        return false;
+    uint64_t used_ns = atomic_load_explicit(&host->used_ns, memory_order_relaxed);
+    view->idle_ns = used_ns < now_ns ? now_ns - used_ns : 0;
+    view->left_ns = view->breaker.state == BREAKER_CLOSED ? 0 : left_ns(view->breaker.until_ns, now_ns);
+    view->probe_pid = atomic_load_explicit(&host->probe_pid, memory_order_relaxed);
+    printable_field(view->target, host->target, sizeof host->target);
+    printable_field(view->rule, host->rule, sizeof host->rule);
+    return true;
+}
+
+static uint64_t left_ns(uint64_t until_ns, uint64_t now_ns)
+{
+    if (until_ns == 0)
+        return 0;
+    uint64_t left_ms = (until_ns / NS_PER_MS - now_ns / NS_PER_MS) & ((1ull << TIME_BITS) - 1);
+    return left_ms <= LONGEST_OPEN_MS ? left_ms * NS_PER_MS : 0;
+}
+
+static int by_need(const void *a, const void *b)
+{
+    const struct host_view *first = a, *second = b;
+    bool is_first_closed = first->breaker.state == BREAKER_CLOSED;
+    bool is_second_closed = second->breaker.state == BREAKER_CLOSED;
+    if (is_first_closed != is_second_closed)
+        return is_first_closed ? 1 : -1;
+    int order = strcmp(first->target, second->target);
+    return order ? order : strcmp(first->rule, second->rule);
+}

@@ -1,0 +1,41 @@
+/* The hosts in a segment, copied out of it and bounded. */
+#ifndef RESIL_HOSTS_H
+#define RESIL_HOSTS_H
+
+#include "policy/breaker.h"
+#include "state/segment.h"
+
+struct host_view {
+    char target[sizeof((struct host *)0)->target + 1];
+    char rule[sizeof((struct host *)0)->rule + 1];
+    struct breaker_view breaker;
+    uint64_t
+        left_ns; /* open: until a probe is due; half-open: until the probe that is out counts as lost. 0: now */
+    uint64_t idle_ns;   /* since the last call */
+    uint32_t probe_pid; /* 0: not known */
+    uint64_t counts[HOST_COUNT_KINDS];
+};
+
+struct host_list {
+    struct host_view *hosts;
+    size_t count;
+};
+
+/* Those that were used: circuits that are not closed first, then by target. */
+struct host_list hosts_list(const struct segment *segment);
+void hosts_end(struct host_list *list);
+
+/* "open, probe in 3.2s" */
+struct host_state_text {
+    char text[64];
+};
+struct host_state_text host_state_text(const struct host_view *host);
+
+/* "lookups_failed", and for people "lookups failed". */
+const char *host_count_name(unsigned count);
+struct host_count_label {
+    char text[32];
+};
+struct host_count_label host_count_label(unsigned count);
+
+#endif

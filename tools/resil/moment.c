@@ -1,0 +1,123 @@
+#include "moment.h"
+
+#include <fnmatch.h>
+#include <netdb.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "json_out.h"
+#include "rules/rules.h"
+
+#define PROGRAM_SHOWN (sizeof((struct event *)0)->program - 1) /* longer names are cut in events */
+
+static bool is_host(const char *asked, const char *target);
+static bool is_program(const char *asked, const char *program);
+static void split_time(uint64_t time_ns, int64_t difference_ns, time_t *seconds, unsigned *milliseconds);
+static const char *error_name(const struct event *event);
+
+bool moment_passes(const struct moment *moment, const struct filter *filter, uint64_t now_ns)
+{
+    const struct event *event = &moment->event;
+    return (!filter->kinds || filter->kinds >> event->kind & 1) &&
+           (!filter->host || is_host(filter->host, event->target)) &&
+           (!filter->program || is_program(filter->program, event->program)) &&
+           (!filter->since_ns || event->time_ns + filter->since_ns >= now_ns);
+}
+
+int64_t moment_clock_difference_ns(void)
+{
+    struct timespec real;
+    clock_gettime(CLOCK_REALTIME, &real);
+    return (int64_t)real.tv_sec * (int64_t)NS_PER_S + real.tv_nsec - (int64_t)clock_now_ns();
+}
+
+void moment_print(const struct moment *moment, int64_t difference_ns, FILE *to)
+{
+    time_t seconds;
+    unsigned milliseconds;
+    struct tm local;
+    char text[32] = "(no time)";
+    split_time(moment->event.time_ns, difference_ns, &seconds, &milliseconds);
+    if (localtime_r(&seconds, &local))
+        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &local);
+    fprintf(to, "%s.%03u %s[%u] %s\n", text, milliseconds, moment->event.program, moment->event.pid,
+            event_text(&moment->event).text);
+}
+
+void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE *to)
+{
+    const struct event *event = &moment->event;
+    time_t seconds;
+    unsigned milliseconds;
+    struct tm utc = {0};
+    char date[32] = "", text[64];
+    split_time(event->time_ns, difference_ns, &seconds, &milliseconds);
+    if (gmtime_r(&seconds, &utc))
+        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(text, sizeof text, "%s.%03uZ", date, milliseconds);
+
+    struct json_object *line = json_new();
+    json_add_text(line, "time", text);
+    json_add_text(line, "program", event->program);
+    json_add_number(line, "pid", event->pid);
+    json_add_text(line, "event", event_name((enum event_kind)event->kind));
+    json_add_text(line, "target", event->target);
+    json_add_text(line, "error", error_name(event));
+    json_add_number(line, "attempt", event->attempt);
+    json_add_number(line, "attempts", event->attempts);
+    json_add_ms(line, "delay_ms", event->delay_ns);
+    json_add_ms(line, "duration_ms", event->duration_ns);
+    json_add_number(line, "count", event->count);
+    json_add_bool(line, "shadow", event->flags & EVENT_SHADOW);
+    json_add_text(line, "rules", moment->file->rules);
+    json_add_text(line, "text", event_text(event).text);
+    json_print_line(line, to);
+}
+
+/* "payments.internal:443", "[::1]:443" and "::1" are targets; the port may be left out by who asks. */
+static bool is_host(const char *asked, const char *target)
+{
+    char host[sizeof((struct event *)0)->target];
+    const char *colon = strrchr(target, ':'), *bracket = strchr(target, ']');
+    bool has_port = colon && (bracket ? colon > bracket : strchr(target, ':') == colon);
+    size_t length = has_port ? (size_t)(colon - target) : strlen(target);
+    memcpy(host, target, length);
+    host[length] = '\0';
+    if (strcasecmp(asked, target) == 0 || strcasecmp(asked, host) == 0 ||
+        fnmatch(asked, target, FNM_CASEFOLD) == 0 || fnmatch(asked, host, FNM_CASEFOLD) == 0)
+        return true;
+    return host[0] == '[' && strlen(asked) + 2 == length && strncasecmp(asked, host + 1, length - 2) == 0;
+}
+
+static bool is_program(const char *asked, const char *program)
+{
+    return fnmatch(asked, program, 0) == 0 ||
+           (strlen(asked) > PROGRAM_SHOWN && strncmp(asked, program, PROGRAM_SHOWN) == 0);
+}
+
+static void split_time(uint64_t time_ns, int64_t difference_ns, time_t *seconds, unsigned *milliseconds)
+{
+    int64_t wall_ns = (int64_t)time_ns + difference_ns;
+    if (wall_ns < 0)
+        wall_ns = 0; /* a clock that was never set */
+    *seconds = (time_t)(wall_ns / (int64_t)NS_PER_S);
+    *milliseconds = (unsigned)(wall_ns % (int64_t)NS_PER_S / (int64_t)NS_PER_MS);
+}
+
+static const char *error_name(const struct event *event)
+{
+    static const struct {
+        int code;
+        const char *name;
+    } lookups[] = {
+        {EAI_AGAIN, "EAI_AGAIN"},   {EAI_FAIL, "EAI_FAIL"},       {EAI_NONAME, "EAI_NONAME"},
+        {EAI_NODATA, "EAI_NODATA"}, {EAI_SYSTEM, "EAI_SYSTEM"},   {EAI_MEMORY, "EAI_MEMORY"},
+        {EAI_FAMILY, "EAI_FAMILY"}, {EAI_SERVICE, "EAI_SERVICE"},
+    };
+    for (size_t i = 0; i < sizeof lookups / sizeof lookups[0]; i++)
+        if (event->error == lookups[i].code)
+            return lookups[i].name;
+    return event->error ? errno_name(event->error) : NULL;
+}

@@ -1,0 +1,202 @@
+/* resil run: starts a program with libresil, and says beforehand what would keep that from working. */
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "doubts.h"
+#include "message.h"
+#include "preload.h"
+#include "program.h"
+#include "rule_file.h"
+#include "state/process.h"
+#include "state/segment.h"
+
+struct request {
+    const char *rules, *log, *seed;
+    bool is_strict;
+    char **program; /* and its arguments */
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state);
+static bool check_rules(const struct request *request);
+static void keep_shim_silent(const struct rule_file *file);
+static bool set_environment(const struct request *request);
+static bool set_log(const char *where);
+static bool set_path(const char *variable, const char *path);
+
+static const struct argp_option options[] = {
+    {"rules", 'r', "FILE", 0,
+     "The rule file; else RESIL_RULES, ~/.config/resil/rules.yaml, /etc/resil/rules.yaml, or the built-in "
+     "rules",
+     0},
+    {"log", 'l', "WHERE", 0, "Where to log: stderr, off, or a file; else RESIL_LOG, or stderr", 0},
+    {"seed", 's', "N", 0, "Draw the same random numbers each time", 0},
+    {"strict", 'S', NULL, 0, "Do not start the program if the rules have errors", 0},
+    {0},
+};
+static const struct argp parser = {
+    .options = options,
+    .parser = parse_option,
+    .args_doc = "[--] PROGRAM [ARGUMENT...]",
+    .doc = "Runs PROGRAM with libresil, which adds timeouts, retries and circuit breakers to its connections "
+           "as the "
+           "rule file says. Rules are checked first; what would keep libresil from working in PROGRAM is "
+           "said on "
+           "stderr, and PROGRAM is started all the same."
+           "\v"
+           "Environment: RESIL_RULES, RESIL_LOG, RESIL_SEED and RESIL_STRICT=1 are used where the option is "
+           "not given; "
+           "RESIL_LIBRARY names another libresil.so; RESIL_STATE_DIR another place for shared state; "
+           "RESIL_DISABLE=1 "
+           "switches libresil off.\n"
+           "\n"
+           "Exit status: that of PROGRAM; 2 wrong usage, 72 libresil.so is not to be had, 78 errors in the "
+           "rules "
+           "with --strict, 126 PROGRAM cannot be executed, 127 PROGRAM is not found.",
+};
+
+int run_command(int argc, char **argv)
+{
+    static char path[PATH_MAX], library[PATH_MAX];
+    struct request request = {.is_strict = settings.is_strict};
+    if (argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &request) != 0)
+        return STATUS_UNUSABLE;
+    int status = program_find(request.program[0], path);
+    if (status == STATUS_NOT_FOUND && !strchr(request.program[0], '/'))
+        complain("%s is not found in any folder of PATH", request.program[0]);
+    else if (status)
+        complain("%s cannot be run: %s", request.program[0], strerror(errno));
+    if (!status)
+        status = preload_find(library);
+    if (status)
+        return status;
+    if (!check_rules(&request))
+        return STATUS_BAD_RULES;
+    if (settings.is_disabled)
+        complain("RESIL_DISABLE is set in the environment, so libresil changes nothing (unset it)");
+    if (!set_environment(&request))
+        return STATUS_UNUSABLE;
+    if (doubts_say(path, library))
+        preload_set(library);
+    execvp(request.program[0], request.program);
+    int error = errno;
+    complain("%s cannot be run: %s", path,
+             error == ENOENT ? "the interpreter that it names is not there" : strerror(error));
+    return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+    struct request *request = state->input;
+    switch (key) {
+    case 'r':
+        request->rules = argument;
+        return 0;
+    case 'l':
+        request->log = argument;
+        return 0;
+    case 's':
+        if (!*argument || argument[strspn(argument, "0123456789")] || strlen(argument) > 19)
+            argp_error(state, "--seed: \"%s\" is not a whole number", argument);
+        request->seed = argument;
+        return 0;
+    case 'S':
+        request->is_strict = true;
+        return 0;
+    case ARGP_KEY_ARG: /* the first that is no option; the rest is the program's */
+        request->program = state->argv + state->next - 1;
+        state->next = state->argc;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "PROGRAM is missing, for instance: resil run -- wget https://example.com/");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Says what is wrong with the rules. False when the program must not be started. */
+static bool check_rules(const struct request *request)
+{
+    static struct rule_file file;
+    struct problems problems;
+    if (request->rules) /* never the built-in ones: programs know those by finding no file only */
+        snprintf(file.path, sizeof file.path, "%s", request->rules);
+    else
+        rule_file_find(NULL, &file);
+    struct ruleset *set = rule_file_load(&file, &problems);
+    if (set) {
+        ruleset_lint(set, &problems);
+        if (problems.warnings && !file.is_built_in)
+            complain("%s: %s (see: resil check %s)", file.path, counted(problems.warnings, "warning").text,
+                     file.path);
+        ruleset_free(set);
+        return true;
+    }
+    problems_print(file.path, &problems, false, stderr);
+    if (request->is_strict) {
+        complain("%s is not started: the rules cannot be used (--strict or RESIL_STRICT=1)",
+                 request->program[0]);
+        return false;
+    }
+    complain("the rules cannot be used, so %s runs as without libresil", request->program[0]);
+    keep_shim_silent(&file);
+    return true;
+}
+
+/* The library would say the same again. It does so once in a session, and that has been done now. */
+static void keep_shim_silent(const struct rule_file *file)
+{
+    char canonical[PATH_MAX];
+    rule_file_canonical(file, canonical);
+    if (segment_open(canonical, NULL))
+        atomic_store_explicit(&segment_current->told_session, (uint64_t)getsid(0), memory_order_relaxed);
+}
+
+static bool set_environment(const struct request *request)
+{
+    static struct rule_file found;
+    rule_file_find(request->rules, &found);
+    if ((request->rules || !found.is_built_in) &&
+        !set_path("RESIL_RULES", request->rules ? request->rules : found.path))
+        return false;
+    if (!set_log(request->log ? request->log : settings.log))
+        return false;
+    if (request->seed)
+        setenv("RESIL_SEED", request->seed, 1);
+    if (request->is_strict)
+        setenv("RESIL_STRICT", "1", 1);
+    /* Read the rules at the start: later may be after chroot, setuid or a seccomp filter. */
+    setenv("RESIL_EARLY", "1", 1);
+    return true;
+}
+
+/* A file by its absolute path, or lines would go elsewhere once the program changes its directory. */
+static bool set_log(const char *where)
+{
+    if (!*where || strcmp(where, "stderr") == 0 || strcmp(where, "off") == 0)
+        return setenv("RESIL_LOG", *where ? where : "stderr", 1) == 0;
+    int file = open(where, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (file < 0)
+        complain("the log %s cannot be written: %s. Its lines will be lost (resil log shows the events all "
+                 "the same)",
+                 where, strerror(errno));
+    else
+        close(file);
+    return set_path("RESIL_LOG", where);
+}
+
+static bool set_path(const char *variable, const char *path)
+{
+    char absolute[PATH_MAX];
+    if (!path_make_absolute(path, absolute)) {
+        complain("%s cannot be made absolute: its path is too long, or the working directory is gone", path);
+        return false;
+    }
+    return setenv(variable, absolute, 1) == 0;
+}

@@ -1,0 +1,228 @@
+/* resil status: circuits, counters and events of all this user's programs. */
+#include <argp.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+#include "hosts.h"
+#include "json_out.h"
+#include "message.h"
+#include "rule_file.h"
+#include "segments.h"
+#include "table.h"
+
+struct request {
+    const char *rules;
+    bool is_json;
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state);
+static void print_segment(const struct segment_file *file);
+static void print_hosts(const struct host_list *hosts);
+static char *details_of(const struct host_view *host);
+static void print_events(const struct segment *segment);
+static void print_passed(const struct segment *segment);
+static struct json_object *segment_report(const struct segment_file *file);
+static struct json_object *host_report(const struct host_view *host);
+static uint64_t word(const _Atomic uint64_t *word);
+
+static const struct argp_option options[] = {
+    {"rules", 'r', "FILE", 0, "Only programs with this rule file", 0},
+    {"json", 'j', NULL, 0, "Print JSON", 0},
+    {0},
+};
+static const struct argp parser = {
+    .options = options,
+    .parser = parse_option,
+    .doc = "Shows, for each rule file that programs of this user run with: the hosts, their circuits and "
+           "counters, what "
+           "happened how often, and what libresil let through untouched."
+           "\v"
+           "A circuit is closed (calls go through), open (they fail at once) or half-open (one call probes "
+           "whether the "
+           "host is back). `probe due`: the next call will be the probe.\n"
+           "\n"
+           "Exit status: 0 shown, even if there was nothing; 2 wrong usage.",
+};
+
+int status_command(int argc, char **argv)
+{
+    struct request request = {.rules = NULL};
+    if (argp_parse(&parser, argc, argv, 0, NULL, &request) != 0)
+        return STATUS_UNUSABLE;
+    struct segments segments = segments_begin(request.rules);
+    segments_scan(&segments);
+    struct json_object *reports = request.is_json ? json_object_new_array() : NULL;
+    bool is_next = false;
+    for (size_t i = 0; i < segments.count; i++) {
+        if (!segments.files[i]->segment)
+            continue;
+        if (request.is_json) {
+            json_object_array_add(reports, segment_report(segments.files[i]));
+            continue;
+        }
+        if (is_next)
+            putchar('\n');
+        is_next = true;
+        print_segment(segments.files[i]);
+    }
+    if (request.is_json) {
+        struct json_object *all = json_new();
+        json_object_object_add(all, "rule_files", reports);
+        json_print(all, stdout);
+    } else if (!is_next) {
+        segments_explain_nothing(&segments);
+    }
+    segments_end(&segments);
+    return STATUS_GOOD;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+    struct request *request = state->input;
+    switch (key) {
+    case 'r':
+        request->rules = argument;
+        return 0;
+    case 'j':
+        request->is_json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\" is too much (a rule file is named with --rules)", argument);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void print_segment(const struct segment_file *file)
+{
+    printf("Rules: %s\n", file->rules);
+    struct host_list hosts = hosts_list(file->segment);
+    if (hosts.count)
+        print_hosts(&hosts);
+    else
+        printf("  No host that a rule is for was called yet.\n");
+    hosts_end(&hosts);
+    print_events(file->segment);
+    print_passed(file->segment);
+}
+
+/* What every host has stands in columns, what only some have below it: so it fits a narrow terminal. */
+static void print_hosts(const struct host_list *hosts)
+{
+    struct table table = table_begin("lllrrr");
+    table_row(&table, "TARGET", "RULE", "CIRCUIT", "CALLS", "CONNECTED", "FAILED");
+    for (size_t i = 0; i < hosts->count; i++) {
+        const struct host_view *host = &hosts->hosts[i];
+        char numbers[3][24];
+        static const enum host_count columns[] = {HOST_CALLS, HOST_CONNECTED, HOST_FAILED};
+        for (unsigned n = 0; n < 3; n++)
+            snprintf(numbers[n], sizeof numbers[n], "%llu", (unsigned long long)host->counts[columns[n]]);
+        table_row(&table, host->target, host->rule, host_state_text(host).text, numbers[0], numbers[1],
+                  numbers[2]);
+        char *details = details_of(host);
+        if (details)
+            table_note(&table, details);
+    }
+    table_end(&table, stdout);
+}
+
+/* "    failures in a row 3, retries 6"; NULL when there is nothing to say. */
+static char *details_of(const struct host_view *host)
+{
+    char *details = NULL;
+    if (host->breaker.failures)
+        details = formatted("    failures in a row %u", host->breaker.failures);
+    for (unsigned i = 0; i < HOST_COUNT_KINDS; i++) {
+        if (i == HOST_CALLS || i == HOST_CONNECTED || i == HOST_FAILED || host->counts[i] == 0)
+            continue;
+        char *before = details;
+        details = formatted("%s%s%s %llu", before ? before : "    ", before ? ", " : "",
+                            host_count_label(i).text, (unsigned long long)host->counts[i]);
+        free(before);
+    }
+    return details;
+}
+
+static void print_events(const struct segment *segment)
+{
+    struct table table = table_begin("rll");
+    for (unsigned kind = 0; kind < EVENT_KINDS; kind++) {
+        uint64_t number = word(&segment->events[kind]);
+        if (!number)
+            continue;
+        char *text = formatted("%llu", (unsigned long long)number);
+        table_row(&table, text, event_name((enum event_kind)kind), event_help((enum event_kind)kind));
+        free(text);
+    }
+    if (table.count)
+        printf("Events:\n");
+    table_end(&table, stdout);
+}
+
+static void print_passed(const struct segment *segment)
+{
+    struct table table = table_begin("rl");
+    for (unsigned reason = 0; reason < PASSED_REASON_COUNT; reason++) {
+        uint64_t number = word(&segment->passed[reason]);
+        if (!number)
+            continue;
+        char *text = formatted("%llu", (unsigned long long)number);
+        table_row(&table, text, passed_help((enum passed_reason)reason));
+        free(text);
+    }
+    if (table.count)
+        printf("Left alone, or done in part only, because of:\n");
+    table_end(&table, stdout);
+}
+
+static struct json_object *segment_report(const struct segment_file *file)
+{
+    struct json_object *report = json_new(), *events = json_new(), *passed = json_new();
+    struct json_object *host_reports = json_object_new_array();
+    struct host_list hosts = hosts_list(file->segment);
+    for (size_t i = 0; i < hosts.count; i++)
+        json_object_array_add(host_reports, host_report(&hosts.hosts[i]));
+    hosts_end(&hosts);
+    for (unsigned kind = 0; kind < EVENT_KINDS; kind++)
+        json_add_number(events, event_name((enum event_kind)kind), word(&file->segment->events[kind]));
+    static const char *const reasons[] = {
+#define PASSED_REASON(name, help) #name,
+        PASSED_REASONS(PASSED_REASON)
+#undef PASSED_REASON
+    };
+    for (unsigned reason = 0; reason < PASSED_REASON_COUNT; reason++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s", reasons[reason]);
+        for (char *at = name; *at; at++)
+            *at = (char)tolower((unsigned char)*at);
+        json_add_number(passed, name, word(&file->segment->passed[reason]));
+    }
+    json_add_text(report, "rules", file->rules);
+    json_object_object_add(report, "hosts", host_reports);
+    json_object_object_add(report, "events", events);
+    json_object_object_add(report, "passed_through", passed);
+    return report;
+}
+
+static struct json_object *host_report(const struct host_view *host)
+{
+    struct json_object *report = json_new();
+    json_add_text(report, "target", host->target);
+    json_add_text(report, "rule", host->rule);
+    json_add_text(report, "state", breaker_state_name(host->breaker.state));
+    json_add_ms(report, "probe_in_ms", host->breaker.state == BREAKER_OPEN ? host->left_ns : 0);
+    json_add_number(report, "failures_in_a_row", host->breaker.failures);
+    json_add_ms(report, "idle_ms", host->idle_ns);
+    for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
+        json_add_number(report, host_count_name(i), host->counts[i]);
+    return report;
+}
+
+static uint64_t word(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
