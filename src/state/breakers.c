@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "state/process.h"
 
 static uint64_t key_of(const struct rule *rule, const struct target *target);
 static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
@@ -52,6 +53,8 @@ struct breaker_answer breakers_admit(struct host_handle handle, const struct bre
     while (answer.word != word &&
            !atomic_compare_exchange_weak_explicit(&handle.host->breaker, &word, answer.word,
                                                   memory_order_acq_rel, memory_order_acquire));
+    if (answer.verdict == BREAKER_PROBE)
+        atomic_store_explicit(&handle.host->probe_pid, (uint32_t)process_id(), memory_order_relaxed);
     return answer;
 }
 

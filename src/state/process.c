@@ -23,6 +23,7 @@ static uint64_t calls;
 static bool is_set(const char *value);
 static void copy_setting(char *to, size_t capacity, const char *value);
 static void copy_path(char *to, size_t capacity, const char *value);
+static void copy_log(const char *value);
 static const char *value_of(const char *variable, const char *name);
 static uint64_t number_of(const char *digits);
 
@@ -43,7 +44,7 @@ void process_begin(char **environment)
         else if ((value = value_of(*variable, "RESIL_STATE_DIR")))
             copy_setting(settings.state_dir, sizeof settings.state_dir, value);
         else if ((value = value_of(*variable, "RESIL_LOG")))
-            copy_setting(settings.log, sizeof settings.log, value);
+            copy_log(value);
         else if ((value = value_of(*variable, "RESIL_STRICT")))
             settings.is_strict = is_set(value);
         else if ((value = value_of(*variable, "RESIL_EARLY")))
@@ -141,6 +142,14 @@ static void copy_path(char *to, size_t capacity, const char *value)
         return;
     }
     copy_setting(to, capacity, value);
+}
+
+static void copy_log(const char *value)
+{
+    if (strcmp(value, "stderr") == 0 || strcmp(value, "off") == 0)
+        copy_setting(settings.log, sizeof settings.log, value);
+    else
+        copy_path(settings.log, sizeof settings.log, value);
 }
 
 static const char *value_of(const char *variable, const char *name)

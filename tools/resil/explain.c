@@ -27,6 +27,8 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
 static void print_values(const struct ruleset *set, const struct rule *rule);
 static void print_no_match(const struct ruleset *set, const struct asked *asked);
 static void print_notes(const struct ruleset *set, const struct rule *rule, const struct asked *asked);
+static const struct rule *first_missing(const struct ruleset *set, uint32_t end, const struct asked *asked,
+                                        unsigned misses);
 static char *origin_text(const char *path, const struct origin *origin);
 static void print_json(const struct ruleset *set, const struct rule *rule, const struct request *request,
                        const struct asked *asked);
@@ -194,15 +196,10 @@ static void print_no_match(const struct ruleset *set, const struct asked *asked)
 /* What the same target may get under other circumstances, and what a name means here. */
 static void print_notes(const struct ruleset *set, const struct rule *rule, const struct asked *asked)
 {
-    const struct rule *end = rule ? rule : set->rules + set->rule_count;
-    const struct rule *by_program = NULL, *by_address = NULL;
-    for (const struct rule *earlier = set->rules; earlier < end; earlier++) {
-        unsigned misses = target_misses(&earlier->match, asked);
-        if (rule && !by_program && misses == MISS_PROGRAM && !asked->program)
-            by_program = earlier;
-        if (!by_address && misses == MISS_TARGET && asked->target.name && earlier->match.prefix_count)
-            by_address = earlier;
-    }
+    uint32_t end = rule ? (uint32_t)(rule - set->rules) : set->rule_count;
+    const struct rule *by_program =
+        rule && !asked->program ? first_missing(set, end, asked, MISS_PROGRAM) : NULL;
+    const struct rule *by_address = asked->target.name ? first_missing(set, end, asked, MISS_TARGET) : NULL;
     if (asked->target.name && rule && rule->match.host_count)
         printf("The rule applies to connects to addresses that the program has looked up by this name.\n");
     if (by_program)
@@ -216,6 +213,19 @@ static void print_notes(const struct ruleset *set, const struct rule *rule, cons
     if (asked->target.has_address && set->is_any_host)
         printf("A program that has looked this address up by a name gets the rule of that name if it comes "
                "first.\n");
+}
+
+/* The first of the rules before `end` that lacks exactly that; a target may be lacking only where an address that we
+ * do not know could still be it. */
+static const struct rule *first_missing(const struct ruleset *set, uint32_t end, const struct asked *asked,
+                                        unsigned misses)
+{
+    for (uint32_t i = 0; i < end; i++) {
+        const struct rule_match *match = &set->rules[i].match;
+        if (target_misses(match, asked) == misses && (misses != MISS_TARGET || match->prefix_count))
+            return &set->rules[i];
+    }
+    return NULL;
 }
 
 static void print_json(const struct ruleset *set, const struct rule *rule, const struct request *request,

@@ -136,6 +136,8 @@ static int show_past(const struct request *request, struct segments *segments)
     size_t shown = show(request, &history);
     if (shown == 0 && !request->is_json && history.count)
         printf("None of the %zu recorded events matches.\n", history.count);
+    else if (shown == 0 && !request->is_json && segments_readable(segments))
+        printf("No events so far: no call failed, was late, or had to be tried again.\n");
     else if (shown == 0 && !request->is_json)
         segments_explain_nothing(segments);
     history_end(&history);
