@@ -144,7 +144,9 @@ static bool may_wait(struct descriptor *entry, const struct transfer *transfer)
         atomic_load_explicit(&entry->state, memory_order_relaxed) & (NON_BLOCKING | HANDED_OVER))
         return false;
     int flags = real.fcntl(transfer->fd, F_GETFL, 0);
-    if (flags < 0 || flags & O_NONBLOCK) {
+    if (flags < 0)
+        return false; /* closed meanwhile: the entry may be another connection's by now */
+    if (flags & O_NONBLOCK) {
         atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
         return false;
     }
