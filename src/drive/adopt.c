@@ -1,5 +1,7 @@
 /* Guarded descriptors come and go. */
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "drive/exchange.h"
@@ -58,6 +60,41 @@ void transfer_hand_over(int fd)
         option_set_timeout(fd, SO_RCVTIMEO, entry->own_recv_ns);
     if (entry->guard->send_ns)
         option_set_timeout(fd, SO_SNDTIMEO, entry->own_send_ns);
+}
+
+void transfer_hand_over_all(struct handed *handed)
+{
+    handed->count = 0;
+    if (descriptor_next(0, ~0u) < 0 || !process_owns_memory())
+        return;
+    int error = errno;
+    unsigned last = process_is_original() ? ~0u : STDERR_FILENO;
+    for (int fd = descriptor_next(0, last); fd >= 0; fd = descriptor_next((unsigned)fd + 1, last)) {
+        int flags = real.fcntl(fd, F_GETFD, NULL);
+        if (flags < 0 || flags & FD_CLOEXEC)
+            continue;
+        transfer_hand_over(fd);
+        if (handed->count < sizeof handed->fds / sizeof *handed->fds)
+            handed->fds[handed->count++] = fd;
+    }
+    errno = error;
+}
+
+int transfer_take_back(const struct handed *handed, int result)
+{
+    for (unsigned i = 0; i < handed->count; i++) {
+        struct descriptor *entry = descriptor_of(handed->fds[i]);
+        if (!entry)
+            continue;
+        atomic_fetch_and_explicit(&entry->state, ~HANDED_OVER, memory_order_relaxed);
+        uint64_t recv_ns = shorter(entry->guard->recv_ns, entry->guard->response_ns);
+        if (recv_ns)
+            option_set_timeout(handed->fds[i], SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
+        if (entry->guard->send_ns)
+            option_set_timeout(handed->fds[i], SO_SNDTIMEO,
+                               shorter(entry->guard->send_ns, entry->own_send_ns));
+    }
+    return result;
 }
 
 /* What the rule asks of SO_RCVTIMEO or SO_SNDTIMEO; 0 = the option is the program's alone. */

@@ -1,5 +1,7 @@
 #include "drive/perform.h"
 
+#include <fcntl.h>
+
 #include "hooks/real.h"
 
 static bool skip(const struct transfer *transfer, size_t done, struct rest *rest);
@@ -34,13 +36,29 @@ ssize_t perform(const struct transfer *transfer)
         return real.sendmsg(fd, data, flags);
     case TRANSFER_SENDMMSG:
         return real.sendmmsg(fd, data, transfer->count, flags);
+    case TRANSFER_SENDFILE:
+        return real.sendfile64(fd, transfer->other, transfer->offset, size);
+    case TRANSFER_SPLICE_IN:
+        return real.splice(fd, transfer->own_offset, transfer->other, transfer->offset, size,
+                           transfer->count);
+    case TRANSFER_SPLICE_OUT:
+        return real.splice(transfer->other, transfer->offset, fd, transfer->own_offset, size,
+                           transfer->count);
     }
     return -1;
 }
 
 bool perform_is_dontwait(const struct transfer *transfer)
 {
-    return transfer->flags & MSG_DONTWAIT;
+    bool is_splice = transfer->call == TRANSFER_SPLICE_IN || transfer->call == TRANSFER_SPLICE_OUT;
+    return is_splice ? transfer->count & SPLICE_F_NONBLOCK : transfer->flags & MSG_DONTWAIT;
+}
+
+bool perform_may_wait(const struct transfer *transfer)
+{
+    /* SPLICE_F_NONBLOCK is about the pipe at the other end: with it, and a full pipe, we would go round and round. */
+    return transfer->call == TRANSFER_SENDFILE || transfer->call == TRANSFER_SPLICE_IN ||
+           transfer->call == TRANSFER_SPLICE_OUT;
 }
 
 bool perform_rest(const struct transfer *transfer, size_t done, struct rest *rest)
@@ -61,6 +79,12 @@ bool perform_rest(const struct transfer *transfer, size_t done, struct rest *res
         rest->message = (struct msghdr){.msg_iov = transfer->data, .msg_iovlen = transfer->count};
         again->data = &rest->message;
         break;
+    case TRANSFER_SENDFILE: /* the kernel has moved the offset on */
+        again->size -= done;
+        return true;
+    case TRANSFER_SPLICE_IN:
+    case TRANSFER_SPLICE_OUT:
+        return done == 0;
     default:
         break;
     }
@@ -74,6 +98,8 @@ size_t perform_size(const struct transfer *transfer)
     switch (transfer->call) {
     case TRANSFER_RECVMMSG:
     case TRANSFER_SENDMMSG:
+    case TRANSFER_SPLICE_IN: /* as much as there is, by its nature */
+    case TRANSFER_SPLICE_OUT:
         return 0;
     case TRANSFER_RECVMSG:
     case TRANSFER_SENDMSG:

@@ -11,6 +11,9 @@ ssize_t perform(const struct transfer *transfer);
 /* Has the program asked for this one call not to wait? */
 bool perform_is_dontwait(const struct transfer *transfer);
 
+/* Can it not be told to return at once? Then signals are let in while it is made. */
+bool perform_may_wait(const struct transfer *transfer);
+
 /* A call without the bytes that are done, and what it points to. Not to be copied. */
 struct rest {
     struct transfer transfer;

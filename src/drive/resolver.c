@@ -14,10 +14,19 @@
 #include "state/current.h"
 #include "state/process.h"
 
+/* One call of the program, in the form in which it can be made again. Answers as getaddrinfo does. */
 struct lookup {
+    int (*make)(struct lookup *lookup);
     const char *name, *service;
     const struct addrinfo *hints;
     struct addrinfo **answers;
+    /* The rest is for the gethostbyname family. */
+    int family; /* AF_UNSPEC: the form without one */
+    struct hostent *host, **answer;
+    char *buffer;
+    size_t size;
+    int *error;
+    int result;
 };
 
 /* The calling thread's resolver settings, as they were. */
@@ -26,41 +35,115 @@ struct resolver_settings {
     int retrans, retry;
 };
 
-static int look_up_under(const struct lookup *lookup, const struct rule *rule, const struct target *target);
-static int look_up(const struct lookup *lookup, uint64_t left_ns);
+static int drive(struct lookup *lookup);
+static int make_getaddrinfo(struct lookup *lookup);
+static int make_gethostbyname(struct lookup *lookup);
+static int make_gethostbyname_r(struct lookup *lookup);
+static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target);
+static int look_up(struct lookup *lookup, uint64_t left_ns);
 static struct resolver_settings resolver_bound(const char *name, uint64_t left_ns);
 static void resolver_restore(struct resolver_settings before);
 static uint16_t port_of(const char *service);
-static void remember(const char *name, const struct addrinfo *answers);
+static void remember(const char *name, const struct lookup *lookup);
 static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,
                         const struct call_step *step, int eai, uint64_t now_ns);
 
 int drive_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
                       struct addrinfo **answers)
 {
-    const struct ruleset *rules = name ? rules_now() : NULL;
-    struct lookup lookup = {name, service, hints, answers};
+    struct lookup lookup = {
+        .make = make_getaddrinfo, .name = name, .service = service, .hints = hints, .answers = answers};
+    bool is_literal = !name || (hints && hints->ai_flags & AI_NUMERICHOST);
+    return is_literal ? make_getaddrinfo(&lookup) : drive(&lookup);
+}
+
+struct hostent *drive_gethostbyname(const char *name, int family)
+{
+    struct hostent *answer = NULL;
+    struct lookup lookup = {.make = make_gethostbyname, .name = name, .family = family, .answer = &answer};
+    drive(&lookup);
+    return answer;
+}
+
+int drive_gethostbyname_r(const char *name, int family, struct hostent *host, char *buffer, size_t size,
+                          struct hostent **answer, int *error)
+{
+    struct lookup lookup = {.make = make_gethostbyname_r,
+                            .name = name,
+                            .family = family,
+                            .host = host,
+                            .buffer = buffer,
+                            .size = size,
+                            .answer = answer,
+                            .error = error};
+    drive(&lookup);
+    return lookup.result;
+}
+
+static int make_getaddrinfo(struct lookup *lookup)
+{
+    return real.getaddrinfo(lookup->name, lookup->service, lookup->hints, lookup->answers);
+}
+
+static int eai_of(int error)
+{
+    switch (error) {
+    case 0:
+        return 0;
+    case TRY_AGAIN:
+        return EAI_AGAIN;
+    case NO_RECOVERY:
+        return EAI_FAIL;
+    case HOST_NOT_FOUND:
+    case NO_DATA:
+        return EAI_NONAME;
+    }
+    return EAI_SYSTEM; /* NETDB_INTERNAL: a buffer too small, no memory... */
+}
+
+static int make_gethostbyname(struct lookup *lookup)
+{
+    *lookup->answer = lookup->family == AF_UNSPEC ? real.gethostbyname(lookup->name)
+                                                  : real.gethostbyname2(lookup->name, lookup->family);
+    return *lookup->answer ? 0 : eai_of(h_errno);
+}
+
+static int make_gethostbyname_r(struct lookup *lookup)
+{
+    lookup->result = lookup->family == AF_UNSPEC
+                         ? real.gethostbyname_r(lookup->name, lookup->host, lookup->buffer, lookup->size,
+                                                lookup->answer, lookup->error)
+                         : real.gethostbyname2_r(lookup->name, lookup->family, lookup->host, lookup->buffer,
+                                                 lookup->size, lookup->answer, lookup->error);
+    return lookup->result == 0 && *lookup->answer ? 0 : eai_of(*lookup->error);
+}
+
+/* The rule, if any, and the call under it. */
+static int drive(struct lookup *lookup)
+{
+    const struct ruleset *rules = lookup->name ? rules_now() : NULL;
     struct address literal;
     char normal[NAME_MAX_BYTES];
-    if (!rules || !rules->is_any_host || nesting_is_inside() || (hints && hints->ai_flags & AI_NUMERICHOST) ||
-        address_parse(name, &literal) || !name_normalize(name, normal))
-        return real.getaddrinfo(name, service, hints, answers);
+    if (!rules || !rules->is_any_host || nesting_is_inside() || address_parse(lookup->name, &literal) ||
+        !name_normalize(lookup->name, normal))
+        return lookup->make(lookup);
 
-    struct target target = {.name = normal, .port = port_of(service)};
+    struct target target = {.name = normal, .port = port_of(lookup->service)};
     const struct rule *rule = ruleset_find(rules, &target, process_program());
     bool has_policy =
         rule && (rule->policy.timeout.resolve_ns ||
                  (rule->policy.retry.is_on && rule->policy.retry.retry_on & OUTCOME_BIT(OUTCOME_RESOLVE)));
-    struct random random = {has_policy && rule->policy.enforce_ppm < PPM_ONE ? process_next_seed() : 0};
-    if (has_policy && rule->policy.enforce_ppm < PPM_ONE && !random_chance(&random, rule->policy.enforce_ppm))
-        has_policy = false;
-    int eai = has_policy ? look_up_under(&lookup, rule, &target) : look_up(&lookup, 0);
+    if (has_policy && rule->policy.enforce_ppm < PPM_ONE) {
+        struct random random = {process_next_seed()};
+        has_policy = random_chance(&random, rule->policy.enforce_ppm);
+    }
+    int eai = has_policy ? look_up_under(lookup, rule, &target) : look_up(lookup, 0);
     if (eai == 0)
-        remember(normal, *answers);
+        remember(normal, lookup);
     return eai;
 }
 
-static int look_up_under(const struct lookup *lookup, const struct rule *rule, const struct target *target)
+static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target)
 {
     const struct policy *policy = &rule->policy;
     struct call_params params = {
@@ -109,14 +192,14 @@ static int look_up_under(const struct lookup *lookup, const struct rule *rule, c
 }
 
 /* The real lookup, bounded if `left_ns` is not 0. Name service modules make connections of their own meanwhile. */
-static int look_up(const struct lookup *lookup, uint64_t left_ns)
+static int look_up(struct lookup *lookup, uint64_t left_ns)
 {
     struct nesting guard;
     struct resolver_settings before = {.is_changed = false};
     if (left_ns)
         before = resolver_bound(lookup->name, left_ns);
     nesting_enter(&guard);
-    int eai = real.getaddrinfo(lookup->name, lookup->service, lookup->hints, lookup->answers);
+    int eai = lookup->make(lookup);
     nesting_leave(&guard);
     if (before.is_changed)
         resolver_restore(before);
@@ -173,13 +256,23 @@ static uint16_t port_of(const char *service)
     return port > UINT16_MAX ? 0 : (uint16_t)port;
 }
 
-static void remember(const char *name, const struct addrinfo *answers)
+static void remember(const char *name, const struct lookup *lookup)
 {
     names_looked_up(name);
-    for (const struct addrinfo *answer = answers; answer; answer = answer->ai_next) {
+    for (const struct addrinfo *answer = lookup->answers ? *lookup->answers : NULL; answer;
+         answer = answer->ai_next) {
         struct target target;
         if (target_of_sockaddr(answer->ai_addr, answer->ai_addrlen, &target))
             names_remember(name, &target.address);
+    }
+    const struct hostent *host = lookup->answer ? *lookup->answer : NULL;
+    for (char **address = host ? host->h_addr_list : NULL; address && *address; address++) {
+        struct address found = {{[10] = 0xff, [11] = 0xff}};
+        if (host->h_length == 16)
+            memcpy(found.bytes, *address, 16);
+        else
+            memcpy(found.bytes + 12, *address, 4);
+        names_remember(name, &found);
     }
 }
 

@@ -1,10 +1,16 @@
-/* getaddrinfo() under a rule: bounded, retried, and its answers remembered, so that connect() knows the name. */
+/* Lookups under a rule: bounded, retried, and their answers remembered, so that connect() knows the name. */
 #ifndef DRIVE_RESOLVER_H
 #define DRIVE_RESOLVER_H
 
 #include <netdb.h>
+#include <stddef.h>
 
 int drive_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
                       struct addrinfo **answers);
+
+/* AF_UNSPEC stands for the forms without a family. */
+struct hostent *drive_gethostbyname(const char *name, int family);
+int drive_gethostbyname_r(const char *name, int family, struct hostent *host, char *buffer, size_t size,
+                          struct hostent **answer, int *error);
 
 #endif

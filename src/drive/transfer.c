@@ -110,12 +110,20 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
         struct rest rest;
         if (!perform_rest(transfer, (size_t)done, &rest))
             break;
+        bool may_wait_inside = perform_may_wait(transfer);
+        if (may_wait_inside)
+            signals_restore(&mask);
         ssize_t more = perform(&rest.transfer);
-        if (more < 0 && (errno == EAGAIN || errno == EINTR))
+        error = errno;
+        if (may_wait_inside)
+            signals_block(&mask);
+        if (more < 0 && error == EINTR && may_wait_inside && !signals_all_restart())
+            break;
+        if (more < 0 && (error == EAGAIN || error == EINTR))
             continue; /* somebody else was quicker */
         if (more > 0)
             done += more;
-        error = more < 0 ? errno : 0;
+        error = more < 0 ? error : 0;
         bool wants_more = more > 0 && (size_t)done < perform_size(transfer) &&
                           (direction == SENDING || transfer->flags & MSG_WAITALL);
         if (!wants_more)

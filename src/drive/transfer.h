@@ -31,6 +31,9 @@ struct transfer {
         TRANSFER_SENDTO,
         TRANSFER_SENDMSG,
         TRANSFER_SENDMMSG,
+        TRANSFER_SENDFILE,
+        TRANSFER_SPLICE_IN,  /* from the guarded descriptor */
+        TRANSFER_SPLICE_OUT, /* to it */
     } call;
     int fd;
     int flags;                 /* MSG_... */
@@ -41,6 +44,9 @@ struct transfer {
     socklen_t *address_length; /* of recvfrom */
     socklen_t length;          /* of sendto */
     struct timespec *timeout;  /* of recvmmsg */
+    int other;                 /* of sendfile, splice: the descriptor at the other end ... */
+    off64_t *offset;           /* ... where in it, or NULL ... */
+    off64_t *own_offset;       /* ... and the one for the guarded end (the kernel refuses it) */
 };
 
 #define NOT_YET (-2) /* the real call has not been made */
@@ -65,6 +71,17 @@ void transfer_let_go(int fd);
 
 /* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */
 void transfer_hand_over(int fd);
+
+/* The same for every descriptor that another program is about to inherit, by exec. In a fork child these are the standard
+ * streams only: whatever else stays open shares its options with the parent, whose connection it is. */
+struct handed {
+    unsigned count;
+    int fds[16];
+};
+void transfer_hand_over_all(struct handed *handed);
+
+/* The exec has failed: the rules hold on. Gives back `result`; errno is untouched. */
+int transfer_take_back(const struct handed *handed, int result);
 
 /* The program sets its own timeout: the shorter one goes to the kernel. Returns as setsockopt does. */
 int transfer_set_timeout(struct descriptor *entry, int fd, int option, const struct timeval *own);

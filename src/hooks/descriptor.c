@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -50,6 +49,47 @@ EXPORT int socket(int family, int type, int protocol)
     return fd;
 }
 
+/* New numbers: what was there before was closed behind our back. */
+static void made(int fd)
+{
+    if (fd < 0)
+        return;
+    descriptor_note_kind(fd, SOCKET_UNKNOWN);
+    if (descriptor_of(fd))
+        transfer_let_go(fd);
+}
+
+EXPORT int socketpair(int family, int type, int protocol, int pair[2])
+{
+    int result = real.socketpair(family, type, protocol, pair);
+    if (result == 0 && descriptor_limit) {
+        made(pair[0]);
+        made(pair[1]);
+    }
+    return result;
+}
+
+EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *length)
+{
+    int accepted = real.accept(fd, address.__sockaddr__, length);
+    if (descriptor_limit)
+        made(accepted);
+    return accepted;
+}
+
+EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *length, int flags)
+{
+    int accepted = real.accept4(fd, address.__sockaddr__, length, flags);
+    if (descriptor_limit)
+        made(accepted);
+    return accepted;
+}
+
+EXPORT int shutdown(int fd, int how)
+{
+    return real.shutdown(fd, how);
+}
+
 EXPORT int close(int fd)
 {
     if (descriptor_of(fd))
@@ -58,12 +98,23 @@ EXPORT int close(int fd)
     return real.close(fd);
 }
 
+static void let_go_of_all(unsigned first, unsigned last)
+{
+    for (int fd = descriptor_next(first, last); fd >= 0; fd = descriptor_next((unsigned)fd + 1, last))
+        transfer_let_go(fd);
+}
+
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
     if (!(flags & CLOSE_RANGE_CLOEXEC))
-        for (int fd = descriptor_next(first, last); fd >= 0; fd = descriptor_next((unsigned)fd + 1, last))
-            transfer_let_go(fd);
+        let_go_of_all(first, last);
     return real.close_range(first, last, flags);
+}
+
+EXPORT void closefrom(int first)
+{
+    let_go_of_all(first < 0 ? 0 : (unsigned)first, ~0u);
+    real.closefrom(first);
 }
 
 EXPORT int dup(int fd)
@@ -121,12 +172,4 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
     if (request == FIONBIO && result == 0)
         made_blocking(fd, *(int *)argument == 0);
     return result;
-}
-
-EXPORT FILE *fdopen(int fd, const char *mode)
-{
-    FILE *stream = real.fdopen(fd, mode);
-    if (stream && descriptor_of(fd))
-        transfer_hand_over(fd);
-    return stream;
 }

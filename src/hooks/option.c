@@ -40,6 +40,11 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
     return real.getsockopt(fd, level, option, value, length);
 }
 
+EXPORT int getpeername(int fd, __SOCKADDR_ARG address, socklen_t *length)
+{
+    return real.getpeername(fd, address.__sockaddr__, length);
+}
+
 EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_t length)
 {
     struct descriptor *entry = descriptor_of(fd);

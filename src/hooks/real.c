@@ -22,9 +22,11 @@
         real_look_up();                                                                                      \
         return real.name(fd, command, argument);                                                             \
     }
+#define HOOK_LIST(result, name, absent)
 #include "hooks/hooks.def"
 #undef HOOK
 #undef HOOK_VARIADIC
+#undef HOOK_LIST
 
 /* Where libc has no such function. */
 #pragma GCC diagnostic push
@@ -41,17 +43,21 @@
         errno = ENOSYS;                                                                                      \
         return absent;                                                                                       \
     }
+#define HOOK_LIST(result, name, absent)
 #include "hooks/hooks.def"
 #undef HOOK
 #undef HOOK_VARIADIC
+#undef HOOK_LIST
 #pragma GCC diagnostic pop
 
 struct real real = {
 #define HOOK(result, name, parameters, arguments, absent)  .name = first_##name,
 #define HOOK_VARIADIC(result, name, first, second, absent) .name = first_##name,
+#define HOOK_LIST(result, name, absent)
 #include "hooks/hooks.def"
 #undef HOOK
 #undef HOOK_VARIADIC
+#undef HOOK_LIST
 };
 
 void real_look_up(void)
@@ -66,8 +72,10 @@ void real_look_up(void)
                          __ATOMIC_RELEASE);                                                                  \
     }
 #define HOOK_VARIADIC(result, name, first, second, absent) HOOK(result, name, , , absent)
+#define HOOK_LIST(result, name, absent)
 #include "hooks/hooks.def"
 #undef HOOK
 #undef HOOK_VARIADIC
+#undef HOOK_LIST
     errno = error;
 }

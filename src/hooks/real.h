@@ -4,7 +4,12 @@
 #define HOOKS_REAL_H
 
 #include <netdb.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -13,9 +18,11 @@
 struct real {
 #define HOOK(result, name, parameters, arguments, absent)  result(*name) parameters;
 #define HOOK_VARIADIC(result, name, first, second, absent) result (*name)(first, second, ...);
+#define HOOK_LIST(result, name, absent)
 #include "hooks/hooks.def"
 #undef HOOK
 #undef HOOK_VARIADIC
+#undef HOOK_LIST
 };
 
 extern struct real real HIDDEN;

@@ -12,3 +12,25 @@ EXPORT void freeaddrinfo(struct addrinfo *answers)
 {
     real.freeaddrinfo(answers);
 }
+
+EXPORT struct hostent *gethostbyname(const char *name)
+{
+    return drive_gethostbyname(name, AF_UNSPEC);
+}
+
+EXPORT struct hostent *gethostbyname2(const char *name, int family)
+{
+    return drive_gethostbyname(name, family);
+}
+
+EXPORT int gethostbyname_r(const char *name, struct hostent *host, char *buffer, size_t size,
+                           struct hostent **answer, int *error)
+{
+    return drive_gethostbyname_r(name, AF_UNSPEC, host, buffer, size, answer, error);
+}
+
+EXPORT int gethostbyname2_r(const char *name, int family, struct hostent *host, char *buffer, size_t size,
+                            struct hostent **answer, int *error)
+{
+    return drive_gethostbyname_r(name, family, host, buffer, size, answer, error);
+}

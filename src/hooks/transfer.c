@@ -1,5 +1,7 @@
 /* Sending and receiving. A descriptor without a rule costs one load, one branch and a jump to libc; one with a rule
  * that has nothing to do at the moment, a call more. */
+#include <fcntl.h>
+
 #include "drive/transfer.h"
 
 #include "base/clock.h"
@@ -295,4 +297,47 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
     struct descriptor *entry = descriptor_of(fd);
     return entry ? guarded_sendmmsg(entry, fd, messages, count, flags)
                  : real.sendmmsg(fd, messages, count, flags);
+}
+
+static GUARDED ssize_t guarded_sendfile(struct descriptor *entry, int to, int from, off64_t *offset,
+                                        size_t size)
+{
+    struct transfer transfer = {
+        .call = TRANSFER_SENDFILE, .fd = to, .other = from, .offset = offset, .size = size};
+    return send_with_care(entry, &transfer, NOT_YET);
+}
+
+EXPORT ssize_t sendfile(int to, int from, off_t *offset, size_t size)
+{
+    struct descriptor *entry = descriptor_of(to);
+    return entry ? guarded_sendfile(entry, to, from, offset, size) : real.sendfile(to, from, offset, size);
+}
+
+EXPORT ssize_t sendfile64(int to, int from, off64_t *offset, size_t size)
+{
+    struct descriptor *entry = descriptor_of(to);
+    return entry ? guarded_sendfile(entry, to, from, offset, size) : real.sendfile64(to, from, offset, size);
+}
+
+EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t size, unsigned flags)
+{
+    struct transfer transfer = {.size = size, .count = flags};
+    struct descriptor *entry = descriptor_of(from);
+    if (entry) {
+        transfer.call = TRANSFER_SPLICE_IN;
+        transfer.fd = from;
+        transfer.own_offset = from_offset;
+        transfer.other = to;
+        transfer.offset = to_offset;
+        return receive(entry, &transfer, NOT_YET);
+    }
+    entry = descriptor_of(to);
+    if (!entry)
+        return real.splice(from, from_offset, to, to_offset, size, flags);
+    transfer.call = TRANSFER_SPLICE_OUT;
+    transfer.fd = to;
+    transfer.own_offset = to_offset;
+    transfer.other = from;
+    transfer.offset = from_offset;
+    return send_with_care(entry, &transfer, NOT_YET);
 }

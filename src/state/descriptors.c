@@ -17,6 +17,8 @@
 struct descriptor **descriptor_table;
 unsigned descriptor_limit;
 static uint8_t *kinds;
+static unsigned
+    guarded_end; /* no number from here on was ever guarded: spares a walk through the whole table */
 
 /* The pool: chunks of entries, never given back to the system, and a stack of the free ones. `free_head` is
  * `laps:32 | number + 1`: the laps keep a slow thread from putting back a head that has been used since. */
@@ -27,6 +29,7 @@ static _Atomic uint64_t free_head;
 static const struct guard **guards;
 
 static void *map_zeroed(size_t size);
+static void put(int fd, struct descriptor *entry);
 static struct descriptor *entry_number(uint32_t number);
 static struct descriptor *take_entry(void);
 static void give_entry(struct descriptor *entry);
@@ -84,7 +87,7 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
     struct text text = text_begin(entry->target.text, sizeof entry->target.text);
     text_add(&text, "%s", target);
     atomic_store_explicit(&entry->references, 1, memory_order_release);
-    __atomic_store_n(&descriptor_table[fd], entry, __ATOMIC_RELEASE);
+    put(fd, entry);
     return entry;
 }
 
@@ -98,7 +101,7 @@ void descriptor_share(int fd, int copy)
     if (!entry || (unsigned)copy >= descriptor_limit)
         return;
     atomic_fetch_add_explicit(&entry->references, 1, memory_order_acq_rel);
-    __atomic_store_n(&descriptor_table[copy], entry, __ATOMIC_RELEASE);
+    put(copy, entry);
 }
 
 void descriptor_drop(int fd, struct descriptor *last)
@@ -117,7 +120,8 @@ void descriptor_drop(int fd, struct descriptor *last)
 
 int descriptor_next(unsigned fd, unsigned last)
 {
-    for (; fd < descriptor_limit && fd <= last; fd++)
+    unsigned end = __atomic_load_n(&guarded_end, __ATOMIC_ACQUIRE);
+    for (; fd < end && fd <= last; fd++)
         if (__atomic_load_n(&descriptor_table[fd], __ATOMIC_RELAXED))
             return (int)fd;
     return -1;
@@ -161,6 +165,15 @@ static void *map_zeroed(size_t size)
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = error;
     return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void put(int fd, struct descriptor *entry)
+{
+    unsigned end = __atomic_load_n(&guarded_end, __ATOMIC_RELAXED);
+    while (end <= (unsigned)fd && !__atomic_compare_exchange_n(&guarded_end, &end, (unsigned)fd + 1, true,
+                                                               __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
+    __atomic_store_n(&descriptor_table[fd], entry, __ATOMIC_RELEASE);
 }
 
 static struct descriptor *entry_number(uint32_t number)

@@ -18,6 +18,7 @@ struct identity {
     pid_t owner; /* changed atomically */
 };
 static struct identity *identity;
+static pid_t born; /* in ordinary memory: a fork child keeps it */
 static uint64_t calls;
 
 static bool is_set(const char *value);
@@ -94,11 +95,17 @@ bool process_owns_memory(void)
             munmap(page, 4096);
     }
     errno = error;
-    pid_t pid = getpid();
+    pid_t pid = getpid(), unborn = 0;
+    __atomic_compare_exchange_n(&born, &unborn, pid, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     pid_t owner = 0;
     if (__atomic_compare_exchange_n(&identity->owner, &owner, pid, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return true;
     return owner == pid;
+}
+
+bool process_is_original(void)
+{
+    return getpid() == __atomic_load_n(&born, __ATOMIC_RELAXED);
 }
 
 pid_t process_id(void)

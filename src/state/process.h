@@ -32,6 +32,9 @@ const char *process_program(void);
  * shared tables must leave them alone there (python's subprocess closes every descriptor in one). Costs one getpid. */
 bool process_owns_memory(void);
 
+/* Is this the process that read the rules, and not a fork child of it? */
+bool process_is_original(void);
+
 /* The process id without a system call, once process_owns_memory was asked (a vfork child reads its parent's). */
 pid_t process_id(void);
 

@@ -1,0 +1,173 @@
+"""Every way in which programs reach the network, as far as a preload can see it."""
+
+import os
+import re
+import shutil
+import subprocess
+
+from stage import LIBRARY, PYTHON, RULED, Stage, main
+from test_names import AS_ROOT
+
+# What programs call of the families that libresil stands in front of, or has decided not to: see NOT_HOOKED.
+FAMILIES = """
+socket socketpair connect accept accept4 close close_range closefrom fclose freopen freopen64 fdopen dup dup2 dup3
+fcntl fcntl64 ioctl shutdown send sendto sendmsg sendmmsg recv recvfrom recvmsg recvmmsg read readv write writev
+sendfile sendfile64 splice getsockopt setsockopt getpeername getaddrinfo freeaddrinfo gethostbyname gethostbyname2
+gethostbyname_r gethostbyname2_r poll ppoll select pselect epoll_ctl epoll_wait epoll_pwait epoll_pwait2
+execl execle execlp execv execve execvp execvpe fexecve execveat
+__read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk
+bind listen getsockname vfork fork posix_spawn posix_spawnp syscall vmsplice tee preadv pwritev
+getnameinfo gethostbyaddr gethostbyaddr_r res_query res_search res_nquery res_init __res_init
+epoll_create epoll_create1 __fdelt_chk
+""".split()
+
+NOT_HOOKED = {
+    **dict.fromkeys(("bind", "listen", "getsockname", "epoll_create", "epoll_create1", "__fdelt_chk"),
+                    "nothing to decide"),
+    **dict.fromkeys(("vfork", "fork"), "children are recognised by their process id; vfork cannot be wrapped"),
+    **dict.fromkeys(("posix_spawn", "posix_spawnp"), "libc's child does not pass hooks"),
+    **dict.fromkeys(("vmsplice", "tee", "preadv", "pwritev"), "not for sockets"),
+    **dict.fromkeys(("getnameinfo", "gethostbyaddr", "gethostbyaddr_r", "res_query", "res_search", "res_nquery",
+                     "res_init", "__res_init"), "lookups that no connect depends on"),
+    "syscall": "passes through, and what it does is not seen",
+}
+
+PROGRAMS = ["curl", "wget", "git", "/usr/lib/git-core/git-remote-http", "python3", "node", "redis-cli", "redis-server",
+            "psql", "nginx", "haproxy", "openssl", "perl", "ssh", "php", "ruby", "java"]
+
+
+def symbols(path, *options):
+    lines = subprocess.run(["nm", "-D", *options, path], capture_output=True, text=True).stdout
+    return {line.split()[-1].split("@")[0] for line in lines.splitlines()}
+
+
+class Table(Stage):
+    def test_the_table_covers_what_programs_and_their_libraries_import(self):
+        hooked, seen = symbols(LIBRARY, "--defined-only"), 0
+        self.assertEqual(set(FAMILIES) - set(NOT_HOOKED) - hooked, set())
+        for program in PROGRAMS:
+            path = shutil.which(program)
+            if not path:
+                continue
+            seen += 1
+            loaded = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
+            for file in [path, *re.findall(r"=> (/\S+)", loaded)]:
+                if re.search(r"/(libc|ld-linux.*|libpthread|libresolv)\.so", file):
+                    continue
+                missing = (symbols(file, "-u") & set(FAMILIES)) - hooked - set(NOT_HOOKED)
+                self.assertEqual(missing, set(), file)
+        self.assertGreaterEqual(seen, 5)
+
+
+class Lookups(Stage):
+    def with_hosts(self, command):
+        path = self.write("hosts", "127.0.0.1 payments.test localhost\n")
+        return ["unshare", *AS_ROOT, "--mount", "sh", "-c", 'mount --bind "$1" /etc/hosts && shift && exec "$@"', "sh",
+                path, *command]
+
+    def test_gethostbyname_is_remembered_too(self):
+        """perl's gethostbyname and python's gethostbyname_ex call gethostbyname_r."""
+        rules = self.rules("match: {host: payments.test}\ntimeout: {response: 500ms}\n")
+        server = self.server("hang")
+        perl = ('use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); my $a = gethostbyname("payments.test");'
+                'connect($s, sockaddr_in($ARGV[0], $a)) or die; syswrite($s, "x"); defined(sysread($s, my $b, 1)) or die $!')
+        python = ("import socket, sys\n"
+                  "a = socket.gethostbyname_ex('payments.test')[2][0]\n"
+                  "s = socket.create_connection((a, int(sys.argv[1])))\n"
+                  "s.sendall(b'x'); s.recv(1)\n")
+        for command in ["perl", "-e", perl], [PYTHON, "-c", python]:
+            with self.subTest(command[0]):
+                whole = self.with_hosts([*command, str(server.port)])
+
+                def story(how):
+                    ended = self.run_program(whole, rules, how, 30 if how == RULED else 2)
+                    return "timed out" in ended.err
+
+                self.only_with_rules(story)
+
+
+class HandedOver(Stage):
+    """A socket that leaves our sight is left as the program made it."""
+
+    RULES = "match: {address: 127.0.0.1}\ntimeout: {recv: 300ms, response: 300ms}\n"
+
+    def gets_the_late_answer(self, code):
+        server = self.server("answer --delay 1000 --body late")
+        ended = self.run_program([PYTHON, "-c", code, str(server.port)], self.rules(self.RULES))
+        self.assertIn("late", ended.out, ended)
+
+    def test_a_program_that_is_executed_on_it_waits_as_ever(self):
+        self.gets_the_late_answer("import os, socket, sys\n"
+                                  "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                                  "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                                  "os.dup2(s.fileno(), 0)\n"
+                                  "os.execvp('cat', ['cat'])\n")
+
+    def test_a_fork_child_that_executes_another_program_on_it_waits_as_ever(self):
+        self.gets_the_late_answer("import os, socket, sys\n"
+                                  "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                                  "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                                  "if os.fork() == 0:\n"
+                                  "    os.dup2(s.fileno(), 0)\n"
+                                  "    os.execl('/bin/cat', 'cat')\n"
+                                  "os.wait()\n")
+
+    def test_an_exec_that_fails_changes_nothing(self):
+        code = ("import os, socket, sys\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "s.set_inheritable(True)\n"
+                "try: os.execv('/nowhere', ['nowhere'])\n"
+                "except OSError: pass\n"
+                "s.sendall(b'x')\n"
+                "try: s.recv(1)\n"
+                "except OSError as e: print(e.errno)\n")
+        server = self.server("hang")
+        rules = self.rules(self.RULES)
+        self.only_with_rules(lambda how: self.run_program([PYTHON, "-c", code, str(server.port)], rules, how,
+                                                          30 if how == RULED else 2).out.strip() == "110")
+
+    def test_stdio_on_it_waits_as_ever(self):
+        """A C program's fdopen; ctypes is the nearest to one that is always there."""
+        self.gets_the_late_answer("import ctypes, os, socket, sys\n"
+                                  "libc = ctypes.CDLL(None)\n"
+                                  "libc.fdopen.restype = ctypes.c_void_p\n"
+                                  "libc.fgets.restype = ctypes.c_char_p\n"
+                                  "libc.fgets.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]\n"
+                                  "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                                  "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                                  "f = libc.fdopen(s.fileno(), b'r')\n"
+                                  "line = ctypes.create_string_buffer(1000)\n"
+                                  "while libc.fgets(line, 1000, f): print(line.value.decode(), end='')\n")
+
+
+class Bulk(Stage):
+    def test_a_large_send_to_a_slow_reader_arrives_whole(self):
+        """The send timeout is far shorter than the whole takes; what counts is progress."""
+        code = ("import socket, sys\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "size = int(sys.argv[2])\n"
+                "s.sendall(b'POST / HTTP/1.0\\r\\nContent-Length: %d\\r\\n\\r\\n' % size)\n"
+                "print(s.send(bytes(size)) == size)\n"
+                "print(s.recv(100)[:12])\n")
+        size = 12_000_000
+        server = self.server("drain --rate 4000000 --body done")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {send: 500ms}\n")
+        ended = self.run_program([PYTHON, "-c", code, str(server.port), str(size)], rules)
+        self.assertEqual(ended.out.split("\n")[:2], ["True", "b'HTTP/1.1 200'"], ended)
+        self.assertEqual(self.events("send_timeout"), [])
+
+    def test_a_reader_that_stops_is_told_of(self):
+        code = ("import socket, sys\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "try:\n"
+                "    while True: s.send(bytes(1 << 20))\n"
+                "except OSError as e: print(e.errno)\n")
+        server = self.server("drain --rate 1")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {send: 500ms}\n")
+        self.only_with_rules(lambda how: self.run_program([PYTHON, "-c", code, str(server.port)], rules, how,
+                                                          30 if how == RULED else 3).out.strip() == "110")
+        self.assertEqual(len(self.events("send_timeout")), 1)
+
+
+if __name__ == "__main__":
+    main()
