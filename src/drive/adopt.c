@@ -27,6 +27,7 @@ void transfer_adopt(const struct connecting *call, bool holds_ticket)
         return;
     }
     entry->ticket = call->ticket;
+    entry->owner = process_id();
     uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
     if (recv_ns) {
         entry->own_recv_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_RCVTIMEO);

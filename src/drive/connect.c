@@ -110,9 +110,10 @@ bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct
 void connect_text(struct connecting *call)
 {
     /* The table of hosts has it ready. It is shared memory, so it ends where we say. */
-    if (call->host.host && call->host.host->target[0]) {
-        memcpy(call->text, call->host.host->target, sizeof call->text - 1);
-        call->text[sizeof call->text - 1] = '\0';
+    size_t length = call->host.host ? strnlen(call->host.host->target, sizeof call->text) : 0;
+    if (length && length < sizeof call->text) {
+        memcpy(call->text, call->host.host->target, length);
+        call->text[length] = '\0';
     } else {
         target_text(&call->target, call->text, sizeof call->text);
     }

@@ -19,7 +19,7 @@ struct connecting {
     const struct rule *rule;
     struct target target;
     char name[NAME_MAX_BYTES]; /* target.name points here */
-    char text[56];             /* the target, for events: connect_text */
+    char text[52];             /* the target, for events: connect_text */
     struct host_handle host;
     struct breaker_ticket ticket;
     enum breaker_verdict verdict;

@@ -59,7 +59,9 @@ void exchange_broken(struct descriptor *entry, int error)
 
 void exchange_abandoned(struct descriptor *entry)
 {
-    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET)
+    /* A fork child that closes its copy gives nothing back: the probe is still its parent's. */
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET &&
+        entry->owner == process_id())
         report(entry, BREAKER_NEUTRAL);
 }
 

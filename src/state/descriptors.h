@@ -45,9 +45,10 @@ struct descriptor {
     const struct guard *guard;
     struct host_handle host;
     struct target_name {
-        char text[56]; /* for events */
+        char text[52]; /* for events */
     } target;
     struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
+    int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
     uint32_t number, next;             /* in the pool: its own, and the next free one + 1 */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */

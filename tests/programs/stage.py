@@ -26,6 +26,10 @@ PYTHON = "/usr/bin/python3"
 HANG_S = 4
 PATIENCE_S = 30
 
+# A namespace of its own needs root, or a user namespace in which one is.
+UNSHARE = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount"]
+CANNOT_SET_THE_STAGE = 97
+
 BARE, EMPTIED, RULED = "bare", "with an emptied rule file", "with the rules"
 
 
@@ -142,7 +146,9 @@ class Stage(unittest.TestCase):
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
             status = None
-        return Ended(process, status, out, err, time.monotonic() - began)
+        ended = Ended(process, status, out, err, time.monotonic() - began)
+        self.assertNotEqual(status, CANNOT_SET_THE_STAGE, f"the namespace could not be made: {ended}")
+        return ended
 
     def run_program(self, command, rules=None, how=RULED, seconds=PATIENCE_S, **extra):
         return self.finish(self.start(command, rules, how, **extra), seconds)
@@ -152,6 +158,18 @@ class Stage(unittest.TestCase):
         for how in BARE, EMPTIED:
             self.assertFalse(story(how), f"{how} it should have failed")
         self.assertTrue(story(RULED), f"{RULED} it should have come through")
+
+    def in_namespace(self, mounts, command, *options, prepare="true"):
+        """The command in a mount namespace where files are replaced: `mounts` is {path: text}."""
+        script = prepare
+        for number, (path, text) in enumerate(mounts.items()):
+            source = self.write(f"mount-{number}", text)
+            script += f" && mount --bind {shlex.quote(source)} {path}"
+        return [*UNSHARE, *options, "sh", "-c", f'{{ {script}; }} || exit {CANNOT_SET_THE_STAGE}; exec "$@"', "sh", *command]
+
+    def with_hosts(self, command, hosts="127.0.0.1 payments.test other.test localhost\n"):
+        """The command, with those lines for /etc/hosts."""
+        return self.in_namespace({"/etc/hosts": hosts}, command)
 
     def resil(self, *arguments, expect=0):
         """What a command of resil says about this test's state."""

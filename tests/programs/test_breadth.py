@@ -6,7 +6,6 @@ import shutil
 import subprocess
 
 from stage import LIBRARY, PYTHON, RULED, Stage, main
-from test_names import AS_ROOT
 
 # What programs call of the families that libresil stands in front of, or has decided not to: see NOT_HOOKED.
 FAMILIES = """
@@ -60,11 +59,6 @@ class Table(Stage):
 
 
 class Lookups(Stage):
-    def with_hosts(self, command):
-        path = self.write("hosts", "127.0.0.1 payments.test localhost\n")
-        return ["unshare", *AS_ROOT, "--mount", "sh", "-c", 'mount --bind "$1" /etc/hosts && shift && exec "$@"', "sh",
-                path, *command]
-
     def test_gethostbyname_is_remembered_too(self):
         """perl's gethostbyname and python's gethostbyname_ex call gethostbyname_r."""
         rules = self.rules("match: {host: payments.test}\ntimeout: {response: 500ms}\n")

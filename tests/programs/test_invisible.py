@@ -118,6 +118,29 @@ class Silence(Stage):
         self.only_with_rules(lambda how: self.run_program([PYTHON, "-c", code, str(server.port)], rules, how,
                                                           30 if how == RULED else 3).err.strip() == "110")
 
+    def test_a_fork_child_that_closes_its_copy_does_not_give_the_probe_back(self):
+        rules = self.rules("match: {}\ntimeout: {response: 20s}\n"
+                           "breaker: {failure_threshold: 1, recovery_timeout: 1ms, jitter: 0%}\n")
+        server = self.server("reset")
+        self.run_program(self.wget(server.url()), rules)
+        server.mode("hold --body held")
+        self.assertEqual(server.say("reset-count"), "ok")
+        code = ("import os, socket, sys\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "if os.fork() == 0:\n"
+                "    s.close()\n"
+                "    os._exit(0)\n"
+                "os.wait()\n"
+                "print('closed', flush=True)\n"
+                "s.recv(100)\n")
+        probe = self.start([PYTHON, "-c", code, str(server.port)], rules)
+        self.assertEqual(probe.stdout.readline(), "closed\n")
+        self.assertIn("refused", self.run_program(self.wget(server.url()), rules).err)
+        self.assertEqual(server.count("accepted"), 1)
+        server.say("release")
+        self.assertEqual(self.finish(probe).status, 0)
+
     def test_the_program_sees_its_own_timeouts(self):
         code = ("import socket, struct, sys\n"
                 "s = socket.socket()\n"

@@ -1,19 +1,9 @@
 """Rules speak of names; connect sees an address only. In a mount namespace of its own each test has its /etc/hosts."""
 
-import os
-
 from stage import HANG_S, RULED, PYTHON, Stage, main
-
-AS_ROOT = [] if os.geteuid() == 0 else ["--map-root-user"]
 
 
 class Names(Stage):
-    def with_hosts(self, command, hosts="127.0.0.1 payments.test other.test\n127.0.0.1 localhost\n"):
-        """The command, with those lines for /etc/hosts."""
-        path = self.write("hosts", hosts)
-        return ["unshare", *AS_ROOT, "--mount", "sh", "-c", 'mount --bind "$1" /etc/hosts && shift && exec "$@"', "sh",
-                path, *command]
-
     def hangs_unless_the_rule_names(self, url_host, command_for):
         """Which rule applies shows in whether the program is told of a timeout."""
         server = self.server("hang")
@@ -62,16 +52,13 @@ class Lookups(Stage):
 
     def with_silent_resolver(self, command):
         """The command in new mount and network namespaces: loopback up, resolv.conf pointing to a deaf socket."""
-        resolv = self.write("resolv.conf", "nameserver 127.0.0.1\n")
-        nsswitch = self.write("nsswitch.conf", "hosts: files dns\n")
         deaf = self.write("deaf.py", "import os, socket, sys\n"
                                      "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
                                      "s.bind(('127.0.0.1', 53))\n"
                                      "s.set_inheritable(True)\n"
                                      "os.execvp(sys.argv[1], sys.argv[1:])\n")
-        return ["unshare", *AS_ROOT, "--mount", "--net", "sh", "-c",
-                'ip link set lo up && mount --bind "$1" /etc/resolv.conf && mount --bind "$2" /etc/nsswitch.conf && '
-                'shift 2 && exec "$@"', "sh", resolv, nsswitch, PYTHON, deaf, *command]
+        return self.in_namespace({"/etc/resolv.conf": "nameserver 127.0.0.1\n", "/etc/nsswitch.conf": "hosts: files dns\n"},
+                                 [PYTHON, deaf, *command], "--net", prepare="ip link set lo up")
 
     def gives_up_in_time(self, command_for, says):
         rules = self.rules('match: {host: "*.test"}\ntimeout: {resolve: 2s}\n')
