@@ -92,7 +92,7 @@ int blocking_connect(struct connecting *call)
          * while an attempt is in flight. So the next one starts now. */
         attempt = attempt_start(call);
         if (attempt.how == ENDED_IN_FLIGHT) {
-            attempt.how = ENDED_INTERRUPTED;
+            attempt = (struct attempt){ENDED_INTERRUPTED, EINTR};
             break;
         }
         step = judge(&state, call, attempt, now);

@@ -171,6 +171,13 @@ class Stage(unittest.TestCase):
         """The command, with those lines for /etc/hosts."""
         return self.in_namespace({"/etc/hosts": hosts}, command)
 
+    def wait_for(self, condition):
+        """Until it holds, or for as long as anything may take here."""
+        until = time.monotonic() + PATIENCE_S
+        while not condition():
+            self.assertLess(time.monotonic(), until, "what was waited for did not happen")
+            time.sleep(0.01)
+
     def resil(self, *arguments, expect=0):
         """What a command of resil says about this test's state."""
         ended = self.run_program([RESIL, *arguments], how=BARE)

@@ -1,7 +1,6 @@
 """wget and python's urllib, without timeouts of their own, against a server that fails in the ways that servers do."""
 
 import errno
-import time
 
 from stage import BARE, EMPTIED, HANG_S, RULED, Stage, main
 
@@ -146,8 +145,7 @@ class Circuit(Stage):
         self.open_circuit(server, rules, command_for)
         server.mode("hold --body back-again")
         self.assertEqual(server.say("reset-count"), "ok")
-        (opened,) = self.events("circuit_open")
-        time.sleep(opened["delay_ms"] / 1000)  # the open time, as the circuit itself told it
+        self.wait_for(lambda: "probe due" in self.resil("status"))
 
         probe = self.start(command_for(server.url()), rules)
         self.assertTrue(server.wait("requests", 1))
@@ -186,7 +184,7 @@ class Circuit(Stage):
         server = self.server("reset")
         self.open_circuit(server, rules, self.wget)
         (opened,) = self.events("circuit_open")
-        time.sleep(opened["delay_ms"] / 1000)
+        self.wait_for(lambda: "probe due" in self.resil("status"))
         self.run_program(self.wget(server.url()), rules)
         (reopened,) = self.events("circuit_reopened")
         self.assertEqual(server.count("accepted"), 6)
