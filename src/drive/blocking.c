@@ -39,7 +39,7 @@ static void set_send_option(struct connecting *call, uint64_t ns);
 static struct call_step judge(struct call *state, struct connecting *call, struct attempt attempt,
                               uint64_t began_ns);
 static bool has_left(int fd);
-static void drain_error_queue(const struct connecting *call);
+static __attribute__((noinline)) void drain_error_queue(const struct connecting *call);
 static int finish(struct connecting *call, const struct call *state, const struct call_step *step);
 static int finish_in_flight(struct connecting *call, struct attempt attempt);
 
@@ -240,7 +240,7 @@ static void drain_error_queue(const struct connecting *call)
     if (call->address->sa_family != AF_INET ||
         real.getsockopt(call->fd, IPPROTO_IP, IP_RECVERR, &wanted, &length) != 0 || wanted)
         return;
-    char control[512], data[64];
+    char control[256], data[64];
     for (int entries = 0; entries < 16; entries++) {
         struct iovec part = {data, sizeof data};
         struct msghdr message = {

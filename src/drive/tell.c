@@ -12,9 +12,10 @@ void tell(struct event *event)
     if (!sink_is_on())
         return;
     char line[320];
-    struct event_text sentence = event_text(event);
-    struct text text = text_begin(line, sizeof line);
-    text_add(&text, "libresil: %s\n", sentence.text);
+    struct text text = text_begin(line, sizeof line - 1);
+    text_add(&text, "libresil: ");
+    event_say(event, &text);
+    line[text.length++] = '\n';
     if (!sink_write(line, text.length))
         segment_passed(PASSED_LOG_LOST);
 }

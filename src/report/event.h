@@ -62,5 +62,7 @@ struct event_text {
     char text[256];
 };
 struct event_text event_text(const struct event *event);
+struct text;
+void event_say(const struct event *event, struct text *text); /* the same, appended */
 
 #endif

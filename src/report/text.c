@@ -14,6 +14,12 @@ struct event_text event_text(const struct event *event)
 {
     struct event_text result;
     struct text text = text_begin(result.text, sizeof result.text);
+    event_say(event, &text);
+    return result;
+}
+
+void event_say(const struct event *event, struct text *text)
+{
     struct duration_text delay = duration_text(event->delay_ns);
     struct duration_text duration = duration_text(event->duration_ns);
     bool is_lookup = event->kind == EVENT_LOOKUP_FAILED || event->kind == EVENT_LOOKUP_RETRY;
@@ -21,77 +27,76 @@ struct event_text event_text(const struct event *event)
     const char *code = errno_name(event->error);
 
     if (event->target[0])
-        text_add(&text, "%.*s: ", (int)sizeof event->target, event->target);
+        text_add(text, "%.*s: ", (int)sizeof event->target, event->target);
     if (event->flags & EVENT_SHADOW)
-        text_add(&text, "(not enforced) ");
+        text_add(text, "(not enforced) ");
     switch ((enum event_kind)event->kind) {
     case EVENT_RETRY:
-        text_add(&text, "connect %s (attempt %u of %u), again in %s", error, event->attempt, event->attempts,
+        text_add(text, "connect %s (attempt %u of %u), again in %s", error, event->attempt, event->attempts,
                  delay.text);
         break;
     case EVENT_CONNECT_FAILED:
-        text_add(&text, "connect %s", error);
+        text_add(text, "connect %s", error);
         if (event->attempts > 1)
-            text_add(&text, " (attempt %u of %u)", event->attempt, event->attempts);
-        text_add(&text, ", given up after %s", duration.text);
+            text_add(text, " (attempt %u of %u)", event->attempt, event->attempts);
+        text_add(text, ", given up after %s", duration.text);
         break;
     case EVENT_CONNECTED_LATE:
-        text_add(&text, "connected at attempt %u of %u, after %s", event->attempt, event->attempts,
+        text_add(text, "connected at attempt %u of %u, after %s", event->attempt, event->attempts,
                  duration.text);
         break;
     case EVENT_TIMEOUT_CONNECT:
-        text_add(&text, "no answer to connect within %s", duration.text);
+        text_add(text, "no answer to connect within %s", duration.text);
         break;
     case EVENT_TIMEOUT_RESPONSE:
-        text_add(&text, "no answer within %s; the call gets ETIMEDOUT", duration.text);
+        text_add(text, "no answer within %s; the call gets ETIMEDOUT", duration.text);
         break;
     case EVENT_TIMEOUT_RECV:
-        text_add(&text, "no data for %s; the call gets ETIMEDOUT", duration.text);
+        text_add(text, "no data for %s; the call gets ETIMEDOUT", duration.text);
         break;
     case EVENT_TIMEOUT_SEND:
-        text_add(&text, "no room to send for %s; the call gets ETIMEDOUT", duration.text);
+        text_add(text, "no room to send for %s; the call gets ETIMEDOUT", duration.text);
         break;
     case EVENT_NO_ANSWER:
-        text_add(&text, "%s before the first answer", event->error ? error : "closed by the peer");
+        text_add(text, "%s before the first answer", event->error ? error : "closed by the peer");
         break;
     case EVENT_REJECTED:
-        text_add(&text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
+        text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
         break;
     case EVENT_OPENED:
-        text_add(&text, "circuit open after %u failure%s, for %s; calls get %s", event->count,
+        text_add(text, "circuit open after %u failure%s, for %s; calls get %s", event->count,
                  event->count == 1 ? "" : "s", delay.text, code);
         break;
     case EVENT_REOPENED:
-        text_add(&text, "the probe failed, circuit open for another %s; calls get %s", delay.text, code);
+        text_add(text, "the probe failed, circuit open for another %s; calls get %s", delay.text, code);
         break;
     case EVENT_PROBE:
-        text_add(&text, "circuit half-open, this call is the probe");
+        text_add(text, "circuit half-open, this call is the probe");
         break;
     case EVENT_CLOSED:
-        text_add(&text, "circuit closed, the host is back");
+        text_add(text, "circuit closed, the host is back");
         break;
     case EVENT_LOOKUP_RETRY:
-        text_add(&text, "lookup: %s (attempt %u of %u), again in %s", error, event->attempt, event->attempts,
+        text_add(text, "lookup: %s (attempt %u of %u), again in %s", error, event->attempt, event->attempts,
                  delay.text);
         break;
     case EVENT_LOOKUP_FAILED:
-        text_add(&text, "lookup: %s, given up after %s", error, duration.text);
+        text_add(text, "lookup: %s, given up after %s", error, duration.text);
         break;
     case EVENT_RULES_LOADED:
-        text_add(&text, "%u rule%s in force", event->count, event->count == 1 ? "" : "s");
+        text_add(text, "%u rule%s in force", event->count, event->count == 1 ? "" : "s");
         break;
     case EVENT_RULES_BAD:
-        text_add(&text, "%u error%s in the rules: nothing is changed by libresil", event->count,
+        text_add(text, "%u error%s in the rules: nothing is changed by libresil", event->count,
                  event->count == 1 ? "" : "s");
         break;
     case EVENT_PASSED_THROUGH:
-        text_add(&text, "passed through: %s", passed_help((enum passed_reason)event->count));
+        text_add(text, "passed through: %s", passed_help((enum passed_reason)event->count));
         break;
     case EVENT_KINDS:
-        text_add(&text, "unknown event");
+        text_add(text, "unknown event");
         break;
     }
-    return result;
 }
 
 /* What a connect did, as a verb: strerror takes locks and reads the locale. */
