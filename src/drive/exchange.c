@@ -20,13 +20,15 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     if (transfer->flags & MSG_ERRQUEUE)
         return;
+    /* A server that speaks first proves that it is there as well as one that answers. */
     do {
-        if (!(state & AWAITING_ANSWER))
+        if (!(state & (AWAITING_ANSWER | HOLDS_TICKET)))
             return;
     } while (!atomic_compare_exchange_weak_explicit(
         &entry->state, &state, (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE)) | IDLE,
         memory_order_acq_rel, memory_order_relaxed));
-    host_count(entry->host, HOST_ANSWERED);
+    if (state & AWAITING_ANSWER)
+        host_count(entry->host, HOST_ANSWERED);
     report(entry, BREAKER_SUCCESS);
 }
 

@@ -40,8 +40,10 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
             return -1;
         result = perform(transfer);
     }
-    bool is_partial = result > 0 && transfer->flags & MSG_WAITALL && (size_t)result < perform_size(transfer);
-    if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
+    bool never_waits = transfer->flags & (MSG_OOB | MSG_ERRQUEUE); /* EAGAIN is its own answer */
+    bool is_partial = result > 0 && transfer->flags & MSG_WAITALL && !(transfer->flags & MSG_PEEK) &&
+                      (size_t)result < perform_size(transfer);
+    if (!never_waits && (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR))))
         result = go_on(entry, transfer, RECEIVING, result, began_ns);
     if (result > 0)
         exchange_answered(entry, transfer);
@@ -124,8 +126,9 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
         if (more > 0)
             done += more;
         error = more < 0 ? error : 0;
-        bool wants_more = more > 0 && (size_t)done < perform_size(transfer) &&
-                          (direction == SENDING || transfer->flags & MSG_WAITALL);
+        bool wants_more =
+            more > 0 && (size_t)done < perform_size(transfer) &&
+            (direction == SENDING || (transfer->flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL);
         if (!wants_more)
             break;
         limits = limits_of(entry, direction, clock_now_ns()); /* progress: a new wait begins */

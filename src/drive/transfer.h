@@ -52,7 +52,7 @@ struct transfer {
 #define NOT_YET (-2) /* the real call has not been made */
 
 /* States in which a call needs more than the real function. */
-#define RECEIVE_NEEDS_CARE (AWAITING_ANSWER | RECV_ERROR_DUE)
+#define RECEIVE_NEEDS_CARE (AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE)
 #define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE)
 
 /* Goes on after the real call ended with `result` and errno (or NOT_YET). `began_ns` is when it was made, 0 = not

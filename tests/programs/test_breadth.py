@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from stage import LIBRARY, PYTHON, RULED, Stage, main
+from stage import BARE, LIBRARY, PYTHON, RULED, Stage, main
 
 # What programs call of the families that libresil stands in front of, or has decided not to: see NOT_HOOKED.
 FAMILIES = """
@@ -132,6 +132,39 @@ class HandedOver(Stage):
                                   "f = libc.fdopen(s.fileno(), b'r')\n"
                                   "line = ctypes.create_string_buffer(1000)\n"
                                   "while libc.fgets(line, 1000, f): print(line.value.decode(), end='')\n")
+
+
+class Flags(Stage):
+    def test_receives_that_never_wait_do_not_wait_under_a_rule(self):
+        """The error queue and urgent data: empty, they say so at once, on a blocking socket too."""
+        code = ("import socket, sys\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "for flag in 0x2000, socket.MSG_OOB:\n"
+                "    try: s.recv(1, flag)\n"
+                "    except OSError as e: print(e.errno)\n")
+        server = self.server("hang")
+        rules = self.rules("match: {}\ntimeout: {recv: 60s, response: 60s}\n")
+        bare = self.run_program([PYTHON, "-c", code, str(server.port)], how=BARE, seconds=5)
+        ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules, seconds=5)
+        self.assertEqual(bare.out, "11\n22\n", bare)
+        self.assertEqual(ended.out, bare.out, ended)
+
+
+class SpeaksFirst(Stage):
+    def test_a_greeting_closes_the_circuit(self):
+        """A server that speaks first is never sent a request before it has proved itself."""
+        rules = self.rules("match: {}\ntimeout: {response: 20s}\n"
+                           "breaker: {failure_threshold: 1, recovery_timeout: 1ms, jitter: 0%}\n")
+        server = self.server("refuse")
+        self.run_program(self.wget(server.url()), rules)
+        self.assertEqual(len(self.events("circuit_open")), 1)
+        server.mode("close --at-accept --after-bytes 8")
+        code = ("import socket, sys\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "print(len(s.recv(100)))\n")
+        ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules)
+        self.assertEqual(ended.out, "8\n", ended)
+        self.assertEqual(len(self.events("circuit_closed")), 1)
 
 
 class Bulk(Stage):
