@@ -14,6 +14,8 @@
 #include "state/descriptors.h"
 #include "state/process.h"
 
+#define LOWEST_ADDRESS 65536u /* vm.mmap_min_addr, as everybody has it */
+
 static bool find_target(struct connecting *call, const struct ruleset *rules);
 static bool is_tcp(int fd);
 static bool is_non_blocking(int fd);
@@ -88,7 +90,8 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
 
 bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct target *target)
 {
-    if (!address || length < sizeof address->sa_family)
+    /* A pointer into the first pages is a mistake that the kernel answers with EFAULT; we must not fall over it. */
+    if ((uintptr_t)address < LOWEST_ADDRESS || length < sizeof address->sa_family)
         return false;
     if (address->sa_family == AF_INET && length >= sizeof(struct sockaddr_in)) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;

@@ -135,8 +135,10 @@ static bool skip(const struct transfer *transfer, size_t done, struct rest *rest
         done -= from++->iov_len;
         count--;
     }
-    if (count == 0 || count > PERFORM_PARTS)
+    if (count == 0)
         return false;
+    if (count > PERFORM_PARTS) /* the others' turn comes when these are done */
+        count = PERFORM_PARTS;
     for (size_t i = 0; i < count; i++)
         rest->parts[i] = from[i];
     rest->parts[0].iov_base = (char *)rest->parts[0].iov_base + done;

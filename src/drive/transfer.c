@@ -17,17 +17,30 @@
 
 enum direction { RECEIVING, SENDING };
 
+/* How it was when the program made the call. */
+struct start {
+    uint64_t began_ns; /* 0 = not known */
+    int error;         /* errno; 0 where it was not kept: the common path has no time for it */
+    bool was_awaiting; /* the answer was awaited already; else whatever is awaited was sent meanwhile */
+};
+
 /* The deadlines of one wait: whoever set it, the shorter one ends it. */
 struct limits {
+    uint64_t began_ns;
     uint64_t rule_ns, own_ns; /* points in time; NEVER = none */
+    bool for_answer;          /* an answer was awaited when these were made */
     enum event_kind kind;     /* which of the rule's timeouts it is */
     uint64_t window_ns;
 };
 
 static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, enum direction direction,
-                     ssize_t result, uint64_t began_ns);
+                     ssize_t result, const struct start *start);
+static enum waited wait_within(struct descriptor *entry, const struct transfer *transfer,
+                               enum direction direction, struct limits *limits, const sigset_t *mask);
+static bool is_awaiting(const struct descriptor *entry);
 static bool may_wait(struct descriptor *entry, const struct transfer *transfer);
-static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns);
+static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns,
+                               uint64_t sent_ns);
 static uint64_t tick_ns(const struct descriptor *entry, enum direction direction);
 static void tell_timeout(struct descriptor *entry, const struct limits *limits);
 static bool take_due_error(struct descriptor *entry, uint32_t bit, int16_t *due);
@@ -35,7 +48,10 @@ static bool take_due_error(struct descriptor *entry, uint32_t bit, int16_t *due)
 ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
                          uint64_t began_ns)
 {
+    struct start start = {.began_ns = began_ns};
     if (result == NOT_YET) {
+        start.error = errno;
+        start.was_awaiting = is_awaiting(entry);
         if (take_due_error(entry, RECV_ERROR_DUE, &entry->due_recv_error))
             return -1;
         result = perform(transfer);
@@ -44,7 +60,7 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
     bool is_partial = result > 0 && transfer->flags & MSG_WAITALL && !(transfer->flags & MSG_PEEK) &&
                       (size_t)result < perform_size(transfer);
     if (!never_waits && (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR))))
-        result = go_on(entry, transfer, RECEIVING, result, began_ns);
+        result = go_on(entry, transfer, RECEIVING, result, &start);
     if (result > 0)
         exchange_answered(entry, transfer);
     else if (result < 0 || perform_size(transfer)) /* 0 bytes of 0 are not the end */
@@ -55,14 +71,16 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
 ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
                       uint64_t began_ns)
 {
+    struct start start = {.began_ns = began_ns};
     if (result == NOT_YET) {
+        start.error = errno;
         if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
             return -1;
         result = perform(transfer);
     }
     bool is_partial = result > 0 && (size_t)result < perform_size(transfer);
     if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
-        result = go_on(entry, transfer, SENDING, result, began_ns);
+        result = go_on(entry, transfer, SENDING, result, &start);
     if (result > 0)
         exchange_begun(entry);
     else if (result < 0)
@@ -73,32 +91,29 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
 /* The real call came back early: our option's tick was over, a signal came, or both are hidden in a partial count.
  * Goes on as the kernel would have without our option, until a deadline or a signal that does not restart. */
 static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, enum direction direction,
-                     ssize_t result, uint64_t began_ns)
+                     ssize_t result, const struct start *start)
 {
-    int error = errno;
+    int error = result < 0 ? errno : 0;
     ssize_t done = result > 0 ? result : 0;
     uint64_t tick = tick_ns(entry, direction);
     if (!tick || !may_wait(entry, transfer))
         goto as_it_is;
     uint64_t now = clock_now_ns();
-    bool is_signal = result < 0 ? error == EINTR : began_ns && now - began_ns + SLACK_NS < tick;
+    bool is_signal = result < 0 ? error == EINTR : start->began_ns && now - start->began_ns + SLACK_NS < tick;
     /* With a timeout of its own the program would have had EINTR anyway. A partial count may have either reason; with
      * a handler that does not restart it is left as it is. */
     uint64_t own_ns = direction == RECEIVING ? entry->own_recv_ns : entry->own_send_ns;
-    if ((is_signal || (done && !began_ns)) && (own_ns || !signals_all_restart()))
+    if ((is_signal || (done && !start->began_ns)) && (own_ns || !signals_all_restart()))
         goto as_it_is;
     if (done && own_ns && own_ns <= tick)
         goto as_it_is;
 
-    struct limits limits = limits_of(entry, direction, done || is_signal ? now : now - tick);
-    short events = direction == RECEIVING ? POLLIN | POLLRDHUP : POLLOUT;
+    uint64_t began = done || is_signal ? now : now - tick;
+    struct limits limits = limits_of(entry, direction, began, start->was_awaiting ? began : now);
     sigset_t mask;
     signals_block(&mask);
     for (;;) {
-        uint64_t until = limits.rule_ns < limits.own_ns ? limits.rule_ns : limits.own_ns;
-        enum waited waited = until != NEVER && clock_now_ns() + SLACK_NS >= until
-                                 ? WAITED_OUT
-                                 : signals_wait(transfer->fd, events, until, &mask);
+        enum waited waited = wait_within(entry, transfer, direction, &limits, &mask);
         if (waited == WAITED_INTERRUPTED) {
             error = EINTR;
             break;
@@ -131,7 +146,8 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
             (direction == SENDING || (transfer->flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL);
         if (!wants_more)
             break;
-        limits = limits_of(entry, direction, clock_now_ns()); /* progress: a new wait begins */
+        now = clock_now_ns();
+        limits = limits_of(entry, direction, now, now); /* progress: a new wait begins */
     }
     signals_restore(&mask);
     if (done && error && error != EINTR && error != EAGAIN) {
@@ -140,12 +156,42 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
         *(direction == RECEIVING ? &entry->due_recv_error : &entry->due_send_error) = (int16_t)error;
         atomic_fetch_or_explicit(&entry->state, bit, memory_order_release);
     }
+    if (done || !error) {
+        errno = start->error;
+        return done;
+    }
     errno = error;
-    return done ? done : error ? -1 : 0;
+    return -1;
 
 as_it_is:
-    errno = error;
+    if (result < 0)
+        errno = error;
     return result;
+}
+
+/* Waits until there is something to do or a limit is reached. Another thread may send a request while this one waits
+ * for data; nothing wakes us then, so we look from time to time whether an answer has come to be awaited. */
+static enum waited wait_within(struct descriptor *entry, const struct transfer *transfer,
+                               enum direction direction, struct limits *limits, const sigset_t *mask)
+{
+    short events = direction == RECEIVING ? POLLIN | POLLRDHUP : POLLOUT;
+    uint64_t look_ns = direction == RECEIVING ? entry->guard->response_ns : 0;
+    for (;;) {
+        uint64_t now = clock_now_ns();
+        uint64_t until = limits->rule_ns < limits->own_ns ? limits->rule_ns : limits->own_ns;
+        if (until != NEVER && now + SLACK_NS >= until)
+            return WAITED_OUT;
+        bool is_look = look_ns && !limits->for_answer && now + look_ns < until;
+        enum waited waited = signals_wait(transfer->fd, events, is_look ? now + look_ns : until, mask);
+        if (waited != WAITED_OUT || !is_look)
+            return waited;
+        *limits = limits_of(entry, direction, limits->began_ns, clock_now_ns());
+    }
+}
+
+static bool is_awaiting(const struct descriptor *entry)
+{
+    return atomic_load_explicit(&entry->state, memory_order_relaxed) & AWAITING_ANSWER;
 }
 
 /* Only a blocking call on the very socket that we put the timeout on is ours to carry on. */
@@ -164,23 +210,25 @@ static bool may_wait(struct descriptor *entry, const struct transfer *transfer)
     return transfer_is_same(entry, transfer->fd);
 }
 
-static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns)
+/* `began_ns` is when the wait began, `sent_ns` since when an answer has been awaited, if one is. */
+static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns,
+                               uint64_t sent_ns)
 {
     const struct guard *guard = entry->guard;
-    struct limits limits = {.rule_ns = NEVER, .own_ns = NEVER};
+    struct limits limits = {.began_ns = began_ns, .rule_ns = NEVER, .own_ns = NEVER};
     uint64_t own_ns = direction == RECEIVING ? entry->own_recv_ns : entry->own_send_ns;
-    bool is_awaiting = atomic_load_explicit(&entry->state, memory_order_relaxed) & AWAITING_ANSWER;
     limits.window_ns = direction == RECEIVING ? guard->recv_ns : guard->send_ns;
     limits.kind = direction == RECEIVING ? EVENT_TIMEOUT_RECV : EVENT_TIMEOUT_SEND;
-    if (direction == RECEIVING && is_awaiting &&
-        shorter(guard->response_ns, limits.window_ns) == guard->response_ns) {
-        limits.window_ns = guard->response_ns;
-        limits.kind = EVENT_TIMEOUT_RESPONSE;
-    }
     if (limits.window_ns)
         limits.rule_ns = began_ns + limits.window_ns;
     if (own_ns)
         limits.own_ns = began_ns + own_ns;
+    limits.for_answer = direction == RECEIVING && guard->response_ns && is_awaiting(entry);
+    if (limits.for_answer && sent_ns + guard->response_ns <= limits.rule_ns) {
+        limits.window_ns = guard->response_ns;
+        limits.kind = EVENT_TIMEOUT_RESPONSE;
+        limits.rule_ns = sent_ns + guard->response_ns;
+    }
     return limits;
 }
 

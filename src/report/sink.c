@@ -79,20 +79,25 @@ bool sink_write_stderr(const char *line, size_t length)
     return is_written;
 }
 
-/* With SIGPIPE kept from the program: it would not have had one without us. */
+/* With SIGPIPE and SIGXFSZ (a file at the program's size limit) kept from the program: it would not have had them
+ * without us. */
 static bool write_once(int fd, const char *line, size_t length)
 {
     if (length > PIPE_BUF)
         return false;
-    sigset_t pipe_signal, before, pending;
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
+    sigset_t ours, before, pending;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGPIPE);
+    sigaddset(&ours, SIGXFSZ);
     sigpending(&pending);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
     long written = syscall(SYS_write, fd, line, length);
-    if (written < 0 && errno == EPIPE && !sigismember(&pending, SIGPIPE)) {
+    int raised = written >= 0 ? 0 : errno == EPIPE ? SIGPIPE : errno == EFBIG ? SIGXFSZ : 0;
+    if (raised && !sigismember(&pending, raised)) {
         struct timespec at_once = {0, 0};
-        while (sigtimedwait(&pipe_signal, NULL, &at_once) < 0 && errno == EINTR)
+        sigemptyset(&ours);
+        sigaddset(&ours, raised);
+        while (sigtimedwait(&ours, NULL, &at_once) < 0 && errno == EINTR)
             ;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);

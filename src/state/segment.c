@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -154,6 +155,10 @@ static struct segment *open_existing(int directory, const char *name, const stru
 static bool create(int directory, const char *name, const char *rules_path, const struct whereabouts *here,
                    bool may_replace)
 {
+    /* Beyond its file size limit the program would get a SIGXFSZ. */
+    struct rlimit most;
+    if (getrlimit(RLIMIT_FSIZE, &most) != 0 || most.rlim_cur < sizeof(struct segment))
+        return false;
     char aside[128];
     struct text text = text_begin(aside, sizeof aside);
     text_add(&text, "%s.%d.%lx", name, (int)getpid(), (unsigned long)clock_now_ns());

@@ -150,6 +150,29 @@ class Flags(Stage):
         self.assertEqual(ended.out, bare.out, ended)
 
 
+class Threads(Stage):
+    def test_a_request_sent_while_another_thread_waits_has_its_deadline(self):
+        """The reader was waiting, without a limit, when the request went out."""
+        code = ("import socket, sys, threading\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "waiting = threading.Event()\n"
+                "def read():\n"
+                "    waiting.set()\n"
+                "    try: s.recv(1)\n"
+                "    except OSError as e: print(e.errno)\n"
+                "reader = threading.Thread(target=read)\n"
+                "reader.start()\n"
+                "waiting.wait()\n"
+                "reader.join(1)\n"  # it stays in recv for twice the timeout: nothing was asked yet
+                "assert reader.is_alive()\n"
+                "s.sendall(b'x')\n"
+                "reader.join()\n")
+        server = self.server("hang")
+        rules = self.rules("match: {}\ntimeout: {response: 500ms}\n")
+        self.only_with_rules(lambda how: self.run_program([PYTHON, "-c", code, str(server.port)], rules, how,
+                                                          30 if how == RULED else 3).out == "110\n")
+
+
 class SpeaksFirst(Stage):
     def test_a_greeting_closes_the_circuit(self):
         """A server that speaks first is never sent a request before it has proved itself."""

@@ -91,6 +91,30 @@ class Mistakes(Stage):
         self.assertEqual(os.listdir(self.state), [])
 
 
+class ProgramsMistakes(Stage):
+    """What the kernel answers with an error must not become a crash."""
+
+    def test_an_address_that_is_none_is_efault(self):
+        code = ("import ctypes, socket\n"
+                "libc = ctypes.CDLL(None, use_errno=True)\n"
+                "s = socket.socket()\n"
+                "for address in 0, 16:\n"
+                "    print(libc.connect(s.fileno(), ctypes.c_void_p(address), 16), ctypes.get_errno())\n")
+        rules = self.rules("match: {}\ntimeout: {connect: 1s}\n")
+        bare = self.run_program([PYTHON, "-c", code], how=BARE)
+        self.assertEqual(self.run_program([PYTHON, "-c", code], rules).out, bare.out)
+        self.assertEqual(bare.out, "-1 14\n-1 14\n")
+
+    def test_a_file_size_limit_does_not_kill_the_program(self):
+        """Making the shared segment would be a SIGXFSZ."""
+        rules = self.rules("match: {}\ntimeout: {response: 300ms}\n")
+        server = self.server("hang")
+        log = os.path.join(self.folder, "log")
+        command = ["sh", "-c", 'ulimit -f 0 && exec "$@"', "sh", *self.wget(server.url())]
+        ended = self.run_program(command, rules, RESIL_LOG=log)
+        self.assertIn("Connection timed out", ended.err, ended)
+
+
 class Silence(Stage):
     """Nothing on stdout or stderr, no descriptor, no thread: as without libresil."""
 
