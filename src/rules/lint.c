@@ -126,9 +126,6 @@ static void lint_breaker(const struct rule *rule, struct problems *problems)
         warn_at(problems, rule, "breaker.failure_rate", "minimum_calls",
                 "breaker: can hardly ever trip: %u calls in %s are needed (lower minimum_calls)",
                 params->minimum_calls, of(params->window_ns).text);
-    if (policy->breaker.scope == SCOPE_EXCHANGE && policy->timeout.response_ns == 0)
-        warn_at(problems, rule, "breaker", "scope",
-                "breaker.scope: exchange judges answers, but none is awaited (set timeout.response)");
 }
 
 static void lint_waits(const struct rule *rule, struct problems *problems)

@@ -53,7 +53,12 @@ bool value_read(struct reader *reader, const struct node *node, uint32_t key, ui
     case KEY_JITTER:
         return word_value(reader, node, path, "kind of jitter", jitter_names, value);
     case KEY_SCOPE:
-        return word_value(reader, node, path, "scope", scope_names, value);
+        is_read = word_value(reader, node, path, "scope", scope_names, value);
+        if (is_read && *value == SCOPE_EXCHANGE) { /* better refused than accepted and not carried out */
+            COMPLAIN(reader, node, "%s: exchange is not supported by this version of libresil (write connect)", path);
+            is_read = false;
+        }
+        break;
     case KEY_ERROR:
         return error_value(reader, node, path, value);
     case KEY_RETRY_ON:

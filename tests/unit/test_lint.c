@@ -51,8 +51,6 @@ static const struct {
      "5:34: breaker: can never trip (set failure_threshold or failure_rate, or write breaker: off)"},
     {RULE "    breaker: {failure_threshold: off, failure_rate: {minimum_calls: 1000000}}\n",
      "5:69: breaker: can hardly ever trip: 1000000 calls in 10s are needed (lower minimum_calls)"},
-    {RULE "    breaker: {scope: exchange}\n",
-     "5:22: breaker.scope: exchange judges answers, but none is awaited (set timeout.response)"},
     {RULE "    timeout: {resolve: 1500ms}\n",
      "5:24: timeout.resolve: lookups are timed in whole seconds (write 2s)"},
     {RULE "    timeout: {recv: 5s, response: 10s}\n",
@@ -115,7 +113,6 @@ TEST(what_is_fine_gets_no_warning)
         RULE GUARD "    retry: {retry_on: refused}\n    timeout: {connect: 8s, total: 8s}\n",
         RULE "    breaker: {failure_threshold: off}\n",
         RULE "    breaker: {failure_rate: off}\n",
-        RULE "    breaker: {scope: exchange}\n    timeout: {response: 5s}\n",
         /* An exemption, with nothing after it. */
         "version: 1\nrules:\n  - {name: a, match: {host: x}}\n",
     };

@@ -221,7 +221,7 @@ TEST(values_are_read_in_all_their_forms)
                 "rule 12.5%");
     ck_loads_as(RULE "    retry: {budget: {floor: 600/m}}\n", "retry.budget", "floor", "rule 10/s");
     ck_loads_as(RULE "    breaker: {error: ETIMEDOUT}\n", "breaker", "error", "rule ETIMEDOUT");
-    ck_loads_as(RULE "    breaker: {scope: exchange}\n", "breaker", "scope", "rule exchange");
+    ck_loads_as(RULE "    breaker: {scope: connect}\n", "breaker", "scope", "rule connect");
     ck_loads_as(RULE "    timeout: {connect: 1234ms}\n", "timeout", "connect", "rule 1234ms");
     ck_loads_as(RULE "    timeout: {connect: 1500ms}\n", "timeout", "connect", "rule 1.5s");
     ck_loads_as(RULE "    timeout: {connect: 90s}\n", "timeout", "connect", "rule 90s");
