@@ -204,6 +204,17 @@ class Circuit(Stage):
         self.only_with_rules(story)
 
 
+    def test_non_blocking_programs_are_not_locked_out_for_ever(self):
+        """Where nobody else calls, no probe would ever close the circuit."""
+        rules = self.rules(BREAKING % ("2s", "300ms", "300ms"))
+        server = self.server("reset")
+        self.open_circuit(server, rules, self.wget)
+        server.mode("answer --body back-again")
+        self.wait_for(lambda: "probe due" in self.resil("status"))
+        ended = self.run_program(["curl", "-sS", server.url()], rules)
+        self.assertIn("back-again", ended.out, ended)
+
+
 class Shadow(Stage):
     def test_enforce_0_changes_nothing_and_records_what_it_would_have_done(self):
         rules = self.rules(BREAKING % ("2s", "60s", "60s") + "enforce: 0%\n")
