@@ -63,6 +63,13 @@ void transfer_hand_over(int fd)
         option_set_timeout(fd, SO_SNDTIMEO, entry->own_send_ns);
 }
 
+void transfer_trust(int fd)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    if (entry && process_owns_memory())
+        exchange_trusted(entry);
+}
+
 void transfer_hand_over_all(struct handed *handed)
 {
     handed->count = 0;

@@ -6,11 +6,22 @@
 
 static void report(struct descriptor *entry, enum breaker_report what);
 
-void exchange_begun(struct descriptor *entry)
+bool exchange_begin(struct descriptor *entry)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
-    while (state & IDLE &&
-           !atomic_compare_exchange_weak_explicit(&entry->state, &state, (state & ~IDLE) | AWAITING_ANSWER,
+    do {
+        if (!(state & IDLE))
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, (state & ~IDLE) | AWAITING_ANSWER,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    return true;
+}
+
+void exchange_undo(struct descriptor *entry)
+{
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    while (state & AWAITING_ANSWER &&
+           !atomic_compare_exchange_weak_explicit(&entry->state, &state, (state & ~AWAITING_ANSWER) | IDLE,
                                                   memory_order_acq_rel, memory_order_relaxed))
         ;
 }
@@ -27,6 +38,8 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
     } while (!atomic_compare_exchange_weak_explicit(
         &entry->state, &state, (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE)) | IDLE,
         memory_order_acq_rel, memory_order_relaxed));
+    if (state & ANSWER_OVERDUE)
+        return; /* the exchange has been counted, as a failure */
     if (state & AWAITING_ANSWER)
         host_count(entry->host, HOST_ANSWERED);
     report(entry, BREAKER_SUCCESS);
@@ -34,7 +47,9 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
 
 void exchange_broken(struct descriptor *entry, int error)
 {
-    if (error == EAGAIN || error == EINTR)
+    /* Only what the peer or the way to it has done: EINVAL, EFAULT and their like are the program's. */
+    if (error && error != ECONNRESET && error != EPIPE && error != ETIMEDOUT && error != EHOSTUNREACH &&
+        error != ENETUNREACH)
         return;
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     uint32_t after;
@@ -57,6 +72,12 @@ void exchange_broken(struct descriptor *entry, int error)
     }
     report(entry, BREAKER_FAILURE);
     errno = before;
+}
+
+void exchange_trusted(struct descriptor *entry)
+{
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET)
+        report(entry, BREAKER_SUCCESS);
 }
 
 void exchange_abandoned(struct descriptor *entry)

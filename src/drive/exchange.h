@@ -5,11 +5,18 @@
 
 #include "drive/transfer.h"
 
-void exchange_begun(struct descriptor *entry);
+/* A request is about to be sent: an answer is awaited from now on, so that not even the fastest one is missed. False
+ * when one was awaited already. exchange_undo: nothing was sent after all. */
+bool exchange_begin(struct descriptor *entry);
+void exchange_undo(struct descriptor *entry);
+
 void exchange_answered(struct descriptor *entry, const struct transfer *transfer);
 
 /* A call ended with `error`; 0: the peer has closed. Counts where an answer was due. */
 void exchange_broken(struct descriptor *entry, int error);
+
+/* What becomes of the connection will not be seen: counts it as good. */
+void exchange_trusted(struct descriptor *entry);
 
 /* The descriptor goes away with this entry: gives back what it held. */
 void exchange_abandoned(struct descriptor *entry);

@@ -224,9 +224,12 @@ static struct resolver_settings resolver_bound(const char *name, uint64_t left_n
     if (dots < state->ndots && state->options & RES_DNSRCH)
         while (candidates < MAXDNSRCH && state->dnsrch[candidates])
             candidates++;
+    else if (state->options & RES_DNSRCH && state->dnsrch[0] && name[strlen(name) - 1] != '.')
+        candidates = 2; /* as it is, then with a domain */
     if (!candidates)
         candidates = 1;
-    uint64_t rounds = left_ns / NS_PER_S / (servers * candidates);
+    /* A few microseconds have passed since the whole second that the rule names. */
+    uint64_t rounds = (left_ns + NS_PER_S / 2) / NS_PER_S / (servers * candidates);
     if (rounds < 1)
         rounds = 1;
     if ((uint64_t)state->retrans * (uint64_t)state->retry <= rounds)

@@ -34,7 +34,7 @@ bool signals_all_restart(void)
         if (sigaction(number, NULL, &action) != 0)
             continue; /* those that libc keeps for itself */
         bool has_handler =
-            action.sa_flags & SA_SIGINFO || (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
+            action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN; /* the same word as sa_sigaction */
         all = !has_handler || action.sa_flags & SA_RESTART;
     }
     errno = error;

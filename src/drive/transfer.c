@@ -76,15 +76,20 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
         start.error = errno;
         if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
             return -1;
-        result = perform(transfer);
     }
+    /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
+    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry);
+    if (result == NOT_YET)
+        result = perform(transfer);
     bool is_partial = result > 0 && (size_t)result < perform_size(transfer);
     if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
         result = go_on(entry, transfer, SENDING, result, &start);
     if (result > 0)
-        exchange_begun(entry);
+        exchange_begin(entry);
     else if (result < 0)
         exchange_broken(entry, errno);
+    if (result < 0 && is_begun)
+        exchange_undo(entry);
     return result;
 }
 
@@ -105,8 +110,8 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
     uint64_t own_ns = direction == RECEIVING ? entry->own_recv_ns : entry->own_send_ns;
     if ((is_signal || (done && !start->began_ns)) && (own_ns || !signals_all_restart()))
         goto as_it_is;
-    if (done && own_ns && own_ns <= tick)
-        goto as_it_is;
+    if (done && (is_signal || (own_ns && own_ns <= tick)))
+        goto as_it_is; /* after a signal the kernel returns what is done, whether the handler restarts calls or not */
 
     uint64_t began = done || is_signal ? now : now - tick;
     struct limits limits = limits_of(entry, direction, began, start->was_awaiting ? began : now);

@@ -49,10 +49,15 @@ struct transfer {
     off64_t *own_offset;       /* ... and the one for the guarded end (the kernel refuses it) */
 };
 
+/* From here on a partial count is worth a clock: why it is partial cannot be told without. */
+#define LARGE_BYTES (16u << 10)
+
 #define NOT_YET (-2) /* the real call has not been made */
 
 /* States in which a call needs more than the real function. */
-#define RECEIVE_NEEDS_CARE (AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE)
+/* IDLE too: another thread may send a request while this one receives, so under a response timeout the state has to be
+ * looked at after each call. */
+#define RECEIVE_NEEDS_CARE (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE)
 #define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE)
 
 /* Goes on after the real call ended with `result` and errno (or NOT_YET). `began_ns` is when it was made, 0 = not
@@ -71,6 +76,9 @@ void transfer_let_go(int fd);
 
 /* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */
 void transfer_hand_over(int fd);
+
+/* Nobody will see whether an answer comes on it: connected is the best that is known, and the breaker is told so. */
+void transfer_trust(int fd);
 
 /* The same for every descriptor that another program is about to inherit, by exec. In a fork child these are the standard
  * streams only: whatever else stays open shares its options with the parent, whose connection it is. */

@@ -8,8 +8,10 @@
 EXPORT FILE *fdopen(int fd, const char *mode)
 {
     FILE *stream = real.fdopen(fd, mode);
-    if (stream && descriptor_of(fd))
+    if (stream && descriptor_of(fd)) {
         transfer_hand_over(fd);
+        transfer_trust(fd);
+    }
     return stream;
 }
 

@@ -8,9 +8,6 @@
 #include "hooks/export.h"
 #include "hooks/real.h"
 
-/* From here on a partial count is worth a clock: why it is partial cannot be told without. */
-#define LARGE_BYTES (16u << 10)
-
 static inline bool needs_care(const struct descriptor *entry, uint32_t states)
 {
     return __builtin_expect((atomic_load_explicit(&entry->state, memory_order_relaxed) & states) != 0, 0);

@@ -96,11 +96,20 @@ void descriptor_share(int fd, int copy)
     if (fd == copy)
         return;
     struct descriptor *entry = descriptor_of(fd);
+    if (descriptor_kind(fd) ==
+        SOCKET_TCP_FRESH) /* what the program changes through one number the other does not see */
+        descriptor_note_kind(fd, SOCKET_TCP);
     descriptor_note_kind(copy, descriptor_kind(fd));
     descriptor_drop(copy, NULL);
     if (!entry || (unsigned)copy >= descriptor_limit)
         return;
-    atomic_fetch_add_explicit(&entry->references, 1, memory_order_acq_rel);
+    /* Another thread may be closing the last number: what is back in the pool must not be taken out of it again. */
+    uint32_t references = atomic_load_explicit(&entry->references, memory_order_relaxed);
+    do {
+        if (references == 0)
+            return;
+    } while (!atomic_compare_exchange_weak_explicit(&entry->references, &references, references + 1,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     put(copy, entry);
 }
 

@@ -173,6 +173,29 @@ class Threads(Stage):
                                                           30 if how == RULED else 3).out == "110\n")
 
 
+    def test_a_reader_that_waits_between_exchanges_is_not_cut_off(self):
+        """The requests go out while the reader is in recv; their answers end the awaiting, and silence after is idle."""
+        code = ("import queue, socket, sys, threading\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "got = queue.Queue()\n"
+                "def read():\n"
+                "    while True:\n"
+                "        try: got.put(s.recv(10))\n"
+                "        except OSError as e: got.put(e.errno)\n"
+                "threading.Thread(target=read, daemon=True).start()\n"
+                "for i in range(4):\n"
+                "    s.sendall(b'x')\n"
+                "    print(got.get())\n"
+                "try: print(got.get(timeout=1))\n"  # three times the response timeout
+                "except queue.Empty: print('idle')\n")
+        server = self.server("echo")
+        rules = self.rules("match: {}\ntimeout: {response: 300ms}\nbreaker: {failure_threshold: 1}\n")
+        bare = self.run_program([PYTHON, "-c", code, str(server.port)], how=BARE)
+        ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules)
+        self.assertEqual(bare.out, "b'x'\n" * 4 + "idle\n", bare)
+        self.assertEqual(ended.out, bare.out, ended)
+
+
 class SpeaksFirst(Stage):
     def test_a_greeting_closes_the_circuit(self):
         """A server that speaks first is never sent a request before it has proved itself."""
