@@ -202,6 +202,11 @@ static bool is_awaiting(const struct descriptor *entry)
 /* Only a blocking call on the very socket that we put the timeout on is ours to carry on. */
 static bool may_wait(struct descriptor *entry, const struct transfer *transfer)
 {
+    /* EAGAIN may be that of a pipe which does not block; that is the program's affair. */
+    bool is_splice = transfer->call == TRANSFER_SPLICE_IN || transfer->call == TRANSFER_SPLICE_OUT;
+    int other = is_splice ? real.fcntl(transfer->other, F_GETFL, 0) : 0;
+    if (other < 0 || other & O_NONBLOCK)
+        return false;
     if (perform_is_dontwait(transfer) ||
         atomic_load_explicit(&entry->state, memory_order_relaxed) & (NON_BLOCKING | HANDED_OVER))
         return false;

@@ -23,10 +23,9 @@ static RARE int get_own_timeout(struct descriptor *entry, int fd, int option, vo
 {
     uint64_t own_ns;
     int result = real.getsockopt(fd, SOL_SOCKET, option, value, length);
-    if (result == 0 && *length >= sizeof(struct timeval) &&
-        transfer_own_timeout(entry, fd, option, &own_ns)) {
+    if (result == 0 && transfer_own_timeout(entry, fd, option, &own_ns)) {
         struct timeval own = timeval_of_ns(own_ns);
-        memcpy(value, &own, sizeof own);
+        memcpy(value, &own, *length < sizeof own ? *length : sizeof own); /* the kernel cuts it too */
     }
     return result;
 }
@@ -49,7 +48,7 @@ EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_
 {
     struct descriptor *entry = descriptor_of(fd);
     int timeout = timeout_option(level, option);
-    if (timeout && entry && length >= sizeof(struct timeval))
+    if (timeout && entry && (int)length >= (int)sizeof(struct timeval)) /* signed, as the kernel sees it */
         return transfer_set_timeout(entry, fd, timeout, value);
     if (timeout && descriptor_kind(fd) == SOCKET_TCP_FRESH)
         descriptor_note_kind(fd, SOCKET_TCP);

@@ -1,0 +1,181 @@
+/* Sockets that outlive a fork, a vfork child, an exec or a spawn. */
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "conform.h"
+
+extern char **environ;
+static const char *self_path;
+
+static void say_times(int fd)
+{
+    static const int options[] = {SO_RCVTIMEO, SO_SNDTIMEO};
+    for (size_t i = 0; i < COUNT_OF(options); i++) {
+        struct timeval value = {-1, -1};
+        socklen_t length = sizeof value;
+        CALL("time", getsockopt(fd, SOL_SOCKET, options[i], &value, &length));
+        say("(%ld.%06ld)", (long)value.tv_sec, (long)value.tv_usec);
+    }
+}
+
+static void use(int fd)
+{
+    char data[64];
+    CALL("send", send(fd, "ask", 3, MSG_NOSIGNAL));
+    CALL("recv", recv(fd, data, sizeof data, 0));
+    say_poll_of(fd);
+}
+
+static void use_in_child(struct ends *ends)
+{
+    say_times(ends->fd);
+    use(ends->fd);
+    CALL("close", close(ends->fd));
+}
+
+static void wait_then_feed(struct ends *ends)
+{
+    char data[8];
+    recv(ends->peer, data, 3, MSG_WAITALL);
+    pause_ms(5);
+    feed(ends, 20, 1);
+}
+
+static void close_all_in_child(struct ends *ends)
+{
+    CALL("close_range", close_range(3, ~0u, 0));
+    CALL("write", write(ends->fd, "x", 1));
+}
+
+/* As python's subprocess does it: close and dup in a child that shares the parent's memory. */
+static void vfork_and_close(struct ends *ends)
+{
+    pid_t child = vfork();
+    if (child == 0) {
+        close(ends->fd);
+        dup2(2, ends->fd);
+        close_range(3, ~0u, 0);
+        _exit(7);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    say(" status=%x", (unsigned)status);
+}
+
+/* The process that was execed tells what it has: argv is self, --became, WHAT, FD. */
+int became_another(int argc, char **argv)
+{
+    const char *what = argc > 2 ? argv[2] : "";
+    int fd = argc > 3 ? atoi(argv[3]) : -1;
+    if (strcmp(what, "connecting") == 0) { /* a process of its own, not a fork child: it connects, and execs */
+        struct ends ends;
+        listeners_open();
+        ends_open(&ends, TCP4, BLOCKING, INWARD, false);
+        send(ends.fd, "ask", 3, MSG_NOSIGNAL);
+        feed(&ends, 20, 2);
+        char number[16];
+        snprintf(number, sizeof number, "%d", ends.fd);
+        CALL("failing", execl("/nowhere", "nowhere", (char *)NULL));
+        say_times(ends.fd);
+        line_flush();
+        execl("/proc/self/exe", argv[0], "--became", "using", number, (char *)NULL);
+        return 1;
+    }
+    say_times(fd);
+    CALL("fl", fcntl(fd, F_GETFL));
+    use(fd);
+    line_flush();
+    return 0;
+}
+
+static void exec_in_child(struct ends *ends)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%d", ends->fd);
+    execl(self_path, "conform", "--became", "using", number, (char *)NULL);
+}
+
+static void exec_in_child_with_path(struct ends *ends)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%d", ends->fd);
+    execve(self_path, (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL}, environ);
+}
+
+static void exec_of_its_own(struct ends *ends)
+{
+    (void)ends;
+    execlp(self_path, "conform", "--became", "connecting", (char *)NULL);
+}
+
+static void spawn_in_child(struct ends *ends)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%d", 100);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends->fd, 100);
+    pid_t child;
+    int status;
+    CALL("spawn", posix_spawn(&child, self_path, &actions, NULL,
+                              (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL}, environ));
+    line_flush();
+    waitpid(child, &status, 0);
+    say(" status=%x", (unsigned)status);
+}
+
+static const struct {
+    const char *name;
+    void (*in_child)(struct ends *ends);
+    void (*meanwhile)(struct ends *ends);
+} stories[] = {
+    {"fork_uses", use_in_child, wait_then_feed},
+    {"fork_closes_all", close_all_in_child, NULL},
+    {"exec", exec_in_child, wait_then_feed},
+    {"execve", exec_in_child_with_path, wait_then_feed},
+    {"exec_of_its_own", exec_of_its_own, NULL},
+    {"spawn", spawn_in_child, wait_then_feed},
+};
+
+static void afterwards(struct ends *ends)
+{
+    say(" then");
+    say_times(ends->fd);
+    feed(ends, 20, 3);
+    use(ends->fd);
+    ends_close(ends);
+}
+
+void stories_processes(const char *self)
+{
+    self_path = self;
+    static const enum kind kinds[] = {TCP4, UNIX_STREAM};
+    for (size_t k = 0; k < COUNT_OF(kinds); k++)
+        for (int has_own = 0; has_own < 2; has_own++) {
+            struct timeval own = {9, 0};
+            struct ends ends;
+            for (size_t s = 0; s < COUNT_OF(stories); s++)
+                if (cell_begin("process %s %s%s", kind_names[kinds[k]], stories[s].name, has_own ? " own" : "")) {
+                    ends_open(&ends, kinds[k], BLOCKING, INWARD, false);
+                    if (has_own)
+                        setsockopt(ends.fd, SOL_SOCKET, SO_RCVTIMEO, &own, sizeof own);
+                    say_from_child(stories[s].in_child, &ends, stories[s].meanwhile);
+                    afterwards(&ends);
+                    cell_end();
+                }
+            if (cell_begin("process %s vfork%s", kind_names[kinds[k]], has_own ? " own" : "")) {
+                ends_open(&ends, kinds[k], BLOCKING, INWARD, false);
+                if (has_own)
+                    setsockopt(ends.fd, SOL_SOCKET, SO_RCVTIMEO, &own, sizeof own);
+                vfork_and_close(&ends);
+                afterwards(&ends);
+                cell_end();
+            }
+        }
+}
