@@ -259,14 +259,31 @@ static uint16_t port_of(const char *service)
     return port > UINT16_MAX ? 0 : (uint16_t)port;
 }
 
+/* The addresses of an answer, each once: getaddrinfo gives them once for each kind of socket. */
+struct answered {
+    struct address addresses[2 * ANSWER_MAX];
+    unsigned count;
+};
+
+static void remember_address(const char *name, const struct address *address, struct answered *answered)
+{
+    for (unsigned i = 0; i < answered->count; i++)
+        if (address_equal(&answered->addresses[i], address))
+            return;
+    if (answered->count < sizeof answered->addresses / sizeof *answered->addresses)
+        answered->addresses[answered->count++] = *address;
+    names_remember(name, address);
+}
+
 static void remember(const char *name, const struct lookup *lookup)
 {
+    struct answered answered = {.count = 0};
     names_looked_up(name);
     for (const struct addrinfo *answer = lookup->answers ? *lookup->answers : NULL; answer;
          answer = answer->ai_next) {
         struct target target;
         if (target_of_sockaddr(answer->ai_addr, answer->ai_addrlen, &target))
-            names_remember(name, &target.address);
+            remember_address(name, &target.address, &answered);
     }
     const struct hostent *host = lookup->answer ? *lookup->answer : NULL;
     for (char **address = host ? host->h_addr_list : NULL; address && *address; address++) {
@@ -275,8 +292,9 @@ static void remember(const char *name, const struct lookup *lookup)
             memcpy(found.bytes, *address, 16);
         else
             memcpy(found.bytes + 12, *address, 4);
-        names_remember(name, &found);
+        remember_address(name, &found, &answered);
     }
+    names_answered(name, answered.addresses, answered.count);
 }
 
 static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,

@@ -22,6 +22,15 @@ bool names_find(const struct address *address, char name[NAME_MAX_BYTES]);
 /* Says which of several names this thread means from now on; names_remember does not. */
 void names_looked_up(const char *name);
 
+/* Remembers a whole answer: the different addresses, in its order; ANSWER_MAX of each family are kept. */
+#define ANSWER_MAX 16u
+void names_answered(const char *name, const struct address *addresses, unsigned count);
+
+/* The other addresses of the family of `own` that this program's last lookup of `name` (in its normal form, as
+ * names_find gives it) led to, in the order of the answer; v4-mapped is IPv4. Returns how many; 0 also where no stable
+ * copy could be had in three tries. May be called in signal handlers. */
+unsigned names_siblings(const char *name, const struct address *own, struct address *siblings, unsigned most);
+
 /* Lower case, without a dot at the end. False when it is too long to be a name. */
 bool name_normalize(const char *name, char normal[NAME_MAX_BYTES]);
 

@@ -1,4 +1,5 @@
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "state/names.h"
@@ -100,7 +101,111 @@ TEST(readers_never_see_half_a_name)
     pthread_join(threads[1], NULL);
 }
 
+static struct address numbered_v6(unsigned number)
+{
+    struct address address = {{0x20, 0x01, 0x0d, 0xb8}};
+    address.bytes[15] = (uint8_t)number;
+    return address;
+}
+
+TEST(a_name_that_was_never_looked_up_has_no_siblings)
+{
+    struct address own = numbered(1), siblings[ANSWER_MAX];
+    ck_assert_uint_eq(names_siblings("a.test", &own, siblings, ANSWER_MAX), 0);
+}
+
+TEST(siblings_are_the_others_in_the_order_of_the_answer)
+{
+    struct address answer[] = {numbered(3), numbered(1), numbered(2)}, siblings[ANSWER_MAX];
+    names_answered("A.test.", answer, 3);
+    ck_assert_uint_eq(names_siblings("a.test", &answer[1], siblings, ANSWER_MAX), 2);
+    ck_assert(address_equal(&siblings[0], &answer[0]));
+    ck_assert(address_equal(&siblings[1], &answer[2]));
+    ck_assert_uint_eq(names_siblings("a.test", &answer[0], siblings, 1), 1);
+    ck_assert(address_equal(&siblings[0], &answer[1]));
+    ck_assert_uint_eq(names_siblings("b.test", &answer[0], siblings, ANSWER_MAX), 0);
+}
+
+TEST(siblings_are_of_the_same_family)
+{
+    struct address answer[] = {numbered_v6(1), numbered(1), numbered_v6(2), numbered(2)},
+                   siblings[ANSWER_MAX];
+    names_answered("a.test", answer, 4);
+    ck_assert_uint_eq(names_siblings("a.test", &answer[0], siblings, ANSWER_MAX), 1);
+    ck_assert(address_equal(&siblings[0], &answer[2]));
+    ck_assert_uint_eq(names_siblings("a.test", &answer[3], siblings, ANSWER_MAX), 1);
+    ck_assert(address_equal(&siblings[0], &answer[1]));
+}
+
+TEST(each_family_has_its_last_answer)
+{
+    struct address v4[] = {numbered(1), numbered(2)}, v6[] = {numbered_v6(1), numbered_v6(2)},
+                   later = numbered(9);
+    struct address siblings[ANSWER_MAX];
+    names_answered("a.test", v4, 2);
+    names_answered("a.test", v6, 2);
+    names_answered("a.test", &later, 1);
+    ck_assert_uint_eq(names_siblings("a.test", &v4[0], siblings, ANSWER_MAX), 1);
+    ck_assert(address_equal(&siblings[0], &later));
+    ck_assert_uint_eq(names_siblings("a.test", &v6[0], siblings, ANSWER_MAX), 1);
+}
+
+TEST(a_long_answer_is_cut)
+{
+    struct address answer[40], siblings[40];
+    for (unsigned i = 0; i < 40; i++)
+        answer[i] = numbered(i);
+    names_answered("a.test", answer, 40);
+    ck_assert_uint_eq(names_siblings("a.test", &answer[39], siblings, 40), ANSWER_MAX);
+    ck_assert_uint_eq(names_siblings("a.test", &answer[0], siblings, 40), ANSWER_MAX - 1);
+}
+
+TEST(more_names_than_places_forget_the_oldest_only)
+{
+    struct address answer[] = {numbered(1), numbered(2)}, siblings[ANSWER_MAX];
+    char name[32] = "";
+    for (unsigned i = 0; i < 5000; i++) {
+        snprintf(name, sizeof name, "host%u.test", i);
+        names_answered(name, answer, 2);
+    }
+    ck_assert_uint_eq(names_siblings(name, &answer[0], siblings, ANSWER_MAX), 1);
+}
+
+/* Each answers with addresses of its own; half an answer would mix them. */
+static void *write_answers(void *number)
+{
+    unsigned first = *(unsigned *)number;
+    struct address answer[ANSWER_MAX];
+    for (unsigned i = 0; i < 50000; i++) {
+        unsigned count = 2 + i % (ANSWER_MAX - 2);
+        for (unsigned j = 0; j < count; j++)
+            answer[j] = numbered(first + i % 7);
+        names_answered("a.test", answer, count);
+    }
+    return NULL;
+}
+
+TEST(readers_never_see_half_an_answer)
+{
+    static unsigned first[] = {100, 200};
+    pthread_t threads[2];
+    for (unsigned i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, write_answers, &first[i]);
+    struct address own = numbered(1), siblings[ANSWER_MAX];
+    for (unsigned i = 0; i < 50000; i++) {
+        unsigned count = names_siblings("a.test", &own, siblings, ANSWER_MAX);
+        for (unsigned j = 1; j < count; j++)
+            ck_assert(address_equal(&siblings[0], &siblings[j]));
+    }
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_gt(names_siblings("a.test", &own, siblings, ANSWER_MAX), 1);
+}
+
 SUITE("names", an_address_that_was_never_looked_up_has_no_name, a_name_is_found_in_its_normal_form,
       the_most_recent_of_several_names_wins, this_threads_last_lookup_wins_over_a_more_recent_one,
       names_that_are_none_are_not_remembered, more_addresses_than_places_forget_the_oldest_only,
-      readers_never_see_half_a_name)
+      readers_never_see_half_a_name, a_name_that_was_never_looked_up_has_no_siblings,
+      siblings_are_the_others_in_the_order_of_the_answer, siblings_are_of_the_same_family,
+      each_family_has_its_last_answer, a_long_answer_is_cut, more_names_than_places_forget_the_oldest_only,
+      readers_never_see_half_an_answer)
