@@ -106,6 +106,8 @@ bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct
         return false; /* another family, or AF_UNSPEC: a disconnect */
     }
     target->has_address = true;
+    target->protocol = PROTOCOL_TCP;
+    target->path = NULL;
     return true;
 }
 

@@ -27,18 +27,23 @@ struct index {
     uint32_t prefix_count;
     uint32_t *open_rules; /* that name neither hosts nor addresses, in their order */
     uint32_t open_count;
+    uint32_t *path_rules; /* for UNIX sockets, in their order */
+    uint32_t path_count;
 };
 
 /* What of a call decides besides its target's name and address. */
 struct question {
     const struct ruleset *set;
     const char *program;
+    uint32_t protocol; /* PROTOCOL_BIT */
     uint16_t port;
 };
 
 static uint32_t find_by_name(const struct question *question, const char *name, uint32_t best);
 static uint32_t find_in_chain(const struct question *question, const char *name, size_t length,
                               bool is_suffix, uint64_t hash, uint32_t best);
+static uint32_t find_by_path(const struct question *question, const char *path);
+static const char *path_of(const struct rule_match *match, const char *path);
 static bool fits(const struct question *question, uint32_t rule);
 static const struct port_range *port_of(const struct rule_match *match, uint16_t port);
 static const struct host_pattern *host_of(const struct rule_match *match, const char *name);
@@ -65,13 +70,15 @@ const struct index *index_build(struct reader *reader, const struct ruleset *set
     struct host_entry *hosts = reader_get(reader, host_count * sizeof *hosts);
     struct prefix_entry *prefixes = reader_get(reader, prefix_count * sizeof *prefixes);
     uint32_t *open_rules = reader_get(reader, set->rule_count * sizeof *open_rules);
-    if (!index || !buckets || !hosts || !prefixes || !open_rules)
+    uint32_t *path_rules = reader_get(reader, set->rule_count * sizeof *path_rules);
+    if (!index || !buckets || !hosts || !prefixes || !open_rules || !path_rules)
         return NULL;
     *index = (struct index){.buckets = buckets,
                             .bucket_mask = bucket_count - 1,
                             .hosts = hosts,
                             .prefixes = prefixes,
-                            .open_rules = open_rules};
+                            .open_rules = open_rules,
+                            .path_rules = path_rules};
     memset(buckets, 0xff, bucket_count * sizeof *buckets);
     uint32_t entry = 0;
     for (uint32_t i = set->rule_count; i-- > 0;) { /* from the last: each goes to the front of its chain */
@@ -88,7 +95,9 @@ const struct index *index_build(struct reader *reader, const struct ruleset *set
     }
     for (uint32_t i = 0; i < set->rule_count; i++) {
         const struct rule_match *match = &set->rules[i].match;
-        if (!match->host_count && !match->prefix_count)
+        if (match->path_count)
+            path_rules[index->path_count++] = i;
+        else if (!match->host_count && !match->prefix_count)
             open_rules[index->open_count++] = i;
         for (uint32_t k = 0; k < match->prefix_count; k++)
             prefixes[index->prefix_count++] = (struct prefix_entry){match->prefixes[k], i};
@@ -99,8 +108,15 @@ const struct index *index_build(struct reader *reader, const struct ruleset *set
 const struct rule *ruleset_find(const struct ruleset *set, const struct target *target, const char *program)
 {
     const struct index *index = set->index;
-    const struct question question = {.set = set, .program = program, .port = target->port};
+    const struct question question = {
+        .set = set, .program = program, .protocol = PROTOCOL_BIT(target->protocol), .port = target->port};
     uint32_t best = set->rule_count;
+    if (!(set->protocols & question.protocol))
+        return NULL;
+    if (target->protocol == PROTOCOL_UNIX) {
+        best = target->path ? find_by_path(&question, target->path) : best;
+        return best < set->rule_count ? &set->rules[best] : NULL;
+    }
     for (uint32_t i = 0; i < index->open_count && index->open_rules[i] < best; i++)
         if (fits(&question, index->open_rules[i]))
             best = index->open_rules[i];
@@ -112,6 +128,17 @@ const struct rule *ruleset_find(const struct ruleset *set, const struct target *
                 fits(&question, index->prefixes[i].rule))
                 best = index->prefixes[i].rule;
     return best < set->rule_count ? &set->rules[best] : NULL;
+}
+
+static uint32_t find_by_path(const struct question *question, const char *path)
+{
+    const struct index *index = question->set->index;
+    for (uint32_t i = 0; i < index->path_count; i++) {
+        uint32_t rule = index->path_rules[i];
+        if (path_of(&question->set->rules[rule].match, path) && fits(question, rule))
+            return rule;
+    }
+    return question->set->rule_count;
 }
 
 /* The lowest number of a rule below `best` that has a pattern for the name, or `best`. */
@@ -150,6 +177,8 @@ static uint32_t find_in_chain(const struct question *question, const char *name,
 static bool fits(const struct question *question, uint32_t rule)
 {
     const struct rule_match *match = &question->set->rules[rule].match;
+    if (!(match->protocols & question->protocol))
+        return false;
     if (match->port_count && question->port && !port_of(match, question->port))
         return false;
     if (!match->program_count)
@@ -165,6 +194,14 @@ static const struct port_range *port_of(const struct rule_match *match, uint16_t
     for (uint32_t i = 0; i < match->port_count; i++)
         if (port >= match->ports[i].first && port <= match->ports[i].last)
             return &match->ports[i];
+    return NULL;
+}
+
+static const char *path_of(const struct rule_match *match, const char *path)
+{
+    for (uint32_t i = 0; i < match->path_count; i++)
+        if (pattern_matches(match->paths[i], path))
+            return match->paths[i];
     return NULL;
 }
 
@@ -190,14 +227,19 @@ struct match_text rule_match_text(const struct rule *rule, const struct target *
         if (prefix_contains(&match->prefixes[i], &target->address))
             prefix = &match->prefixes[i];
     const struct port_range *port = target->port ? port_of(match, target->port) : NULL;
-    if (host)
+    const char *path = target->path ? path_of(match, target->path) : NULL;
+    if (path)
+        text_add(&text, "unix \"%s\"", path);
+    else if (match->path_count)
+        text_add(&text, "no UNIX socket of it");
+    else if (host)
         text_add(&text, "host \"%s%s\"", !host->is_suffix ? "" : host->length ? "*." : "*", host->name);
     else if (prefix)
         text_add(&text, "address %s", prefix_text(prefix).text);
     else if (match->host_count || match->prefix_count)
         text_add(&text, "no host or address of it");
     else if (!match->port_count)
-        text_add(&text, "every target");
+        text_add(&text, "%s", match->protocols & PROTOCOL_BIT(PROTOCOL_UDP) ? "every host" : "every target");
     const char *comma = text.length ? ", " : "";
     if (port && port->first == port->last)
         text_add(&text, "%sport %u", comma, port->first);
@@ -205,6 +247,9 @@ struct match_text rule_match_text(const struct rule *rule, const struct target *
         text_add(&text, "%sport %u-%u", comma, port->first, port->last);
     else if (match->port_count)
         text_add(&text, "%s%s", comma, target->port ? "no port of it" : "any port");
+    if (match->protocols & PROTOCOL_BIT(PROTOCOL_UDP))
+        text_add(&text, ", protocol %s",
+                 match->protocols & PROTOCOL_BIT(PROTOCOL_TCP) ? "tcp or udp" : "udp");
     for (uint32_t i = 0; i < match->program_count; i++)
         text_add(&text, "%s\"%s\"", i ? " or " : ", program ", match->programs[i]);
     return result;

@@ -23,9 +23,10 @@ const struct key_rule key_rules[] = {
 #undef KEY
 };
 
-/* Fields are 8 bytes, or 4 (uint32_t, int, an enum). */
+/* Fields are 8 bytes, or 4 (uint32_t, int, an enum), or prefixes. */
 #define KEY(section, key, type, field, minimum, maximum, figure, help)                                       \
-    _Static_assert(sizeof(((struct policy *)0)->field) == 8 || sizeof(((struct policy *)0)->field) == 4,     \
+    _Static_assert(KEY_##type == KEY_PREFIXES || sizeof(((struct policy *)0)->field) == 8 ||                 \
+                       sizeof(((struct policy *)0)->field) == 4,                                             \
                    #section "." #key " has a field of another size");
 #include "rules/keys.def"
 #undef KEY
@@ -44,11 +45,19 @@ const char *const scope_names[] = {
     NULL,
 };
 
+const char *const addresses_names[] = {
+    [ADDRESSES_SIBLINGS] = "siblings",
+    [ADDRESSES_SAME] = "same",
+    NULL,
+};
+
 uint64_t key_get(const struct policy *policy, uint32_t key)
 {
     const char *field = (const char *)policy + key_rules[key].offset;
     uint64_t value = 0;
     uint32_t small;
+    if (key_rules[key].type == KEY_PREFIXES)
+        return ((const struct failure_prefixes *)field)->count;
     if (key_rules[key].size == sizeof value) {
         memcpy(&value, field, sizeof value);
     } else {
@@ -62,7 +71,11 @@ void key_set(struct policy *policy, uint32_t key, uint64_t value)
 {
     char *field = (char *)policy + key_rules[key].offset;
     uint32_t small = (uint32_t)value;
-    if (key_rules[key].size == sizeof value)
+    if (key_rules[key].type == KEY_PREFIXES && value)
+        memcpy(field, (const void *)(uintptr_t)value, key_rules[key].size);
+    else if (key_rules[key].type == KEY_PREFIXES)
+        memset(field, 0, key_rules[key].size);
+    else if (key_rules[key].size == sizeof value)
         memcpy(field, &value, sizeof value);
     else
         memcpy(field, &small, sizeof small);

@@ -23,7 +23,13 @@ static void lint_retry(const struct rule *rule, struct problems *problems);
 static void lint_time(const struct rule *rule, struct problems *problems);
 static void lint_breaker(const struct rule *rule, struct problems *problems);
 static void lint_waits(const struct rule *rule, struct problems *problems);
+static void lint_protocol(const struct rule *rule, struct problems *problems);
 static void lint_order(const struct ruleset *set, struct problems *problems);
+
+static bool is_udp_only(const struct rule *rule)
+{
+    return rule->match.protocols == PROTOCOL_BIT(PROTOCOL_UDP);
+}
 
 void ruleset_lint(const struct ruleset *set, struct problems *problems)
 {
@@ -31,9 +37,11 @@ void ruleset_lint(const struct ruleset *set, struct problems *problems)
         problem_add(problems, PROBLEM_WARNING, 0, 0, "it has no rules, so nothing is guarded (add rules:)");
     for (uint32_t i = 0; i < set->rule_count; i++) {
         const struct rule *rule = &set->rules[i];
-        if (rule->policy.retry.is_on && rule->policy.retry.max_retries > 0)
+        if (rule->policy.retry.is_on && rule->policy.retry.max_retries > 0 && !is_udp_only(rule))
             lint_retry(rule, problems);
-        lint_time(rule, problems);
+        if (!is_udp_only(rule))
+            lint_time(rule, problems);
+        lint_protocol(rule, problems);
         if (rule->policy.breaker.is_on)
             lint_breaker(rule, problems);
         lint_waits(rule, problems);
@@ -126,6 +134,10 @@ static void lint_breaker(const struct rule *rule, struct problems *problems)
         warn_at(problems, rule, "breaker.failure_rate", "minimum_calls",
                 "breaker: can hardly ever trip: %u calls in %s are needed (lower minimum_calls)",
                 params->minimum_calls, of(params->window_ns).text);
+    if (policy->breaker.failure_prefixes.count && policy->timeout.response_ns == 0)
+        warn_at(problems, rule, "breaker", "failure_prefix",
+                "breaker.failure_prefix: answers are judged only where their time is taken (set "
+                "timeout.response)");
 }
 
 static void lint_waits(const struct rule *rule, struct problems *problems)
@@ -139,6 +151,24 @@ static void lint_waits(const struct rule *rule, struct problems *problems)
         warn_at(problems, rule, "timeout", "response",
                 "timeout.response: never comes, because recv ends each wait after %s (raise recv)",
                 of(policy->timeout.recv_ns).text);
+}
+
+/* Keys of this very rule that mean nothing to what it is for; those of `defaults` are meant for other rules. */
+static void lint_protocol(const struct rule *rule, struct problems *problems)
+{
+    bool is_unix = rule->match.path_count != 0;
+    if (!rule->origins || (!is_unix && !is_udp_only(rule)))
+        return;
+    for (uint32_t key = 0; key < key_count; key++) {
+        const struct key_info *info = &key_table[key];
+        bool is_retry = strncmp(info->section, "retry", 5) == 0;
+        bool is_idle = is_unix ? strcmp(info->key, "resolve") == 0 || strcmp(info->key, "addresses") == 0
+                               : is_retry || strcmp(info->key, "resolve") == 0 ||
+                                     strcmp(info->key, "connect") == 0 || strcmp(info->key, "total") == 0;
+        if (is_idle && rule->origins[key].source == SOURCE_RULE)
+            warn_at(problems, rule, info->section, info->key, "%s.%s: has no effect on %s (leave it out)",
+                    info->section, info->key, is_unix ? "UNIX sockets" : "UDP");
+    }
 }
 
 /* Rules behind one that takes everything from them. */

@@ -78,7 +78,8 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
 static void top_read(struct reader *reader, const struct node *root, struct ruleset *set)
 {
     static const char *const names[] = {"version", "defaults", "rules", NULL};
-    static const char *const unsupported[] = {"faults", "functions", "include", NULL};
+    static const char *const unsupported[] = {"fault",    "faults",  "inject", "functions", "include",
+                                              "fallback", "degrade", "reload", "log",       NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (root->kind != NODE_MAPPING) {
@@ -92,8 +93,10 @@ static void top_read(struct reader *reader, const struct node *root, struct rule
         defaults_read(reader, values[1]);
     if (values[2])
         rules_read(reader, values[2], set);
-    for (uint32_t i = 0; i < set->rule_count; i++)
+    for (uint32_t i = 0; i < set->rule_count; i++) {
         set->is_any_host |= set->rules[i].match.host_count != 0;
+        set->protocols |= set->rules[i].match.protocols;
+    }
 }
 
 static bool version_read(struct reader *reader, const struct node *root)
@@ -114,22 +117,22 @@ static bool version_read(struct reader *reader, const struct node *root)
 
 static void defaults_read(struct reader *reader, const struct node *node)
 {
-    static const char *const names[] = {"timeout", "retry", "breaker", "enforce", NULL};
-    static const char *const unsupported[] = {"limit", "degrade", "failure_prefix", NULL};
+    static const char *const names[] = {"timeout", "retry", "breaker", "limit", "enforce", NULL};
+    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults", "inject", NULL};
     const struct fields fields = {.path = "defaults", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (node_is_null(node))
         return;
     if (!fields_read(reader, node, &fields, values)) {
-        COMPLAIN(reader, node, "defaults: needs timeout, retry, breaker or enforce");
+        COMPLAIN(reader, node, "defaults: needs timeout, retry, breaker, limit or enforce");
         return;
     }
-    static const enum section sections[] = {SECTION_TIMEOUT, SECTION_RETRY, SECTION_BREAKER};
-    for (unsigned i = 0; i < 3; i++)
+    static const enum section sections[] = {SECTION_TIMEOUT, SECTION_RETRY, SECTION_BREAKER, SECTION_LIMIT};
+    for (unsigned i = 0; i < 4; i++)
         if (values[i])
             section_read(reader, values[i], sections[i], &reader->defaults);
-    if (values[3])
-        enforce_read(reader, values[3], &reader->defaults.enforce);
+    if (values[4])
+        enforce_read(reader, values[4], &reader->defaults.enforce);
 }
 
 static void rules_read(struct reader *reader, const struct node *node, struct ruleset *set)
@@ -162,9 +165,9 @@ static void rules_read(struct reader *reader, const struct node *node, struct ru
 static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
                                     struct settings *settings)
 {
-    static const char *const names[] = {"name",    "match",    "timeout", "retry",
-                                        "breaker", "patience", "enforce", NULL};
-    static const char *const unsupported[] = {"limit", "degrade", "failure_prefix", NULL};
+    static const char *const names[] = {"name",  "match",    "timeout", "retry", "breaker",
+                                        "limit", "patience", "enforce", NULL};
+    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults", "inject", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
@@ -182,9 +185,9 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     else
         COMPLAIN(reader, node, "match: is missing (write match: {} for every target)");
 
-    static const enum section sections[] = {SECTION_TIMEOUT, SECTION_RETRY, SECTION_BREAKER};
+    static const enum section sections[] = {SECTION_TIMEOUT, SECTION_RETRY, SECTION_BREAKER, SECTION_LIMIT};
     memset(settings, 0, sizeof *settings);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 4; i++)
         if (values[2 + i])
             section_read(reader, values[2 + i], sections[i], settings);
     struct origin origins[KEY_COUNT_MAX];
@@ -195,11 +198,11 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
             memcpy(kept, origins, key_count * sizeof *kept);
         rule->origins = kept;
     }
-    if (values[5] && duration_read(reader, values[5], "patience", &rule->policy.patience_ns) &&
+    if (values[6] && duration_read(reader, values[6], "patience", &rule->policy.patience_ns) &&
         rule->policy.patience_ns == 0)
-        COMPLAIN(reader, values[5], "patience: nobody has none at all (leave it out if it is not known)");
-    if (values[6])
-        enforce_read(reader, values[6], &settings->enforce);
+        COMPLAIN(reader, values[6], "patience: nobody has none at all (leave it out if it is not known)");
+    if (values[7])
+        enforce_read(reader, values[7], &settings->enforce);
     enforce_resolve(reader, &settings->enforce, rule);
     rule->breaker_params_hash = params_hash(&rule->policy);
     return rule->name ? values[0] : NULL;
@@ -284,6 +287,7 @@ static uint64_t params_hash(const struct policy *policy)
         params->success_threshold,
         params->lease_ns,
         policy->breaker.scope,
+        hash_bytes(&policy->breaker.failure_prefixes, sizeof policy->breaker.failure_prefixes, 0),
     };
     return hash_bytes(values, sizeof values, 0);
 }

@@ -14,6 +14,7 @@ struct growing {
     struct prefix *prefixes;
     struct port_range *ports;
     const char **programs;
+    const char **paths;
 };
 
 static void hosts_read(struct reader *reader, const struct node *node, struct rule_match *match,
@@ -26,6 +27,10 @@ static void ports_read(struct reader *reader, const struct node *node, struct ru
                        struct growing *lists);
 static void programs_read(struct reader *reader, const struct node *node, struct rule_match *match,
                           struct growing *lists);
+static void paths_read(struct reader *reader, const struct node *node, struct rule_match *match,
+                       struct growing *lists);
+static void protocols_read(struct reader *reader, const struct node *node, struct rule_match *match);
+static void check_alone(struct reader *reader, const struct node *const *values, const char *const *names);
 static bool is_host_name(struct reader *reader, const struct node *node);
 static uint32_t count_of(const struct node *node);
 
@@ -33,13 +38,13 @@ static uint32_t count_of(const struct node *node);
 
 void match_read(struct reader *reader, const struct node *node, struct rule_match *match)
 {
-    static const char *const names[] = {"host", "address", "port", "program", NULL};
-    static const char *const unsupported[] = {"unix", "protocol", NULL};
-    const struct fields fields = {.path = "match", .names = names, .unsupported = unsupported};
+    static const char *const names[] = {"host", "address", "port", "program", "unix", "protocol", NULL};
+    const struct fields fields = {.path = "match", .names = names};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
         COMPLAIN(reader, node,
-                 "match: needs host, address, port or program (write match: {} for every target)");
+                 "match: needs host, address, port, program, unix or protocol (write match: {} for every TCP "
+                 "target)");
         return;
     }
     /* A literal address under `host` becomes a prefix. */
@@ -50,8 +55,12 @@ void match_read(struct reader *reader, const struct node *node, struct rule_matc
         .ports = reader_get(reader, count_of(values[2]) * sizeof *lists.ports),
         .programs = reader_get(reader, count_of(values[3]) * sizeof *lists.programs),
     };
+    lists.paths = reader_get(reader, count_of(values[4]) * sizeof *lists.paths);
     if (reader->is_out_of_memory)
         return;
+    match->protocols = PROTOCOL_BIT(values[4] ? PROTOCOL_UNIX : PROTOCOL_TCP);
+    if (values[4])
+        check_alone(reader, values, names);
     if (values[0])
         hosts_read(reader, values[0], match, &lists);
     if (values[1])
@@ -60,10 +69,15 @@ void match_read(struct reader *reader, const struct node *node, struct rule_matc
         ports_read(reader, values[2], match, &lists);
     if (values[3])
         programs_read(reader, values[3], match, &lists);
+    if (values[4])
+        paths_read(reader, values[4], match, &lists);
+    else if (values[5])
+        protocols_read(reader, values[5], match);
     match->hosts = lists.hosts;
     match->prefixes = lists.prefixes;
     match->ports = lists.ports;
     match->programs = lists.programs;
+    match->paths = lists.paths;
 }
 
 static uint32_t count_of(const struct node *node)
@@ -246,4 +260,55 @@ static void programs_read(struct reader *reader, const struct node *node, struct
         else
             lists->programs[match->program_count++] = copy;
     }
+}
+
+static void paths_read(struct reader *reader, const struct node *node, struct rule_match *match,
+                       struct growing *lists)
+{
+    struct child single;
+    for (const struct child *item = list_items(reader, node, "match.unix", &single); item;
+         item = item->next) {
+        const char *text = scalar_text(reader, item->node, "match.unix");
+        char *copy = text ? arena_copy(reader->arena, text, item->node->length) : NULL;
+        if (copy)
+            lists->paths[match->path_count++] = copy;
+        else
+            reader->is_out_of_memory |= text != NULL;
+    }
+}
+
+static void protocols_read(struct reader *reader, const struct node *node, struct rule_match *match)
+{
+    static const char *const names[] = {[PROTOCOL_TCP] = "tcp", [PROTOCOL_UDP] = "udp"};
+    struct child single;
+    match->protocols = 0;
+    for (const struct child *item = list_items(reader, node, "match.protocol", &single); item;
+         item = item->next) {
+        if (!scalar_text(reader, item->node, "match.protocol"))
+            continue;
+        unsigned protocol = 0;
+        while (protocol <= PROTOCOL_UDP && !node_is(item->node, names[protocol]))
+            protocol++;
+        if (protocol <= PROTOCOL_UDP)
+            match->protocols |= PROTOCOL_BIT(protocol);
+        else if (node_is(item->node, "unix"))
+            COMPLAIN(reader, item->node,
+                     "match.protocol: UNIX sockets go by their path (write unix: /run/*.sock)");
+        else
+            COMPLAIN(reader, item->node, "match.protocol: %s is not a protocol (known: tcp, udp)",
+                     QUOTED(item->node));
+    }
+}
+
+/* What a UNIX socket has not. */
+static void check_alone(struct reader *reader, const struct node *const *values, const char *const *names)
+{
+    static const unsigned others[] = {0, 1, 2, 5};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (values[others[i]])
+            COMPLAIN(
+                reader, values[others[i]],
+                "match.%s: a UNIX socket has none, so with match.unix this rule never matches (write two "
+                "rules)",
+                names[others[i]]);
 }

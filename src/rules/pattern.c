@@ -7,6 +7,7 @@ static const char *set_matches(const char *pattern, char c);
 static bool host_is_covered(const struct host_pattern *later, const struct rule_match *earlier,
                             uint64_t *steps);
 static bool prefix_is_covered(const struct prefix *later, const struct rule_match *earlier, uint64_t *steps);
+static bool path_is_covered(const char *later, const struct rule_match *earlier, uint64_t *steps);
 static bool port_is_covered(struct port_range later, const struct rule_match *earlier, uint64_t *steps);
 static bool step(uint64_t *steps);
 
@@ -94,6 +95,13 @@ bool match_covers(const struct rule_match *earlier, const struct rule_match *lat
             strcmp(earlier->programs[i], later->programs[i]) != 0)
             return false;
     }
+    if (later->protocols & ~earlier->protocols)
+        return false;
+    for (uint32_t i = 0; i < later->path_count; i++)
+        if (!path_is_covered(later->paths[i], earlier, steps))
+            return false;
+    if (later->path_count)
+        return true;
     if (earlier->port_count && !later->port_count)
         return false;
     for (uint32_t i = 0; earlier->port_count && i < later->port_count; i++)
@@ -130,6 +138,18 @@ static bool prefix_is_covered(const struct prefix *later, const struct rule_matc
         if (earlier->prefixes[i].length_bits <= later->length_bits &&
             prefix_contains(&earlier->prefixes[i], &later->address))
             return true;
+    return false;
+}
+
+/* A pattern is covered by itself and by a star; a plain path by whatever matches it. */
+static bool path_is_covered(const char *later, const struct rule_match *earlier, uint64_t *steps)
+{
+    bool is_plain = !strpbrk(later, "*?[\\");
+    for (uint32_t i = 0; i < earlier->path_count && step(steps); i++) {
+        const char *path = earlier->paths[i];
+        if (strcmp(path, "*") == 0 || strcmp(path, later) == 0 || (is_plain && pattern_matches(path, later)))
+            return true;
+    }
     return false;
 }
 

@@ -10,12 +10,16 @@ static bool duration_value(struct reader *reader, const struct node *node, uint3
                            uint64_t *value);
 static bool count_value(struct reader *reader, const struct node *node, uint32_t key, const char *path,
                         uint64_t *value);
-static bool rate_value(struct reader *reader, const struct node *node, const char *path, uint64_t *value);
+static bool rate_value(struct reader *reader, const struct node *node, uint32_t key, const char *path,
+                       uint64_t *value);
 static bool factor_value(struct reader *reader, const struct node *node, const char *path, uint64_t *value);
 static bool word_value(struct reader *reader, const struct node *node, const char *path, const char *what,
                        const char *const *words, uint64_t *value);
 static bool error_value(struct reader *reader, const struct node *node, const char *path, uint64_t *value);
 static bool retry_on_value(struct reader *reader, const struct node *node, const char *path, uint64_t *value);
+static bool prefixes_value(struct reader *reader, const struct node *node, const char *path, uint64_t *value);
+static bool prefix_add(struct reader *reader, const struct node *node, const char *path,
+                       struct failure_prefixes *prefixes);
 static bool is_within(struct reader *reader, const struct node *node, uint32_t key, const char *path,
                       uint64_t value);
 static bool is_bare_number(const char *text);
@@ -31,6 +35,8 @@ bool value_read(struct reader *reader, const struct node *node, uint32_t key, ui
     text_add(&text, "%s.%s", key_table[key].section, key_table[key].key);
     if (key_rules[key].type == KEY_RETRY_ON)
         return retry_on_value(reader, node, path, value);
+    if (key_rules[key].type == KEY_PREFIXES)
+        return prefixes_value(reader, node, path, value);
     if (!scalar_text(reader, node, path))
         return false;
     bool is_read = false;
@@ -45,7 +51,7 @@ bool value_read(struct reader *reader, const struct node *node, uint32_t key, ui
         *value = is_read ? ratio_ppm : 0;
         break;
     case KEY_RATE:
-        is_read = rate_value(reader, node, path, value);
+        is_read = rate_value(reader, node, key, path, value);
         break;
     case KEY_FACTOR:
         is_read = factor_value(reader, node, path, value);
@@ -53,15 +59,13 @@ bool value_read(struct reader *reader, const struct node *node, uint32_t key, ui
     case KEY_JITTER:
         return word_value(reader, node, path, "kind of jitter", jitter_names, value);
     case KEY_SCOPE:
-        is_read = word_value(reader, node, path, "scope", scope_names, value);
-        if (is_read && *value == SCOPE_EXCHANGE) { /* better refused than accepted and not carried out */
-            COMPLAIN(reader, node, "%s: exchange is not supported by this version of libresil (write connect)", path);
-            is_read = false;
-        }
-        break;
+        return word_value(reader, node, path, "scope", scope_names, value);
+    case KEY_ADDRESSES:
+        return word_value(reader, node, path, "choice of addresses", addresses_names, value);
     case KEY_ERROR:
         return error_value(reader, node, path, value);
     case KEY_RETRY_ON:
+    case KEY_PREFIXES:
         break;
     }
     return is_read && is_within(reader, node, key, path, *value);
@@ -110,7 +114,8 @@ static bool duration_value(struct reader *reader, const struct node *node, uint3
     else if (!duration_read(reader, node, path, value))
         return false;
     /* Where 0 stands for "no limit", who writes 0s may well want the opposite. */
-    if (*value == 0 && may_be_off && strcmp(path, "retry.base_delay") != 0) {
+    if (*value == 0 && may_be_off && strcmp(path, "retry.base_delay") != 0 &&
+        strcmp(path, "limit.wait") != 0) {
         COMPLAIN(reader, node, "%s: %s leaves no time at all (write off for no limit)", path, QUOTED(node));
         return false;
     }
@@ -139,6 +144,10 @@ static bool count_value(struct reader *reader, const struct node *node, uint32_t
     uint32_t count;
     if (count_parse(node->text, &count)) {
         *value = count;
+        if (count == 0 && strcmp(path, "limit.connections") == 0) {
+            COMPLAIN(reader, node, "%s: 0 lets nothing through (write off for no limit)", path);
+            return false;
+        }
         return is_within(reader, node, key, path, *value);
     }
     if (node->text[strspn(node->text, "0123456789")] == '\0' && node->text[0] != '0')
@@ -148,12 +157,19 @@ static bool count_value(struct reader *reader, const struct node *node, uint32_t
     return false;
 }
 
-static bool rate_value(struct reader *reader, const struct node *node, const char *path, uint64_t *value)
+static bool rate_value(struct reader *reader, const struct node *node, uint32_t key, const char *path,
+                       uint64_t *value)
 {
     uint32_t per_s;
+    *value = 0;
+    if (node_is(node, "off") && key_rules[key].minimum == 0)
+        return true;
     if (rate_parse(node->text, &per_s)) {
         *value = per_s;
-        return true;
+        if (per_s == 0 && strcmp(path, "limit.rate") == 0)
+            COMPLAIN(reader, node, "%s: %s lets nothing through (write off for no limit)", path,
+                     QUOTED(node));
+        return per_s != 0 || strcmp(path, "limit.rate") != 0;
     }
     if (is_bare_number(node->text))
         COMPLAIN(reader, node, "%s: \"%s\" has no unit (write %s/s)", path, node->text, node->text);
@@ -228,6 +244,66 @@ static bool retry_on_value(struct reader *reader, const struct node *node, const
         }
     }
     return is_read;
+}
+
+/* The value is where they are, in memory that lasts while the file is read. */
+static bool prefixes_value(struct reader *reader, const struct node *node, const char *path, uint64_t *value)
+{
+    struct failure_prefixes *prefixes = arena_get(reader->scratch, sizeof *prefixes);
+    struct child single = {.node = node};
+    const struct child *item = node->kind == NODE_SEQUENCE ? node->children : &single;
+    bool is_read = prefixes != NULL;
+    *value = (uint64_t)(uintptr_t)prefixes;
+    reader->is_out_of_memory |= !prefixes;
+    if (node->is_plain && node_is(node, "off"))
+        return is_read;
+    if (!item)
+        COMPLAIN(reader, node, "%s: is an empty list", path);
+    for (; is_read && item; item = item->next)
+        is_read = prefix_add(reader, item->node, path, prefixes);
+    return is_read && prefixes->count != 0;
+}
+
+/* A character stands for the byte of its number, so that the escapes of YAML give any byte: "\xff" is the byte 255,
+ * which libyaml hands out as two, in UTF-8. */
+static bool prefix_add(struct reader *reader, const struct node *node, const char *path,
+                       struct failure_prefixes *prefixes)
+{
+    if (node->kind != NODE_SCALAR) {
+        COMPLAIN(reader, node, "%s: needs text, not a %s", path,
+                 node->kind == NODE_SEQUENCE ? "list" : "mapping");
+        return false;
+    }
+    if (node->length == 0 || node_is_null(node)) {
+        COMPLAIN(reader, node, "%s: an empty one begins every answer (write the first bytes of a bad answer)",
+                 path);
+        return false;
+    }
+    if (prefixes->count == FAILURE_PREFIXES_MAX) {
+        COMPLAIN(reader, node, "%s: more than %u of them", path, FAILURE_PREFIXES_MAX);
+        return false;
+    }
+    uint8_t length = 0;
+    char *bytes = prefixes->items[prefixes->count].bytes;
+    for (uint32_t at = 0; at < node->length; at++, length++) {
+        unsigned char c = (unsigned char)node->text[at];
+        if (length == FAILURE_PREFIX_BYTES_MAX) {
+            COMPLAIN(reader, node, "%s: %s is longer than %u bytes", path, QUOTED(node),
+                     FAILURE_PREFIX_BYTES_MAX);
+            return false;
+        }
+        if (c > 0xc3) {
+            COMPLAIN(reader, node,
+                     "%s: %s has characters that are no bytes (write each byte as \\xNN in double quotes)",
+                     path, QUOTED(node));
+            return false;
+        }
+        if (c >= 0xc2) /* two bytes of UTF-8 for U+0080 to U+00FF */
+            c = (unsigned char)((c & 0x03) << 6 | ((unsigned char)node->text[++at] & 0x3f));
+        bytes[length] = (char)c;
+    }
+    prefixes->items[prefixes->count++].length = length;
+    return true;
 }
 
 static bool is_within(struct reader *reader, const struct node *node, uint32_t key, const char *path,

@@ -14,12 +14,16 @@ enum section {
     SECTION_BUDGET,
     SECTION_BREAKER,
     SECTION_FAILURE_RATE,
+    SECTION_LIMIT,
     SECTION_COUNT,
 };
 
 /* What `defaults` or one rule says. */
 struct settings {
     enum { SECTION_UNNAMED, SECTION_ON, SECTION_OFF } sections[SECTION_COUNT];
+    struct place {
+        uint32_t line, column;
+    } limit; /* where it is named; line 0 after errors in it, of which one is enough */
     struct setting {
         bool is_set;
         uint32_t line, column;

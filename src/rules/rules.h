@@ -22,6 +22,19 @@
 
 enum scope { SCOPE_CONNECT, SCOPE_EXCHANGE };
 
+enum addresses { ADDRESSES_SIBLINGS, ADDRESSES_SAME };
+
+/* First bytes of answers. No pointers, and zeroes where nothing is, so that it may be copied and hashed as it is. */
+#define FAILURE_PREFIXES_MAX     8
+#define FAILURE_PREFIX_BYTES_MAX 31
+struct failure_prefixes {
+    uint8_t count;
+    struct {
+        uint8_t length; /* 1 or more */
+        char bytes[FAILURE_PREFIX_BYTES_MAX];
+    } items[FAILURE_PREFIXES_MAX];
+};
+
 /* The values in force for a target. 0 ns = no such timeout. */
 struct policy {
     struct {
@@ -31,6 +44,7 @@ struct policy {
         bool is_on;
         uint32_t max_retries;
         uint32_t retry_on; /* mask of OUTCOME_BIT */
+        enum addresses addresses;
         struct backoff_params backoff;
         struct budget_params budget; /* window_ns 0 = `budget: off` */
     } retry;
@@ -39,7 +53,15 @@ struct policy {
         struct breaker_params params; /* lease_ns is made of the timeouts: connect + response + 1 s */
         enum scope scope;
         int error;
+        struct failure_prefixes failure_prefixes; /* judged only where timeout.response is set */
     } breaker;
+    struct { /* of one process */
+        bool is_on;
+        uint32_t connections; /* 0 = as many as it likes */
+        uint32_t rate_per_s;  /* 0 = as often as it likes */
+        uint64_t wait_ns;     /* 0 = not at all */
+        int error;
+    } limit;
     uint64_t patience_ns; /* stated by the caller, read only by `resil check`; 0 = not stated */
     uint32_t enforce_ppm; /* share of the calls for which decisions are carried out; PPM_ONE unless set */
 };
@@ -64,12 +86,18 @@ struct port_range {
     uint16_t first, last;
 };
 
+/* What carries a target's bytes. TCP is 0, so that a target is for TCP unless somebody says otherwise. */
+enum protocol { PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UNIX };
+#define PROTOCOL_BIT(protocol) (1u << (protocol))
+
 struct rule_match {
     const struct host_pattern *hosts;
     const struct prefix *prefixes; /* of `address:`, and the literal addresses of `host:` */
     const struct port_range *ports;
     const char *const *programs; /* shell patterns for the program's file name */
-    uint32_t host_count, prefix_count, port_count, program_count;
+    const char *const *paths;    /* of `unix:`: shell patterns for the path; a star stands for slashes too */
+    uint32_t host_count, prefix_count, port_count, program_count, path_count;
+    uint32_t protocols; /* mask of PROTOCOL_BIT; only UNIX where there are paths, else without UNIX */
 };
 
 struct rule {
@@ -87,8 +115,9 @@ struct ruleset {
     const char *path; /* as given; "built-in" for the embedded default */
     const struct rule *rules;
     uint32_t rule_count;
-    uint64_t hash;    /* of the whole text */
-    bool is_any_host; /* some rule asks for names, so lookups are worth remembering */
+    uint64_t hash;      /* of the whole text */
+    bool is_any_host;   /* some rule asks for names, so lookups are worth remembering */
+    uint32_t protocols; /* that some rule is for: mask of PROTOCOL_BIT */
     struct arena *arena;
     const struct index *index; /* what ruleset_find asks */
 };
@@ -125,17 +154,20 @@ struct ruleset *ruleset_builtin(unsigned flags, struct problems *problems);
 
 void ruleset_free(struct ruleset *set);
 
-/* What a call is about. */
+/* What a call is about. A lookup serves whatever is connected afterwards: it asks as TCP does. */
 struct target {
     const char *name;       /* lower case, no dot at the end; NULL when unknown */
     struct address address; /* meaningful only if has_address */
     bool has_address;
     uint16_t port; /* 0 = not known yet: matches any */
+    enum protocol protocol;
+    const char *path; /* of a UNIX socket, an abstract one with a leading @; NULL unless PROTOCOL_UNIX */
 };
 
 /* The first rule that matches, top to bottom; NULL when none does. `program` is the program's file name.
  * A rule matches when the target is one of its hosts or addresses (or it names neither), its port is among the ports
- * (or it names none), and the program too. */
+ * (or it names none), and the program too. UNIX sockets get only rules that name their path, UDP only rules that name
+ * that protocol. */
 const struct rule *ruleset_find(const struct ruleset *set, const struct target *target, const char *program);
 
 /* Why a rule matches, for people: "host \"*.example.com\"", "address 10.0.0.0/8", "every target". */
@@ -155,7 +187,7 @@ extern const uint32_t key_count;
 
 /* The value of key number `key` as it would be written in a rule file: "5s", "off", "20%", "full". */
 struct value_text {
-    char text[96];
+    char text[1200]; /* eight prefixes of escapes only */
 };
 struct value_text policy_value_text(const struct policy *policy, uint32_t key);
 

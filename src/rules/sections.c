@@ -1,4 +1,4 @@
-/* The sections timeout, retry and breaker: read from a rule and from `defaults`, then made into values in force. */
+/* The sections timeout, retry, breaker and limit: read from a rule and from `defaults`, then made into values in force. */
 #include <string.h>
 
 #include "base/clock.h"
@@ -20,20 +20,22 @@ static const struct {
     [SECTION_BUDGET] = {"retry.budget", SECTION_RETRY, SECTION_COUNT, NULL},
     [SECTION_BREAKER] = {"breaker", -1, SECTION_FAILURE_RATE, "failure_rate"},
     [SECTION_FAILURE_RATE] = {"breaker.failure_rate", SECTION_BREAKER, SECTION_COUNT, NULL},
+    [SECTION_LIMIT] = {"limit", -1, SECTION_COUNT, NULL},
 };
 
 static bool is_on(const struct settings *rule, const struct settings *defaults, enum section section);
 static struct origin place_value(const struct reader *reader, const struct settings *settings, uint32_t key,
                                  bool is_section_on, struct policy *policy);
+static void check_limit(struct reader *reader, const struct settings *settings, const struct policy *policy);
 static void check_together(struct reader *reader, struct policy *policy, const struct origin *origins);
 
 void section_read(struct reader *reader, const struct node *node, enum section section,
                   struct settings *settings)
 {
-    static const char *const unsupported_retry[] = {"addresses", NULL};
-    static const char *const unsupported_breaker[] = {"failure_prefix", NULL};
     const char *name = sections[section].name;
     settings->sections[section] = SECTION_ON;
+    if (section == SECTION_LIMIT)
+        settings->limit = (struct place){node->line, node->column};
     if (node_is_null(node))
         return;
     if (node_is(node, "off")) {
@@ -51,10 +53,6 @@ void section_read(struct reader *reader, const struct node *node, enum section s
     }
     names[count] = sections[section].part_name;
     struct fields fields = {.path = name, .names = names};
-    if (section == SECTION_RETRY)
-        fields.unsupported = unsupported_retry;
-    if (section == SECTION_BREAKER)
-        fields.unsupported = unsupported_breaker;
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
         COMPLAIN(reader, node, "%s: needs keys below it, or nothing (the usual figures), or off", name);
@@ -62,8 +60,13 @@ void section_read(struct reader *reader, const struct node *node, enum section s
     }
     for (uint32_t i = 0; i < count; i++) {
         struct setting *setting = &settings->keys[keys[i]];
-        if (!values[i] || !value_read(reader, values[i], keys[i], &setting->value))
+        if (!values[i])
             continue;
+        if (!value_read(reader, values[i], keys[i], &setting->value)) {
+            if (section == SECTION_LIMIT)
+                settings->limit.line = 0;
+            continue;
+        }
         setting->is_set = true;
         setting->line = values[i]->line;
         setting->column = values[i]->column;
@@ -86,6 +89,7 @@ void settings_resolve(struct reader *reader, const struct settings *settings, st
     }
     policy->retry.is_on = on[SECTION_RETRY];
     policy->breaker.is_on = on[SECTION_BREAKER];
+    policy->limit.is_on = on[SECTION_LIMIT];
     /* Nobody has spoken of timeouts: a call that is retried must end all the same. */
     uint32_t total = key_find("timeout", "total");
     if (on[SECTION_RETRY] && settings->sections[SECTION_TIMEOUT] == SECTION_UNNAMED &&
@@ -95,7 +99,21 @@ void settings_resolve(struct reader *reader, const struct settings *settings, st
         uint64_t connect_ns = policy->timeout.connect_ns ? policy->timeout.connect_ns : LEASE_CONNECT_NS;
         policy->breaker.params.lease_ns = connect_ns + policy->timeout.response_ns + LEASE_SLACK_NS;
     }
+    check_limit(reader, settings, policy);
     check_together(reader, policy, origins);
+}
+
+/* There are no usual figures for limits: what is too much depends on the host. */
+static void check_limit(struct reader *reader, const struct settings *settings, const struct policy *policy)
+{
+    if (!policy->limit.is_on || policy->limit.connections || policy->limit.rate_per_s)
+        return;
+    bool is_own = settings->sections[SECTION_LIMIT] != SECTION_UNNAMED;
+    const struct place *place = is_own ? &settings->limit : &reader->defaults.limit;
+    if (place->line == 0)
+        return;
+    problem_add(reader->problems, PROBLEM_ERROR, place->line, place->column,
+                "limit: limits nothing (write connections: 100 or rate: 50/s below it, or limit: off)");
 }
 
 static bool is_on(const struct settings *rule, const struct settings *defaults, enum section section)

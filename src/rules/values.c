@@ -10,6 +10,7 @@
 #define RETRY_ON_CONNECT (RETRY_ON_ALL & ~OUTCOME_BIT(OUTCOME_RESOLVE))
 
 static void add_decimal(struct text *text, uint64_t value, uint64_t one);
+static void add_prefixes(struct text *text, const struct failure_prefixes *prefixes);
 static void add_retry_on(struct text *text, uint32_t mask);
 
 struct value_text policy_value_text(const struct policy *policy, uint32_t key)
@@ -18,7 +19,8 @@ struct value_text policy_value_text(const struct policy *policy, uint32_t key)
     struct text text = text_begin(result.text, sizeof result.text);
     uint64_t value = key_get(policy, key);
     bool is_off = value == 0 && key_rules[key].minimum == 0 &&
-                  (key_rules[key].type == KEY_DURATION || key_rules[key].type == KEY_COUNT);
+                  (key_rules[key].type == KEY_DURATION || key_rules[key].type == KEY_COUNT ||
+                   key_rules[key].type == KEY_RATE || key_rules[key].type == KEY_PREFIXES);
     if (is_off || !policy_section_is_on(policy, key)) {
         text_add(&text, "off");
         return result;
@@ -48,6 +50,12 @@ struct value_text policy_value_text(const struct policy *policy, uint32_t key)
     case KEY_SCOPE:
         text_add(&text, "%s", scope_names[value]);
         break;
+    case KEY_ADDRESSES:
+        text_add(&text, "%s", addresses_names[value]);
+        break;
+    case KEY_PREFIXES:
+        add_prefixes(&text, &policy->breaker.failure_prefixes);
+        break;
     case KEY_ERROR:
         text_add(&text, "%s", errno_name((int)value));
         break;
@@ -64,6 +72,8 @@ bool policy_section_is_on(const struct policy *policy, uint32_t key)
         return policy->retry.is_on && policy->retry.budget.window_ns != 0;
     if (strcmp(section, "breaker") == 0)
         return policy->breaker.is_on;
+    if (strcmp(section, "limit") == 0)
+        return policy->limit.is_on;
     if (strcmp(section, "breaker.failure_rate") == 0)
         return policy->breaker.is_on && policy->breaker.params.failure_ratio_ppm != 0;
     for (uint32_t i = 0; i < key_count; i++)
@@ -99,6 +109,8 @@ uint64_t policy_worst_case_ns(const struct policy *policy)
     if (policy->timeout.connect_ns == 0)
         return total_ns;
     uint64_t worst_ns = policy_longest_delays_ns(policy);
+    if (policy->limit.is_on)
+        worst_ns = policy->limit.wait_ns > NEVER - worst_ns ? NEVER : worst_ns + policy->limit.wait_ns;
     for (uint32_t i = 0; i < policy_attempts(policy); i++)
         worst_ns =
             policy->timeout.connect_ns > NEVER - worst_ns ? NEVER : worst_ns + policy->timeout.connect_ns;
@@ -151,6 +163,26 @@ static void add_retry_on(struct text *text, uint32_t mask)
             continue;
         text_add(text, "%s%s", before, outcome_name((enum outcome)outcome));
         before = ", ";
+    }
+    text_add(text, "]");
+}
+
+/* In double quotes, with escapes for whatever is not plain ASCII. */
+static void add_prefixes(struct text *text, const struct failure_prefixes *prefixes)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (unsigned i = 0; i < prefixes->count; i++) {
+        text_add(text, "%s\"", i ? ", " : "[");
+        for (unsigned at = 0; at < prefixes->items[i].length; at++) {
+            unsigned char c = (unsigned char)prefixes->items[i].bytes[at];
+            if (c == '"' || c == '\\')
+                text_add(text, "\\%c", c);
+            else if (c >= 0x20 && c < 0x7f)
+                text_add(text, "%c", c);
+            else
+                text_add(text, "\\x%c%c", digits[c >> 4], digits[c & 15]);
+        }
+        text_add(text, "\"");
     }
     text_add(text, "]");
 }

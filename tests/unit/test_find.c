@@ -144,6 +144,60 @@ TEST(programs_restrict)
 }
 END_TEST
 
+static const char *find_unix(const struct ruleset *set, const char *path, const char *program)
+{
+    struct target target = {.protocol = PROTOCOL_UNIX, .path = path};
+    const struct rule *rule = ruleset_find(set, &target, program);
+    return rule ? rule->name : "none";
+}
+
+TEST(unix_sockets_get_only_rules_that_name_their_path)
+{
+    struct ruleset *set = rules_of("  - {name: all, match: {}}\n"
+                                   "  - {name: udp, match: {protocol: [udp, tcp]}}\n"
+                                   "  - {name: db, match: {unix: [/run/db.sock, '@db*']}}\n"
+                                   "  - {name: curl, match: {unix: '/run/*', program: curl}}\n"
+                                   "  - {name: run, match: {unix: '/run/*.sock'}}\n");
+    ck_assert_str_eq(find_unix(set, "/run/db.sock", "p"), "db");
+    ck_assert_str_eq(find_unix(set, "@db1", "p"), "db");
+    ck_assert_str_eq(find_unix(set, "/run/x.sock", "curl"), "curl");
+    ck_assert_str_eq(find_unix(set, "/run/x.sock", "p"), "run");
+    ck_assert_str_eq(find_unix(set, "/run/below/x.sock", "p"), "run");
+    ck_assert_str_eq(find_unix(set, "/tmp/x.sock", "p"), "none");
+    ck_assert_str_eq(find_unix(set, NULL, "p"), "none");
+    ck_assert_str_eq(find(set, NULL, "10.0.0.1", 1, "p"), "all");
+    struct target target = {.protocol = PROTOCOL_UNIX, .path = "@db"};
+    ck_assert_str_eq(rule_match_text(&set->rules[2], &target).text, "unix \"@db*\"");
+    ck_assert_uint_eq(set->protocols,
+                      PROTOCOL_BIT(PROTOCOL_TCP) | PROTOCOL_BIT(PROTOCOL_UDP) | PROTOCOL_BIT(PROTOCOL_UNIX));
+    ruleset_free(set);
+}
+END_TEST
+
+TEST(udp_gets_only_rules_that_name_it)
+{
+    struct ruleset *set = rules_of("  - {name: dns, match: {protocol: udp, port: 53}}\n"
+                                   "  - {name: host, match: {host: a.x}}\n"
+                                   "  - {name: both, match: {protocol: [tcp, udp], host: '*'}}\n"
+                                   "  - {name: all, match: {}}\n");
+    struct target target = target_of("a.x", "10.0.0.1", 53);
+    ck_assert_str_eq(ruleset_find(set, &target, "p")->name, "host");
+    target.protocol = PROTOCOL_UDP;
+    ck_assert_str_eq(ruleset_find(set, &target, "p")->name, "dns");
+    ck_assert_str_eq(rule_match_text(&set->rules[0], &target).text, "port 53, protocol udp");
+    target.port = 54;
+    ck_assert_str_eq(ruleset_find(set, &target, "p")->name, "both");
+    ck_assert_str_eq(rule_match_text(&set->rules[2], &target).text, "host \"*\", protocol tcp or udp");
+    target.name = NULL;
+    ck_assert_ptr_null(ruleset_find(set, &target, "p"));
+    ruleset_free(set);
+    set = rules_of("  - {name: all, match: {}}\n");
+    target.port = 53;
+    ck_assert_ptr_null(ruleset_find(set, &target, "p"));
+    ruleset_free(set);
+}
+END_TEST
+
 TEST(patterns_are_those_of_the_shell)
 {
     static const struct {
@@ -219,6 +273,16 @@ END_TEST
 static bool plainly_matches(const struct rule *rule, const struct target *target, const char *program)
 {
     const struct rule_match *match = &rule->match;
+    if (!(match->protocols & PROTOCOL_BIT(target->protocol)))
+        return false;
+    if (target->protocol == PROTOCOL_UNIX) {
+        bool is_one = false, is_its_program = !match->program_count;
+        for (uint32_t i = 0; target->path && i < match->path_count; i++)
+            is_one |= pattern_matches(match->paths[i], target->path);
+        for (uint32_t i = 0; i < match->program_count; i++)
+            is_its_program |= pattern_matches(match->programs[i], program);
+        return is_one && is_its_program;
+    }
     bool is_target = !match->host_count && !match->prefix_count;
     for (uint32_t i = 0; target->name && i < match->host_count; i++) {
         const struct host_pattern *host = &match->hosts[i];
@@ -255,8 +319,15 @@ static void add_random_rules(struct text *text, unsigned count)
                                             "'::/0'",     "'::1'",    "10.0.0.0/31"};
     static const char *const ports[] = {"80", "443", "80-443", "1-65535"};
     static const char *const programs[] = {"p", "'*'", "q", "'?'"};
+    static const char *const paths[] = {"/a", "'/*'", "'*b'", "'@a'", "'*'"};
     for (unsigned i = 0; i < count; i++) {
         text_add(text, "  - name: r%u\n    match: {", i);
+        if (random() % 5 == 0) {
+            text_add(text, "unix: [%s, %s]}\n", ANY_OF(paths), ANY_OF(paths));
+            continue;
+        }
+        if (random() % 3 == 0)
+            text_add(text, "protocol: %s, ", random() % 2 ? "udp" : "[udp, tcp]");
         if (random() % 3)
             text_add(text, "host: [%s, %s], ", ANY_OF(hosts), ANY_OF(hosts));
         if (random() % 4 == 0)
@@ -267,6 +338,13 @@ static void add_random_rules(struct text *text, unsigned count)
             text_add(text, "program: [%s], ", ANY_OF(programs));
         text_add(text, "}\n");
     }
+}
+
+static void choose_protocol(struct target *target)
+{
+    static const char *const paths[] = {"/a", "/b", "@a", "/a/b"};
+    target->protocol = (enum protocol)(random() % 3);
+    target->path = target->protocol == PROTOCOL_UNIX ? ANY_OF(paths) : NULL;
 }
 
 TEST(the_index_finds_what_a_plain_search_finds)
@@ -285,6 +363,7 @@ TEST(the_index_finds_what_a_plain_search_finds)
         for (unsigned i = 0; i < 200; i++) {
             struct target target = target_of(random() % 4 ? ANY_OF(names) : NULL,
                                              random() % 4 ? ANY_OF(addresses) : NULL, ports[random() % 5]);
+            choose_protocol(&target);
             const char *program = ANY_OF(programs);
             const struct rule *expected = NULL;
             for (uint32_t r = 0; r < set->rule_count && !expected; r++)
@@ -320,6 +399,7 @@ TEST(a_rule_that_is_called_covered_never_matches)
                 struct target target =
                     target_of(random() % 4 ? ANY_OF(names) : NULL, random() % 4 ? ANY_OF(addresses) : NULL,
                               ports[random() % 5]);
+                choose_protocol(&target);
                 ck_assert_msg(ruleset_find(set, &target, ANY_OF(programs)) != &set->rules[1], "%s", buffer);
             }
         }
@@ -332,6 +412,7 @@ END_TEST
 SUITE("find", the_first_rule_that_matches_wins, a_suffix_means_everything_below_and_not_itself,
       a_star_is_any_name_but_not_a_bare_address, names_match_whatever_their_case_and_dot_in_the_file,
       host_or_address_is_enough, a_lookup_only_matches_hosts, a_literal_address_as_host_is_an_address,
-      ports_restrict_and_port_0_matches_any, programs_restrict, patterns_are_those_of_the_shell,
-      a_match_is_explained, the_index_finds_what_a_plain_search_finds,
+      ports_restrict_and_port_0_matches_any, programs_restrict,
+      unix_sockets_get_only_rules_that_name_their_path, udp_gets_only_rules_that_name_it,
+      patterns_are_those_of_the_shell, a_match_is_explained, the_index_finds_what_a_plain_search_finds,
       a_rule_that_is_called_covered_never_matches)

@@ -5,6 +5,8 @@
 #include "suite.h"
 
 #define RULE  "version: 1\nrules:\n  - name: a\n    match: {}\n"
+#define UDP   "version: 1\nrules:\n  - name: a\n    match: {protocol: udp}\n"
+#define UNIX  "version: 1\nrules:\n  - name: a\n    match: {unix: /run/x}\n"
 #define GUARD "    breaker:\n"
 
 static struct problems problems;
@@ -55,6 +57,16 @@ static const struct {
      "5:24: timeout.resolve: lookups are timed in whole seconds (write 2s)"},
     {RULE "    timeout: {recv: 5s, response: 10s}\n",
      "5:35: timeout.response: never comes, because recv ends each wait after 5s (raise recv)"},
+    {RULE "    breaker: {failure_prefix: HTTP/1.1 503}\n",
+     "5:31: breaker.failure_prefix: answers are judged only where their time is taken (set "
+     "timeout.response)"},
+    {UDP "    timeout: {connect: 1s, response: 5s}\n",
+     "5:24: timeout.connect: has no effect on UDP (leave it out)"},
+    {UDP "    retry: {max_retries: 1}\n", "5:26: retry.max_retries: has no effect on UDP (leave it out)"},
+    {UNIX "    timeout: {resolve: 1s}\n",
+     "5:24: timeout.resolve: has no effect on UNIX sockets (leave it out)"},
+    {UNIX GUARD "    retry: {addresses: same}\n",
+     "6:24: retry.addresses: has no effect on UNIX sockets (leave it out)"},
     {RULE "  - name: b\n    match: {host: x}\n",
      "5:5: this rule never matches: rule \"a\" on line 3 takes all that it would (move it up)"},
 };
@@ -113,6 +125,12 @@ TEST(what_is_fine_gets_no_warning)
         RULE GUARD "    retry: {retry_on: refused}\n    timeout: {connect: 8s, total: 8s}\n",
         RULE "    breaker: {failure_threshold: off}\n",
         RULE "    breaker: {failure_rate: off}\n",
+        RULE "    breaker: {failure_prefix: x, scope: exchange}\n    timeout: {response: 1s}\n",
+        RULE "    limit: {connections: 1}\n",
+        UDP "    timeout: {response: 1s, recv: 2s, send: 1s}\n    breaker:\n",
+        UNIX "    timeout: {connect: 1s, response: 1s}\n    retry:\n    breaker:\n",
+        "version: 1\ndefaults: {timeout: {connect: 1s, resolve: 1s}}\nrules:\n"
+        "  - {name: a, match: {protocol: udp}}\n  - {name: b, match: {unix: '*'}}\n",
         /* An exemption, with nothing after it. */
         "version: 1\nrules:\n  - {name: a, match: {host: x}}\n",
     };
@@ -156,6 +174,15 @@ TEST(only_rules_that_surely_never_match_are_named)
         {"{program: curl}", "{}", false},
         {"{}", "{program: curl}", true},
         {"{program: 'c*'}", "{program: curl}", false},
+        {"{}", "{protocol: udp}", false},
+        {"{}", "{unix: '*'}", false},
+        {"{protocol: [tcp, udp]}", "{protocol: udp, port: 53}", true},
+        {"{protocol: udp}", "{protocol: [tcp, udp]}", false},
+        {"{unix: '*'}", "{unix: '/run/*'}", true},
+        {"{unix: '*'}", "{}", false},
+        {"{unix: '/run/*'}", "{unix: /run/x.sock}", true},
+        {"{unix: '/run/*'}", "{unix: [/run/x.sock, /tmp/x]}", false},
+        {"{unix: '/run/*'}", "{unix: '*'}", false},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         char buffer[400];

@@ -75,6 +75,8 @@ TEST(a_feature_that_is_not_named_is_off)
 }
 END_TEST
 
+#define LIMIT "    limit: {connections: 7}\n" /* it has no figures of its own */
+
 TEST(a_feature_that_is_named_only_has_the_figures)
 {
     static const char *const expected[][3] = {
@@ -90,6 +92,7 @@ TEST(a_feature_that_is_named_only_has_the_figures)
         {"retry", "factor", "figure 2"},
         {"retry", "jitter", "figure full"},
         {"retry", "retry_on", "figure [refused, timeout, unreachable, reset, resolve]"},
+        {"retry", "addresses", "figure siblings"},
         {"retry.budget", "ratio", "figure 20%"},
         {"retry.budget", "floor", "figure 10/s"},
         {"retry.budget", "window", "figure 10s"},
@@ -100,14 +103,20 @@ TEST(a_feature_that_is_named_only_has_the_figures)
         {"breaker", "success_threshold", "figure 1"},
         {"breaker", "scope", "figure connect"},
         {"breaker", "error", "figure ECONNREFUSED"},
+        {"breaker", "failure_prefix", "figure off"},
         {"breaker.failure_rate", "ratio", "figure 50%"},
         {"breaker.failure_rate", "minimum_calls", "figure 10"},
         {"breaker.failure_rate", "window", "figure 10s"},
+        {"limit", "connections", "rule 7"},
+        {"limit", "rate", "figure off"},
+        {"limit", "wait", "figure off"},
+        {"limit", "error", "figure ECONNREFUSED"},
     };
     static const char *const texts[] = {
-        RULE "    timeout:\n    retry:\n    breaker:\n",
-        RULE "    timeout: {}\n    retry: ~\n    breaker: null\n",
-        "version: 1\ndefaults:\n  timeout:\n  retry: {}\n  breaker:\nrules:\n  - name: a\n    match: {}\n",
+        RULE LIMIT "    timeout:\n    retry:\n    breaker:\n",
+        RULE LIMIT "    timeout: {}\n    retry: ~\n    breaker: null\n",
+        "version: 1\ndefaults:\n  timeout:\n  retry: {}\n  breaker:\nrules:\n  - name: a\n    match: "
+        "{}\n" LIMIT,
     };
     ck_assert_uint_eq(sizeof expected / sizeof expected[0], key_count);
     for (size_t t = 0; t < sizeof texts / sizeof texts[0]; t++) {
@@ -222,10 +231,81 @@ TEST(values_are_read_in_all_their_forms)
     ck_loads_as(RULE "    retry: {budget: {floor: 600/m}}\n", "retry.budget", "floor", "rule 10/s");
     ck_loads_as(RULE "    breaker: {error: ETIMEDOUT}\n", "breaker", "error", "rule ETIMEDOUT");
     ck_loads_as(RULE "    breaker: {scope: connect}\n", "breaker", "scope", "rule connect");
+    ck_loads_as(RULE "    breaker: {scope: exchange}\n", "breaker", "scope", "rule exchange");
+    ck_loads_as(RULE "    retry: {addresses: same}\n", "retry", "addresses", "rule same");
+    ck_loads_as(RULE "    retry: {budget: {floor: off}}\n", "retry.budget", "floor", "rule off");
+    ck_loads_as(RULE "    limit: {rate: 600/m}\n", "limit", "rate", "rule 10/s");
+    ck_loads_as(RULE "    limit: {rate: 5/s, connections: off}\n", "limit", "connections", "rule off");
+    ck_loads_as(RULE "    limit: {rate: off, connections: 5}\n", "limit", "rate", "rule off");
+    ck_loads_as(RULE "    limit: {rate: 5/s, wait: 250ms}\n", "limit", "wait", "rule 250ms");
+    ck_loads_as(RULE "    limit: {rate: 5/s, wait: 0s}\n", "limit", "wait", "rule off");
+    ck_loads_as(RULE "    limit: {rate: 5/s, error: ETIMEDOUT}\n", "limit", "error", "rule ETIMEDOUT");
     ck_loads_as(RULE "    timeout: {connect: 1234ms}\n", "timeout", "connect", "rule 1234ms");
     ck_loads_as(RULE "    timeout: {connect: 1500ms}\n", "timeout", "connect", "rule 1.5s");
     ck_loads_as(RULE "    timeout: {connect: 90s}\n", "timeout", "connect", "rule 90s");
     ck_loads_as(RULE "    timeout: {recv: 24h}\n", "timeout", "recv", "rule 24h");
+}
+END_TEST
+
+TEST(failure_prefixes_are_any_bytes)
+{
+    struct ruleset *set =
+        load_well("version: 1\nrules:\n  - name: a\n    match: {}\n    breaker: {failure_prefix: "
+                  "[HTTP/1.1 503, -LOADING, \"\\x00\\x7f\\xff\\u00c3\\\"\\\\\\n\"]}\n");
+    const struct failure_prefixes *prefixes = &set->rules[0].policy.breaker.failure_prefixes;
+    ck_assert_uint_eq(prefixes->count, 3);
+    ck_assert_uint_eq(prefixes->items[0].length, 12);
+    ck_assert_mem_eq(prefixes->items[0].bytes, "HTTP/1.1 503\0", 13);
+    ck_assert_mem_eq(prefixes->items[1].bytes, "-LOADING", 8);
+    ck_assert_uint_eq(prefixes->items[2].length, 7);
+    ck_assert_mem_eq(prefixes->items[2].bytes, "\0\x7f\xff\xc3\"\\\n", 7);
+    static const char printed[] =
+        "rule [\"HTTP/1.1 503\", \"-LOADING\", \"\\x00\\x7f\\xff\\xc3\\\"\\\\\\x0a\"]";
+    ck_assert_str_eq(value(&set->rules[0], "breaker", "failure_prefix"), printed);
+
+    char buffer[400]; /* what is printed reads as the same again */
+    struct text again = text_begin(buffer, sizeof buffer);
+    text_add(&again, RULE "    breaker: {failure_prefix: %s}\n", printed + strlen("rule "));
+    struct ruleset *second = load_well(buffer);
+    ck_assert_mem_eq(prefixes, &second->rules[0].policy.breaker.failure_prefixes, sizeof *prefixes);
+    ck_assert_uint_eq(set->rules[0].breaker_params_hash, second->rules[0].breaker_params_hash);
+    ruleset_free(second);
+    second = load_well(RULE "    breaker: {failure_prefix: x}\n");
+    ck_assert_uint_ne(set->rules[0].breaker_params_hash, second->rules[0].breaker_params_hash);
+    ruleset_free(second);
+    ruleset_free(set);
+}
+END_TEST
+
+TEST(failure_prefixes_of_the_defaults_can_be_off)
+{
+    struct ruleset *set = load_well("version: 1\n"
+                                    "defaults: {breaker: {failure_prefix: x}}\n"
+                                    "rules:\n"
+                                    "  - {name: a, match: {}}\n"
+                                    "  - {name: b, match: {}, breaker: {failure_prefix: off}}\n"
+                                    "  - {name: c, match: {}, breaker: {failure_prefix: 'off'}}\n");
+    ck_assert_str_eq(value(&set->rules[0], "breaker", "failure_prefix"), "defaults [\"x\"]");
+    ck_assert_str_eq(value(&set->rules[1], "breaker", "failure_prefix"), "rule off");
+    ck_assert_str_eq(value(&set->rules[2], "breaker", "failure_prefix"), "rule [\"off\"]");
+    ruleset_free(set);
+}
+END_TEST
+
+TEST(a_limit_may_be_made_of_defaults_and_rule)
+{
+    struct ruleset *set = load_well("version: 1\n"
+                                    "defaults: {limit: {wait: 1s, rate: 50/s}}\n"
+                                    "rules:\n"
+                                    "  - {name: a, match: {}}\n"
+                                    "  - {name: b, match: {}, limit: {connections: 9}}\n"
+                                    "  - {name: c, match: {}, limit: off}\n");
+    ck_assert_uint_eq(set->rules[0].policy.limit.rate_per_s, 50);
+    ck_assert_uint_eq(set->rules[1].policy.limit.connections, 9);
+    ck_assert_uint_eq(set->rules[1].policy.limit.wait_ns, NS_PER_S);
+    ck_assert_int_eq(set->rules[1].policy.limit.error, ECONNREFUSED);
+    ck_assert(set->rules[1].policy.limit.is_on && !set->rules[2].policy.limit.is_on);
+    ruleset_free(set);
 }
 END_TEST
 
@@ -638,7 +718,9 @@ SUITE("load", a_feature_that_is_not_named_is_off, a_feature_that_is_named_only_h
       a_rule_goes_before_the_defaults_and_they_before_the_figures,
       single_values_and_parts_of_sections_can_be_off, a_rule_can_have_what_the_defaults_have_off,
       a_retried_call_is_bounded_unless_somebody_says_otherwise, values_are_read_in_all_their_forms,
-      printed_values_can_be_read_back, a_lost_probe_is_given_up_after_all_it_may_take,
+      failure_prefixes_are_any_bytes, failure_prefixes_of_the_defaults_can_be_off,
+      a_limit_may_be_made_of_defaults_and_rule, printed_values_can_be_read_back,
+      a_lost_probe_is_given_up_after_all_it_may_take,
       identity_is_the_name_and_breakers_are_shared_by_their_parameters,
       the_worst_case_adds_attempts_and_delays_up_to_total, errors_say_where_what_and_how_to_mend_it,
       one_pass_finds_all_errors_in_the_order_of_the_file, more_errors_than_are_kept_are_still_counted,

@@ -18,6 +18,7 @@ struct request {
     const char *rules;
     const char *host;
     const char *program;
+    bool is_udp;
     bool is_json;
 };
 
@@ -38,18 +39,20 @@ static const struct argp_option options[] = {
     {"rules", 'r', "FILE", 0, "The rule file; else the one that programs would use now", 0},
     {"program", 'p', "NAME", 0,
      "As this program sees it; rules for certain programs match only with this option", 0},
+    {"udp", 'u', NULL, 0, "What UDP gets; else it is TCP", 0},
     {"json", 'j', NULL, 0, "Print JSON", 0},
     {0},
 };
 static const struct argp parser = {
     .options = options,
     .parser = parse_option,
-    .args_doc = "HOST[:PORT]",
+    .args_doc = "HOST[:PORT]|SOCKET",
     .doc = "Tells which rule a connect to HOST gets, why, every value in force, and where it was written: a "
            "place in the "
            "rule file, `defaults` with its place, or `figure`, the usual value of a section that does not "
            "name it. "
-           "HOST is a name, an IPv4 or an IPv6 address ([::1]:443). Names are not looked up."
+           "HOST is a name, an IPv4 or an IPv6 address ([::1]:443). Names are not looked up. SOCKET is the "
+           "path of a UNIX socket, or @ and the name of an abstract one."
            "\v"
            "Exit status: 0 a rule matches, 1 none does, 2 wrong usage or a rule file with errors.",
 };
@@ -66,6 +69,12 @@ int explain_command(int argc, char **argv)
         complain("%s is not a target: %s", request.host, wrong);
         return STATUS_UNUSABLE;
     }
+    if (request.is_udp && asked.target.protocol == PROTOCOL_UNIX) {
+        complain("%s is a UNIX socket, which has no UDP", request.host);
+        return STATUS_UNUSABLE;
+    }
+    if (request.is_udp)
+        asked.target.protocol = PROTOCOL_UDP;
     asked.program = request.program;
     struct problems problems;
     rule_file_find(request.rules, &file);
@@ -97,6 +106,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'p': /* rules go by the file name */
         slash = strrchr(argument, '/');
         request->program = slash ? slash + 1 : argument;
+        return 0;
+    case 'u':
+        request->is_udp = true;
         return 0;
     case 'j':
         request->is_json = true;

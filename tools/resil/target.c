@@ -15,6 +15,11 @@ static bool has_program(const struct rule_match *match, const char *program);
 const char *target_parse(const char *text, struct asked *asked)
 {
     char host[512];
+    if (*text == '/' || *text == '@') {
+        asked->target.protocol = PROTOCOL_UNIX;
+        asked->target.path = text;
+        return NULL;
+    }
     size_t length = strlen(text);
     if (strstr(text, "://") || strchr(text, '/'))
         return "write the host only, without scheme and path";
@@ -63,6 +68,11 @@ unsigned target_misses(const struct rule_match *match, const struct asked *asked
 static bool has_target(const struct rule_match *match, const struct asked *asked)
 {
     const char *name = asked->target.name;
+    if (!(match->protocols & PROTOCOL_BIT(asked->target.protocol)))
+        return false;
+    for (uint32_t i = 0; asked->target.path && i < match->path_count; i++)
+        if (pattern_matches(match->paths[i], asked->target.path))
+            return true;
     size_t length = name ? strlen(name) : 0;
     for (uint32_t i = 0; name && i < match->host_count; i++) {
         const struct host_pattern *host = &match->hosts[i];
@@ -72,7 +82,7 @@ static bool has_target(const struct rule_match *match, const struct asked *asked
     for (uint32_t i = 0; asked->target.has_address && i < match->prefix_count; i++)
         if (prefix_contains(&match->prefixes[i], &asked->target.address))
             return true;
-    return match->host_count == 0 && match->prefix_count == 0;
+    return match->host_count == 0 && match->prefix_count == 0 && match->path_count == 0;
 }
 
 static bool has_port(const struct rule_match *match, uint16_t port)

@@ -13,7 +13,7 @@ struct asked {
     const char *program; /* file name; NULL: not said */
 };
 
-/* "payments.internal:443", "10.0.0.7", "[::1]:443", "::1". NULL, or what is wrong with it. */
+/* "payments.internal:443", "10.0.0.7", "[::1]:443", "::1", "/run/x.sock", "@abstract"; `text` must last. NULL, or what is wrong with it. */
 const char *target_parse(const char *text, struct asked *asked);
 
 /* What keeps a rule from matching: a set. */
