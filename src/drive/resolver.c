@@ -2,47 +2,25 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <resolv.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "drive/connect.h"
+#include "drive/lookup.h"
+#include "drive/lookup_thread.h"
+#include "drive/name_services.h"
 #include "drive/nesting.h"
+#include "drive/resolver_settings.h"
 #include "drive/signals.h"
-#include "hooks/real.h"
 #include "policy/call.h"
 #include "state/current.h"
 #include "state/process.h"
 
-/* One call of the program, in the form in which it can be made again. Answers as getaddrinfo does. */
-struct lookup {
-    int (*make)(struct lookup *lookup);
-    const char *name, *service;
-    const struct addrinfo *hints;
-    struct addrinfo **answers;
-    /* The rest is for the gethostbyname family. */
-    int family; /* AF_UNSPEC: the form without one */
-    struct hostent *host, **answer;
-    char *buffer;
-    size_t size;
-    int *error;
-    int result;
-};
-
-/* The calling thread's resolver settings, as they were. */
-struct resolver_settings {
-    bool is_changed;
-    int retrans, retry;
-};
-
 static int drive(struct lookup *lookup);
-static int make_getaddrinfo(struct lookup *lookup);
-static int make_gethostbyname(struct lookup *lookup);
-static int make_gethostbyname_r(struct lookup *lookup);
 static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target);
-static int look_up(struct lookup *lookup, uint64_t left_ns);
-static struct resolver_settings resolver_bound(const char *name, uint64_t left_ns);
-static void resolver_restore(struct resolver_settings before);
+static int look_up(struct lookup *lookup, const struct policy *policy, uint64_t until_ns);
+static bool look_up_in_thread(struct lookup *lookup, const struct policy *policy, bool is_plain,
+                              const struct resolver_plan *plan, uint64_t until_ns, int *eai);
 static uint16_t port_of(const char *service);
 static void remember(const char *name, const struct lookup *lookup);
 static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,
@@ -52,15 +30,15 @@ int drive_getaddrinfo(const char *name, const char *service, const struct addrin
                       struct addrinfo **answers)
 {
     struct lookup lookup = {
-        .make = make_getaddrinfo, .name = name, .service = service, .hints = hints, .answers = answers};
+        .form = LOOKUP_GETADDRINFO, .name = name, .service = service, .hints = hints, .answers = answers};
     bool is_literal = !name || (hints && hints->ai_flags & AI_NUMERICHOST);
-    return is_literal ? make_getaddrinfo(&lookup) : drive(&lookup);
+    return is_literal ? lookup_make(&lookup) : drive(&lookup);
 }
 
 struct hostent *drive_gethostbyname(const char *name, int family)
 {
     struct hostent *answer = NULL;
-    struct lookup lookup = {.make = make_gethostbyname, .name = name, .family = family, .answer = &answer};
+    struct lookup lookup = {.form = LOOKUP_GETHOSTBYNAME, .name = name, .family = family, .answer = &answer};
     drive(&lookup);
     return answer;
 }
@@ -68,7 +46,7 @@ struct hostent *drive_gethostbyname(const char *name, int family)
 int drive_gethostbyname_r(const char *name, int family, struct hostent *host, char *buffer, size_t size,
                           struct hostent **answer, int *error)
 {
-    struct lookup lookup = {.make = make_gethostbyname_r,
+    struct lookup lookup = {.form = LOOKUP_GETHOSTBYNAME_R,
                             .name = name,
                             .family = family,
                             .host = host,
@@ -80,53 +58,22 @@ int drive_gethostbyname_r(const char *name, int family, struct hostent *host, ch
     return lookup.result;
 }
 
-static int make_getaddrinfo(struct lookup *lookup)
-{
-    return real.getaddrinfo(lookup->name, lookup->service, lookup->hints, lookup->answers);
-}
-
-static int eai_of(int error)
-{
-    switch (error) {
-    case 0:
-        return 0;
-    case TRY_AGAIN:
-        return EAI_AGAIN;
-    case NO_RECOVERY:
-        return EAI_FAIL;
-    case HOST_NOT_FOUND:
-    case NO_DATA:
-        return EAI_NONAME;
-    }
-    return EAI_SYSTEM; /* NETDB_INTERNAL: a buffer too small, no memory... */
-}
-
-static int make_gethostbyname(struct lookup *lookup)
-{
-    *lookup->answer = lookup->family == AF_UNSPEC ? real.gethostbyname(lookup->name)
-                                                  : real.gethostbyname2(lookup->name, lookup->family);
-    return *lookup->answer ? 0 : eai_of(h_errno);
-}
-
-static int make_gethostbyname_r(struct lookup *lookup)
-{
-    lookup->result = lookup->family == AF_UNSPEC
-                         ? real.gethostbyname_r(lookup->name, lookup->host, lookup->buffer, lookup->size,
-                                                lookup->answer, lookup->error)
-                         : real.gethostbyname2_r(lookup->name, lookup->family, lookup->host, lookup->buffer,
-                                                 lookup->size, lookup->answer, lookup->error);
-    return lookup->result == 0 && *lookup->answer ? 0 : eai_of(*lookup->error);
-}
-
 /* The rule, if any, and the call under it. */
 static int drive(struct lookup *lookup)
 {
-    const struct ruleset *rules = lookup->name ? rules_now() : NULL;
+    if (!lookup->name)
+        return lookup_make(lookup);
+    const struct ruleset *rules = rules_now();
+    bool is_off = !rules && __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) == RULES_READ;
+    if (is_off || nesting_is_inside())
+        return lookup_make(lookup);
+    resolver_restore(); /* where the last lookup of this thread was left by siglongjmp */
     struct address literal;
     char normal[NAME_MAX_BYTES];
-    if (!rules || !rules->is_any_host || nesting_is_inside() || address_parse(lookup->name, &literal) ||
-        !name_normalize(lookup->name, normal))
-        return lookup->make(lookup);
+    if (address_parse(lookup->name, &literal))
+        return lookup_make(lookup);
+    if (!rules || !rules->is_any_host || !name_normalize(lookup->name, normal))
+        return look_up(lookup, NULL, NEVER); /* rules for addresses are not for its connections either */
 
     struct target target = {.name = normal, .port = port_of(lookup->service)};
     const struct rule *rule = ruleset_find(rules, &target, process_program());
@@ -137,7 +84,7 @@ static int drive(struct lookup *lookup)
         struct random random = {process_next_seed()};
         has_policy = random_chance(&random, rule->policy.enforce_ppm);
     }
-    int eai = has_policy ? look_up_under(lookup, rule, &target) : look_up(lookup, 0);
+    int eai = has_policy ? look_up_under(lookup, rule, &target) : look_up(lookup, NULL, NEVER);
     if (eai == 0)
         remember(normal, lookup);
     return eai;
@@ -168,7 +115,7 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
             continue;
         }
         now = clock_now_ns();
-        eai = look_up(lookup, step.until_ns == NEVER ? 0 : step.until_ns > now ? step.until_ns - now : 1);
+        eai = look_up(lookup, policy, step.until_ns);
         int error = errno;
         now = clock_now_ns();
         step = call_ended(&state, outcome_of_lookup(eai, error), eai, now);
@@ -191,61 +138,44 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
     return eai;
 }
 
-/* The real lookup, bounded if `left_ns` is not 0. Name service modules make connections of their own meanwhile. */
-static int look_up(struct lookup *lookup, uint64_t left_ns)
+/* The real lookup, bounded if there is an end to it. */
+static int look_up(struct lookup *lookup, const struct policy *policy, uint64_t until_ns)
 {
+    bool is_plain = name_services_are_plain(), is_bounded = until_ns != NEVER, has_plan = false;
+    struct resolver_plan plan;
+    if (is_bounded) {
+        uint64_t now = clock_now_ns();
+        has_plan = resolver_plan(lookup->name, until_ns > now ? until_ns - now : 0, &plan);
+        int eai;
+        if (look_up_in_thread(lookup, policy, is_plain, has_plan ? &plan : NULL, until_ns, &eai))
+            return eai;
+    }
+    if (has_plan)
+        resolver_apply(&plan);
+    /* Name service modules make connections of their own meanwhile; libc's own services do not come through here. */
     struct nesting guard;
-    struct resolver_settings before = {.is_changed = false};
-    if (left_ns)
-        before = resolver_bound(lookup->name, left_ns);
-    nesting_enter(&guard);
-    int eai = lookup->make(lookup);
-    nesting_leave(&guard);
-    if (before.is_changed)
-        resolver_restore(before);
+    if (!is_plain)
+        nesting_enter(&guard);
+    int eai = lookup_make(lookup);
+    if (!is_plain)
+        nesting_leave(&guard);
+    if (has_plan)
+        resolver_restore();
     return eai;
 }
 
-/* glibc waits retrans seconds for each server, retry times over, for each candidate that the search list makes of the
- * name; whole seconds, at least one each. */
-static struct resolver_settings resolver_bound(const char *name, uint64_t left_ns)
+/* If the resolver's settings cannot keep to the time. */
+static bool look_up_in_thread(struct lookup *lookup, const struct policy *policy, bool is_plain,
+                              const struct resolver_plan *plan, uint64_t until_ns, int *eai)
 {
-    struct resolver_settings before = {.is_changed = false};
-    int error = errno;
-    struct __res_state *state = &_res;
-    if (!(state->options & RES_INIT) && res_init() != 0) {
-        errno = error;
-        return before;
-    }
-    errno = error;
-    unsigned servers = state->nscount > 0 ? (unsigned)state->nscount : 1, candidates = 0, dots = 0;
-    for (const char *at = name; *at; at++)
-        dots += *at == '.';
-    if (dots < state->ndots && state->options & RES_DNSRCH)
-        while (candidates < MAXDNSRCH && state->dnsrch[candidates])
-            candidates++;
-    else if (state->options & RES_DNSRCH && state->dnsrch[0] && name[strlen(name) - 1] != '.')
-        candidates = 2; /* as it is, then with a domain */
-    if (!candidates)
-        candidates = 1;
-    /* A few microseconds have passed since the whole second that the rule names. */
-    uint64_t rounds = (left_ns + NS_PER_S / 2) / NS_PER_S / (servers * candidates);
-    if (rounds < 1)
-        rounds = 1;
-    if ((uint64_t)state->retrans * (uint64_t)state->retry <= rounds)
-        return before; /* short enough as it is */
-    before.is_changed = true;
-    before.retrans = state->retrans;
-    before.retry = state->retry;
-    state->retry = rounds >= 2 ? 2 : 1;
-    state->retrans = (int)(rounds / (unsigned)state->retry);
-    return before;
-}
-
-static void resolver_restore(struct resolver_settings before)
-{
-    _res.retrans = before.retrans;
-    _res.retry = before.retry;
+    uint64_t now = clock_now_ns();
+    bool is_whole = policy->timeout.resolve_ns % NS_PER_S == 0;
+    if (is_plain && is_whole && plan && now + plan->takes_ns <= until_ns + 100 * NS_PER_MS)
+        return false;
+    if (lookup_in_thread(lookup, until_ns, eai))
+        return true;
+    segment_passed(PASSED_LOOKUP_DIRECT);
+    return false;
 }
 
 static uint16_t port_of(const char *service)

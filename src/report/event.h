@@ -47,7 +47,8 @@ const char *event_help(enum event_kind kind);
     X(TABLE_FULL, "the table of hosts is full")                                                              \
     X(PRIVATE, "state could not be shared: private memory instead")                                          \
     X(LOG_LOST, "a log line could not be written")                                                           \
-    X(CANCEL_FAILED, "an attempt could not be taken back")
+    X(CANCEL_FAILED, "an attempt could not be taken back")                                                   \
+    X(LOOKUP_DIRECT, "a lookup could not be timed as finely as its rule asks")
 enum passed_reason {
 #define PASSED_REASON(name, help) PASSED_##name,
     PASSED_REASONS(PASSED_REASON)

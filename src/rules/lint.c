@@ -143,10 +143,6 @@ static void lint_breaker(const struct rule *rule, struct problems *problems)
 static void lint_waits(const struct rule *rule, struct problems *problems)
 {
     const struct policy *policy = &rule->policy;
-    if (policy->timeout.resolve_ns % NS_PER_S != 0)
-        warn_at(problems, rule, "timeout", "resolve",
-                "timeout.resolve: lookups are timed in whole seconds (write %llus)",
-                policy->timeout.resolve_ns / NS_PER_S + 1);
     if (policy->timeout.recv_ns && policy->timeout.response_ns > policy->timeout.recv_ns)
         warn_at(problems, rule, "timeout", "response",
                 "timeout.response: never comes, because recv ends each wait after %s (raise recv)",

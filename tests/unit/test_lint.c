@@ -53,8 +53,6 @@ static const struct {
      "5:34: breaker: can never trip (set failure_threshold or failure_rate, or write breaker: off)"},
     {RULE "    breaker: {failure_threshold: off, failure_rate: {minimum_calls: 1000000}}\n",
      "5:69: breaker: can hardly ever trip: 1000000 calls in 10s are needed (lower minimum_calls)"},
-    {RULE "    timeout: {resolve: 1500ms}\n",
-     "5:24: timeout.resolve: lookups are timed in whole seconds (write 2s)"},
     {RULE "    timeout: {recv: 5s, response: 10s}\n",
      "5:35: timeout.response: never comes, because recv ends each wait after 5s (raise recv)"},
     {RULE "    breaker: {failure_prefix: HTTP/1.1 503}\n",

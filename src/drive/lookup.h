@@ -1,0 +1,41 @@
+/* One lookup of the program, in a form in which it can be made again, and elsewhere. */
+#ifndef DRIVE_LOOKUP_H
+#define DRIVE_LOOKUP_H
+
+#include <netdb.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum lookup_form { LOOKUP_GETADDRINFO, LOOKUP_GETHOSTBYNAME, LOOKUP_GETHOSTBYNAME_R };
+
+struct lookup {
+    enum lookup_form form;
+    const char *name;
+    /* getaddrinfo */
+    const char *service;
+    const struct addrinfo *hints;
+    struct addrinfo **answers;
+    /* The gethostbyname family */
+    int family; /* AF_UNSPEC: the form without one */
+    struct hostent **answer;
+    /* Those with _r */
+    struct hostent *host;
+    char *buffer;
+    size_t size;
+    int *error; /* as h_errno */
+    int result; /* what it returns */
+};
+
+/* The real call. Returns as getaddrinfo does, whatever the form. */
+int lookup_make(struct lookup *lookup);
+
+/* Ends it as a real one whose name servers did not answer; returns EAI_AGAIN. */
+int lookup_time_out(struct lookup *lookup);
+
+/* EAI code for a value of h_errno; 0 for 0. */
+int lookup_eai(int error);
+
+/* Copies what `from` points to into `buffer`. False: there is not enough room. */
+bool lookup_copy_host(const struct hostent *from, struct hostent *to, char *buffer, size_t size);
+
+#endif
