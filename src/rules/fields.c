@@ -68,6 +68,14 @@ const struct child *list_items(struct reader *reader, const struct node *node, c
     return single;
 }
 
+static bool is_one_of(const char *word, size_t length, const char *const *names)
+{
+    for (; *names; names++)
+        if (strlen(*names) == length && memcmp(*names, word, length) == 0)
+            return true;
+    return false;
+}
+
 static void complain_about_key(struct reader *reader, const struct node *key, const struct fields *fields)
 {
     const char *path = fields->path, *colon = *path ? ": " : "";
@@ -95,7 +103,11 @@ static void complain_about_key(struct reader *reader, const struct node *key, co
     }
     char hint[160];
     struct text text = text_begin(hint, sizeof hint);
-    if (!add_home(&text, key->text, fields)) {
+    const char *colon_in_it = strchr(key->text, ':');
+    if (colon_in_it && colon_in_it[1] &&
+        is_one_of(key->text, (size_t)(colon_in_it - key->text), fields->names)) {
+        text_add(&text, "a colon needs a space after it");
+    } else if (!add_home(&text, key->text, fields)) {
         const char *nearest = nearest_name(key->text, fields->names);
         if (nearest) {
             text_add(&text, "did you mean %s?", nearest);

@@ -103,10 +103,18 @@ static void lint_time(const struct rule *rule, struct problems *problems)
                 "retry.max_retries: the delays of %u retries take about %s, total is %s (retry less, or "
                 "raise total)",
                 policy->retry.max_retries, duration_text(delays_ns).text, of(total_ns).text);
+    if (!is_retried && total_ns && connect_ns > total_ns && rule->origins &&
+        rule->origins[key_find("timeout", "connect")].source != SOURCE_FIGURE)
+        warn_at(problems, rule, "timeout", "connect",
+                "timeout.connect: never comes, because total ends the call after %s (shorten connect)",
+                of(total_ns).text);
     if (policy->patience_ns == 0)
         return;
     uint64_t answered_ns =
         worst_ns > NEVER - policy->timeout.response_ns ? NEVER : worst_ns + policy->timeout.response_ns;
+    /* Only names are looked up first. */
+    bool is_named = rule->match.host_count || !rule->match.prefix_count;
+    uint64_t resolve_ns = is_named && !rule->match.path_count ? policy->timeout.resolve_ns : 0;
     if (worst_ns == NEVER)
         warn_at(problems, rule, NULL, NULL,
                 "nothing bounds a connect, but the patience is %s (set timeout.total)",
@@ -120,6 +128,12 @@ static void lint_time(const struct rule *rule, struct problems *problems)
             problems, rule, NULL, NULL,
             "a connect and its answer can take %s, longer than the patience, %s (shorten total or response)",
             of(answered_ns).text, of(policy->patience_ns).text);
+    else if (resolve_ns > policy->patience_ns - answered_ns)
+        warn_at(
+            problems, rule, NULL, NULL,
+            "lookup, connect and answer can take %s, longer than the patience, %s (shorten resolve, total "
+            "or response)",
+            of(resolve_ns + answered_ns).text, of(policy->patience_ns).text);
 }
 
 static void lint_breaker(const struct rule *rule, struct problems *problems)

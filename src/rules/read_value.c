@@ -92,7 +92,14 @@ bool ratio_read(struct reader *reader, const struct node *node, const char *path
         return false;
     if (ratio_parse(text, ratio_ppm))
         return true;
-    if (is_bare_number(text))
+    uint32_t share_ppm;
+    char percent[32];
+    struct text meant = text_begin(percent, sizeof percent);
+    if (strchr(text, '.') && factor_parse(text, &share_ppm) && share_ppm <= PPM_ONE)
+        values_add_ratio(&meant, share_ppm);
+    if (meant.length)
+        COMPLAIN(reader, node, "%s: \"%s\" is not written as a percentage (write %s)", path, text, percent);
+    else if (is_bare_number(text))
         COMPLAIN(reader, node, "%s: \"%s\" has no unit (write %s%%)", path, text, text);
     else
         COMPLAIN(reader, node, "%s: %s is not a share (write 0%% to 100%%)", path, QUOTED(node));

@@ -23,6 +23,7 @@ static const struct {
     [SECTION_LIMIT] = {"limit", -1, SECTION_COUNT, NULL},
 };
 
+static void complain_about_shape(struct reader *reader, const struct node *node, const char *name);
 static bool is_on(const struct settings *rule, const struct settings *defaults, enum section section);
 static struct origin place_value(const struct reader *reader, const struct settings *settings, uint32_t key,
                                  bool is_section_on, struct policy *policy);
@@ -55,7 +56,7 @@ void section_read(struct reader *reader, const struct node *node, enum section s
     struct fields fields = {.path = name, .names = names};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
-        COMPLAIN(reader, node, "%s: needs keys below it, or nothing (the usual figures), or off", name);
+        complain_about_shape(reader, node, name);
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -73,6 +74,20 @@ void section_read(struct reader *reader, const struct node *node, enum section s
     }
     if (values[count])
         section_read(reader, values[count], sections[section].part, settings);
+}
+
+static void complain_about_shape(struct reader *reader, const struct node *node, const char *name)
+{
+    if (node_is(node, "on") || node_is(node, "yes") || node_is(node, "true"))
+        COMPLAIN(reader, node, "%s: is on when it is named (write %s: with nothing after it)", name,
+                 strrchr(name, '.') ? strrchr(name, '.') + 1 : name);
+    else if (node_is(node, "no") || node_is(node, "false") || node_is(node, "none"))
+        COMPLAIN(reader, node, "%s: %s is not known (write off)", name, quote(node->text, node->length).text);
+    else if (node->kind == NODE_SCALAR && strchr(node->text, ':'))
+        COMPLAIN(reader, node, "%s: %s has no key in it (a colon needs a space after it)", name,
+                 quote(node->text, node->length).text);
+    else
+        COMPLAIN(reader, node, "%s: needs keys below it, or nothing (the usual figures), or off", name);
 }
 
 void settings_resolve(struct reader *reader, const struct settings *settings, struct policy *policy,

@@ -51,6 +51,7 @@ static void *get(struct builder *builder, size_t size);
 static bool fail(struct builder *builder, const char *text);
 static bool fail_without_memory(struct builder *builder);
 static const char *place_of(const struct builder *builder, size_t line, size_t column);
+static bool add_missing_space(struct text *hint, const struct builder *builder, size_t line);
 static struct node offset_place(const struct builder *builder, size_t offset);
 static bool explain_syntax(struct builder *builder);
 static bool has_directive(struct builder *builder);
@@ -309,11 +310,40 @@ static bool explain_syntax(struct builder *builder)
         text_add(&text, " (indent with spaces, not with tabs)");
     else if (c && (strchr("*&!@`%", c) || (c == ':' && strstr(parser->context, "node"))))
         text_add(&text, " (a text that begins with %c needs quotes)", c);
+    else if (add_missing_space(&text, builder, mark->line) ||
+             (mark->line > 0 && add_missing_space(&text, builder, mark->line - 1)))
+        ;
+    else if (strstr(problem, "mapping values") || strstr(problem, "'-' indicator") ||
+             strstr(problem, "expected key"))
+        text_add(&text, " (check the indentation: the keys of one mapping begin in the same column)");
     else if (parser->context)
         text_add(&text, " (%s that begins at %zu:%zu)", parser->context, begin->line + 1, begin->column + 1);
     problem_add(builder->problems, PROBLEM_ERROR, (uint32_t)mark->line + 1, (uint32_t)mark->column + 1,
                 "not valid YAML: %s%s", problem, hint);
     return false;
+}
+
+/* "connect:1s" or "-name: a", which are mere text to YAML. */
+static bool add_missing_space(struct text *hint, const struct builder *builder, size_t line)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
+    const char *at = place_of(builder, line, 0), *end = builder->text + builder->size;
+    if (*at == '\0')
+        return false; /* beyond the end */
+    while (at < end && *at == ' ')
+        at++;
+    bool has_dash = at < end && *at == '-', is_apart = !has_dash || (at + 1 < end && at[1] == ' ');
+    while (at < end && (*at == '-' || *at == ' '))
+        at++;
+    const char *word = at;
+    while (at < end && *at && strchr(letters, *at))
+        at++;
+    if (at == word || at + 1 >= end || *at != ':')
+        return false;
+    if (is_apart && strchr(" \r\n\t", at[1]))
+        return false;
+    text_add(hint, " (line %zu needs a space after the %s)", line + 1, is_apart ? "colon" : "dash");
+    return true;
 }
 
 /* What stands there; the end of the text where that is beyond it. */
