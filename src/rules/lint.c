@@ -193,10 +193,12 @@ static void lint_order(const struct ruleset *set, struct problems *problems)
         }
         if (steps == 0)
             return;
+        bool is_elsewhere = earlier->file != rule->file;
         if (earlier < rule)
-            warn_at(problems, rule, NULL, NULL,
-                    "this rule never matches: rule \"%s\" on line %u takes all that it would (move it up)",
-                    earlier->name, earlier->line);
+            warn_at(
+                problems, rule, NULL, NULL,
+                "this rule never matches: rule \"%s\" on line %u%s%s takes all that it would (move it up)",
+                earlier->name, earlier->line, is_elsewhere ? " of " : "", is_elsewhere ? earlier->path : "");
     }
 }
 
@@ -213,7 +215,11 @@ static void warn_at(struct problems *problems, const struct rule *rule, const ch
     va_start(arguments, format);
     text_add_list(&text, format, arguments);
     va_end(arguments);
+    problems->now.path = rule->file ? rule->path : NULL;
+    problems->now.file = rule->file;
     problem_add(problems, PROBLEM_WARNING, place.line, place.column, "%s", message);
+    problems->now.path = NULL;
+    problems->now.file = 0;
 }
 
 static struct duration of(uint64_t ns)

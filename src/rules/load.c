@@ -11,10 +11,16 @@
 
 static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
                              struct problems *problems);
+static void file_load(struct reader *reader, const char *path, const struct node *include,
+                      struct ruleset *set);
+static void now_reading(struct reader *reader, const char *path, uint32_t file);
+static void text_read(struct reader *reader, const char *text, size_t size, struct ruleset *set);
 static void top_read(struct reader *reader, const struct node *root, struct ruleset *set);
+static void include_read(struct reader *reader, const struct node *node, struct ruleset *set);
+static void rules_join(struct reader *reader, struct ruleset *set);
 static bool version_read(struct reader *reader, const struct node *root);
 static void defaults_read(struct reader *reader, const struct node *node);
-static void rules_read(struct reader *reader, const struct node *node, struct ruleset *set);
+static void rules_read(struct reader *reader, const struct node *node);
 static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
                                     struct settings *settings);
 static void name_read(struct reader *reader, const struct node *name, struct rule *rule);
@@ -34,6 +40,11 @@ struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, u
     return set;
 }
 
+struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems)
+{
+    return ruleset_parse(NULL, 0, path, flags, problems);
+}
+
 struct ruleset *ruleset_builtin(unsigned flags, struct problems *problems)
 {
     return ruleset_parse((const char *)builtin_rules, builtin_rules_size, "built-in", flags, problems);
@@ -45,6 +56,7 @@ void ruleset_free(struct ruleset *set)
         arena_close(set->arena);
 }
 
+/* Without a text it is read from the file. */
 static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
                              struct problems *problems)
 {
@@ -53,21 +65,27 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
     struct reader *reader = scratch ? arena_get(scratch, sizeof *reader) : NULL;
     if (!set || !reader) {
         problem_add(problems, PROBLEM_ERROR, 0, 0, "no memory to read it");
-    } else if (size > RULES_SIZE_MAX) {
-        problem_add(problems, PROBLEM_ERROR, 0, 0, "is larger than 4 MB");
     } else {
-        *reader = (struct reader){.arena = arena, .scratch = scratch, .problems = problems, .flags = flags};
+        reader->arena = arena;
+        reader->scratch = scratch;
+        reader->problems = problems;
+        reader->flags = flags;
         set->arena = arena;
-        set->path = arena_copy(arena, path, strlen(path));
-        set->hash = hash_bytes(text, size, 0);
-        const struct node *root = tree_read(text, size, scratch, problems);
-        if (root)
-            top_read(reader, root, set);
+        set->path = reader->path = arena_copy(arena, path, strlen(path));
+        if (!set->path)
+            reader->is_out_of_memory = true;
+        else if (text)
+            text_read(reader, text, size, set);
+        else
+            file_load(reader, set->path, NULL, set);
+        rules_join(reader, set);
         if (problems->errors == 0)
             set->index = index_build(reader, set);
-        if (reader->is_out_of_memory || !set->path)
+        if (reader->is_out_of_memory)
             problem_add(problems, PROBLEM_ERROR, 0, 0, "needs more memory than a rule file may have");
     }
+    problems->now.path = NULL;
+    problems->now.file = 0;
     arena_close(scratch);
     if (problems->errors == 0)
         return set;
@@ -75,11 +93,72 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
     return NULL;
 }
 
+/* Reads a file, at the place where it is included; the rule file itself is included nowhere. */
+static void file_load(struct reader *reader, const char *path, const struct node *include,
+                      struct ruleset *set)
+{
+    struct refusal refusal = {""};
+    struct file_identity identity;
+    size_t size = 0;
+    struct arena *memory = arena_open(RULES_SIZE_MAX + 4096);
+    const char *text = memory ? file_text(path, memory, &size, &identity, &refusal) : NULL;
+    uint32_t line = include ? include->line : 0, column = include ? include->column : 0;
+    uint32_t twin = text ? 0 : reader->file_count;
+    while (twin < reader->file_count && (reader->files[twin].identity.device != identity.device ||
+                                         reader->files[twin].identity.inode != identity.inode))
+        twin++;
+    if (!memory)
+        problem_add(reader->problems, PROBLEM_ERROR, line, column, "no memory to read it");
+    else if (!text && include)
+        COMPLAIN(reader, include, "include: %s %s", quote(path, strlen(path)).text, refusal.text);
+    else if (!text)
+        problem_add(reader->problems, PROBLEM_ERROR, line, column, "%s", refusal.text);
+    else if (twin < reader->file_count)
+        COMPLAIN(reader, include, "include: %s %s", quote(path, strlen(path)).text,
+                 reader->files[twin].is_being_read ? "includes itself by this" : "is included already");
+    else {
+        uint32_t file = reader->file_count++;
+        reader->files[file].identity = identity;
+        reader->files[file].path = path;
+        reader->files[file].is_being_read = true;
+        const char *outer_path = reader->path;
+        uint32_t outer = reader->file;
+        now_reading(reader, path, file);
+        reader->depth++;
+        text_read(reader, text, size, set);
+        reader->depth--;
+        reader->files[file].is_being_read = false;
+        now_reading(reader, outer_path, outer);
+    }
+    arena_close(memory);
+}
+
+/* What is complained about from now on is in this file. */
+static void now_reading(struct reader *reader, const char *path, uint32_t file)
+{
+    reader->path = path;
+    reader->file = file;
+    reader->problems->now.path = file ? path : NULL;
+    reader->problems->now.file = file;
+}
+
+static void text_read(struct reader *reader, const char *text, size_t size, struct ruleset *set)
+{
+    if (size > RULES_SIZE_MAX) {
+        problem_add(reader->problems, PROBLEM_ERROR, 0, 0, "is larger than 4 MB");
+        return;
+    }
+    set->hash = hash_bytes(text, size, set->hash);
+    const struct node *root = tree_read(text, size, reader->scratch, reader->problems);
+    if (root)
+        top_read(reader, root, set);
+}
+
 static void top_read(struct reader *reader, const struct node *root, struct ruleset *set)
 {
-    static const char *const names[] = {"version", "defaults", "rules", NULL};
-    static const char *const unsupported[] = {"fault",    "faults",  "inject", "functions", "include",
-                                              "fallback", "degrade", "reload", "log",       NULL};
+    static const char *const names[] = {"version", "include", "defaults", "rules", NULL};
+    static const char *const unsupported[] = {"fault",    "faults",  "inject", "functions",
+                                              "fallback", "degrade", "reload", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (root->kind != NODE_MAPPING) {
@@ -90,13 +169,80 @@ static void top_read(struct reader *reader, const struct node *root, struct rule
         return; /* another version may mean something else by all of it */
     fields_read(reader, root, &fields, values);
     if (values[1])
-        defaults_read(reader, values[1]);
+        include_read(reader, values[1], set);
+    /* Each file has its own: what a rule does must not depend on who includes it. */
+    memset(&reader->defaults, 0, sizeof reader->defaults);
     if (values[2])
-        rules_read(reader, values[2], set);
-    for (uint32_t i = 0; i < set->rule_count; i++) {
-        set->is_any_host |= set->rules[i].match.host_count != 0;
-        set->protocols |= set->rules[i].match.protocols;
+        defaults_read(reader, values[2]);
+    if (values[3])
+        rules_read(reader, values[3]);
+}
+
+static void include_read(struct reader *reader, const struct node *node, struct ruleset *set)
+{
+    struct child single;
+    const char *slash = strrchr(reader->path, '/');
+    size_t folder = slash ? (size_t)(slash + 1 - reader->path) : 0;
+    if (node_is_null(node))
+        return;
+    if (reader->file_count == 0) {
+        COMPLAIN(reader, node, "include: only a file can include others");
+        return;
     }
+    for (const struct child *item = list_items(reader, node, "include", &single); item; item = item->next) {
+        const char *name = scalar_text(reader, item->node, "include");
+        if (!name)
+            continue;
+        if (reader->depth > RULES_FILE_DEPTH_MAX || reader->file_count > RULES_FILES_MAX) {
+            bool is_deep = reader->depth > RULES_FILE_DEPTH_MAX;
+            COMPLAIN(reader, item->node,
+                     is_deep ? "include: deeper than %u files" : "include: more than %u files",
+                     is_deep ? RULES_FILE_DEPTH_MAX : RULES_FILES_MAX);
+            return;
+        }
+        size_t before = *name == '/' ? 0 : folder;
+        char *path = reader_get(reader, before + item->node->length + 1);
+        if (!path)
+            return;
+        memcpy(path, reader->path, before);
+        memcpy(path + before, name, item->node->length);
+        file_load(reader, path, item->node, set);
+    }
+}
+
+/* The rules of all files, in the order of reading. */
+static void rules_join(struct reader *reader, struct ruleset *set)
+{
+    const struct rule_list *list = reader->first;
+    struct rule *rules = list ? list->rules : NULL;
+    const struct node **names = list ? list->names : NULL;
+    if (list && list->next) {
+        rules = reader_get(reader, reader->rule_count * sizeof *rules);
+        names = arena_get(reader->scratch, reader->rule_count * sizeof *names);
+        reader->is_out_of_memory |= !names;
+    }
+    const char **files = reader_get(reader, (reader->file_count + 1) * sizeof *files);
+    if (reader->is_out_of_memory)
+        return;
+    uint32_t count = 0;
+    for (; list; count += list->count, list = list->next) {
+        if (rules == list->rules)
+            continue;
+        memcpy(rules + count, list->rules, list->count * sizeof *rules);
+        memcpy(names + count, list->names, list->count * sizeof *names);
+    }
+    names_check(reader, rules, names, count);
+    set->rules = rules;
+    set->rule_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        set->is_any_host |= rules[i].match.host_count != 0;
+        set->protocols |= rules[i].match.protocols;
+    }
+    files[0] = set->path;
+    for (uint32_t i = 0; i < reader->file_count; i++)
+        files[i] = reader->files[i].path;
+    set->files = files;
+    set->file_count = reader->file_count ? reader->file_count : 1;
 }
 
 static bool version_read(struct reader *reader, const struct node *root)
@@ -135,7 +281,7 @@ static void defaults_read(struct reader *reader, const struct node *node)
         enforce_read(reader, values[4], &reader->defaults.enforce);
 }
 
-static void rules_read(struct reader *reader, const struct node *node, struct ruleset *set)
+static void rules_read(struct reader *reader, const struct node *node)
 {
     if (node_is_null(node))
         return;
@@ -146,19 +292,24 @@ static void rules_read(struct reader *reader, const struct node *node, struct ru
     uint32_t count = 0;
     for (const struct child *child = node->children; child; child = child->next)
         count++;
+    struct rule_list *list = arena_get(reader->scratch, sizeof *list);
     struct rule *rules = reader_get(reader, count * sizeof *rules);
     struct settings *settings = arena_get(reader->scratch, sizeof *settings);
     const struct node **names = arena_get(reader->scratch, count * sizeof *names);
-    reader->is_out_of_memory |= !settings || !names;
+    reader->is_out_of_memory |= !list || !settings || !names;
     if (reader->is_out_of_memory)
         return;
     uint32_t i = 0;
     for (const struct child *child = node->children; child && !reader->is_out_of_memory;
          child = child->next, i++)
         names[i] = rule_read(reader, child->node, &rules[i], settings);
-    names_check(reader, rules, names, count);
-    set->rules = rules;
-    set->rule_count = count;
+    *list = (struct rule_list){.rules = rules, .names = names, .count = count};
+    if (reader->last)
+        reader->last->next = list;
+    else
+        reader->first = list;
+    reader->last = list;
+    reader->rule_count += count;
 }
 
 /* Gives the node of the name, if that is one. */
@@ -174,6 +325,8 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
         COMPLAIN(reader, node, "a rule is a mapping (- name: ..., and below it match: ...)");
         return NULL;
     }
+    rule->path = reader->path;
+    rule->file = reader->file;
     rule->line = node->line;
     rule->column = node->column;
     if (values[0])
@@ -263,11 +416,15 @@ static void names_check(struct reader *reader, const struct rule *rules, const s
         uint32_t at = (uint32_t)rules[i].identity & (size - 1);
         while (table[at] && strcmp(rules[table[at] - 1].name, rules[i].name) != 0)
             at = (at + 1) & (size - 1);
-        if (table[at])
-            COMPLAIN(reader, names[i], "name: the rule on line %u is called \"%s\" too",
-                     rules[table[at] - 1].line, rules[i].name);
-        else
+        if (!table[at]) {
             table[at] = i + 1;
+            continue;
+        }
+        const struct rule *other = &rules[table[at] - 1];
+        bool is_elsewhere = other->file != rules[i].file;
+        now_reading(reader, rules[i].path, rules[i].file);
+        COMPLAIN(reader, names[i], "name: the rule on line %u%s%s is called \"%s\" too", other->line,
+                 is_elsewhere ? " of " : "", is_elsewhere ? other->path : "", rules[i].name);
     }
 }
 

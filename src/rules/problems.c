@@ -13,7 +13,11 @@ static unsigned edit_distance(const char *a, const char *b);
 void problem_add(struct problems *problems, enum problem_kind kind, uint32_t line, uint32_t column,
                  const char *format, ...)
 {
-    struct problem problem = {.kind = kind, .line = line, .column = column};
+    struct problem problem = {.kind = kind, .line = line, .column = column, .file = problems->now.file};
+    if (problems->now.path) {
+        struct text path = text_begin(problem.path, sizeof problem.path);
+        text_add(&path, "%s", problems->now.path);
+    }
     struct text text = text_begin(problem.text, sizeof problem.text);
     va_list arguments;
     va_start(arguments, format);
@@ -36,12 +40,15 @@ void problem_add(struct problems *problems, enum problem_kind kind, uint32_t lin
 
 static bool is_not_after(const struct problem *a, const struct problem *b)
 {
+    if (a->file != b->file)
+        return a->file < b->file;
     return a->line != b->line ? a->line < b->line : a->column <= b->column;
 }
 
 static bool is_same(const struct problem *a, const struct problem *b)
 {
-    return a->line == b->line && a->column == b->column && strcmp(a->text, b->text) == 0;
+    return a->file == b->file && a->line == b->line && a->column == b->column &&
+           strcmp(a->text, b->text) == 0;
 }
 
 struct quoted quote(const char *bytes, size_t length)

@@ -31,13 +31,37 @@ struct settings {
     } keys[KEY_COUNT_MAX], enforce;
 };
 
+/* Which file it is, whatever its path. */
+struct file_identity {
+    uint64_t device, inode;
+};
+
+/* Rules as they stand in one file. */
+struct rule_list {
+    struct rule_list *next;
+    struct rule *rules;
+    const struct node **names;
+    uint32_t count;
+};
+
 struct reader {
     struct arena *arena;   /* of the rule set */
     struct arena *scratch; /* gone after loading */
     struct problems *problems;
     unsigned flags;
     bool is_out_of_memory;
-    struct settings defaults;
+    struct settings defaults; /* of the file that is being read */
+    const char *path;         /* of that file */
+    uint32_t file;            /* its number */
+    uint32_t depth;           /* files that are being read around it */
+    struct {
+        struct file_identity identity;
+        const char *path;
+        bool is_being_read;
+    } files[RULES_FILES_MAX + 1];
+    uint32_t file_count; /* 0: what is read is text without a file */
+    struct rule_list *first, *last;
+    uint32_t rule_count;
 };
 
 /* fields.c: mappings and scalars */
@@ -77,6 +101,15 @@ bool value_read(struct reader *reader, const struct node *node, uint32_t key, ui
 /* A duration outside the table, and a ratio. */
 bool duration_read(struct reader *reader, const struct node *node, const char *path, uint64_t *ns);
 bool ratio_read(struct reader *reader, const struct node *node, const char *path, uint32_t *ratio_ppm);
+
+/* file.c */
+
+/* The text of a file that is fit to be read, in `memory`; NULL with the reason, for a message that names the file. */
+struct refusal {
+    char text[160];
+};
+char *file_text(const char *path, struct arena *memory, size_t *size, struct file_identity *identity,
+                struct refusal *refusal);
 
 /* sections.c */
 

@@ -108,14 +108,18 @@ struct rule {
     uint64_t breaker_params_hash; /* processes share a breaker only if these agree */
     const struct origin *origins; /* one for each key of the table; NULL unless LOAD_ORIGINS */
     struct origin enforce_origin;
+    const char *path; /* of the file that it stands in, maybe an included one */
+    uint32_t file;    /* its place in the order of reading; 0 = the rule file itself */
     uint32_t line, column;
 };
 
 struct ruleset {
-    const char *path; /* as given; "built-in" for the embedded default */
+    const char *path;         /* as given; "built-in" for the embedded default */
+    const char *const *files; /* path, and those that it includes */
+    uint32_t file_count;
     const struct rule *rules;
     uint32_t rule_count;
-    uint64_t hash;      /* of the whole text */
+    uint64_t hash;      /* of the whole text, that of included files too */
     bool is_any_host;   /* some rule asks for names, so lookups are worth remembering */
     uint32_t protocols; /* that some rule is for: mask of PROTOCOL_BIT */
     struct arena *arena;
@@ -127,6 +131,8 @@ enum problem_kind { PROBLEM_ERROR, PROBLEM_WARNING };
 struct problem {
     enum problem_kind kind;
     uint32_t line, column; /* from 1; 0 where the file as a whole is meant */
+    uint32_t file;         /* as in struct rule */
+    char path[120];        /* of an included file; empty for the rule file itself */
     char text[232];        /* what, and how to mend it; without place */
 };
 #define PROBLEMS_MAX 20
@@ -135,17 +141,26 @@ struct problems {
     uint32_t count;  /* kept */
     uint32_t errors; /* seen, kept or not */
     uint32_t warnings;
+    struct {
+        const char *path;
+        uint32_t file;
+    } now; /* while they are collected: what problems are about; NULL and 0 for the rule file itself */
 };
 
-#define RULES_SIZE_MAX (4u << 20)
-#define LOAD_ORIGINS   1u /* keep where each value comes from */
+#define RULES_SIZE_MAX       (4u << 20)
+#define RULES_FILES_MAX      64 /* included, all together */
+#define RULES_FILE_DEPTH_MAX 8
+#define LOAD_ORIGINS         1u /* keep where each value comes from */
 
 /* Reads a rule file. NULL when it has errors or cannot be read; `problems`, which begins afresh, then has at least one
  * error. Only regular
- * files of at most RULES_SIZE_MAX that nobody but root and the user can write are read. Never blocks on a FIFO. */
+ * files of at most RULES_SIZE_MAX that nobody but root and the user can write are read. Never blocks on a FIFO.
+ *
+ * Files under `include:` are read first, each a rule file of its own with its own defaults: their rules come before
+ * those of the file that includes them. Their paths are relative to that file. */
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems);
 
-/* The same from text; `path` is what messages call it. */
+/* The same from text, which cannot include files; `path` is what messages call it. */
 struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, unsigned flags,
                               struct problems *problems);
 

@@ -133,7 +133,7 @@ static void tell_bad(const char *path, const struct problems *problems, bool is_
         if (problem->kind != PROBLEM_ERROR)
             continue;
         struct text text = text_begin(line, sizeof line);
-        text_add(&text, "libresil: %s:", path);
+        text_add(&text, "libresil: %s:", *problem->path ? problem->path : path);
         if (problem->line)
             text_add(&text, "%u:%u:", problem->line, problem->column);
         text_add(&text, " %s\n", problem->text);

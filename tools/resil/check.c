@@ -160,6 +160,7 @@ static struct json_object *report_of(const char *path, const struct ruleset *set
         const struct problem *problem = &problems->items[i];
         struct json_object *item = json_new();
         json_add_text(item, "severity", problem->kind == PROBLEM_ERROR ? "error" : "warning");
+        json_add_text(item, "file", *problem->path ? problem->path : path);
         json_add_number(item, "line", problem->line);
         json_add_number(item, "column", problem->column);
         json_add_text(item, "text", problem->text);
@@ -180,6 +181,7 @@ static struct json_object *rule_report(const struct rule *rule)
     struct json_object *report = json_new(), *features = json_object_new_array();
     uint64_t worst_ns = policy_worst_case_ns(&rule->policy);
     json_add_text(report, "name", rule->name);
+    json_add_text(report, "file", rule->path);
     json_add_number(report, "line", rule->line);
     if (worst_ns == NEVER)
         json_add_text(report, "worst_case_ms", NULL);

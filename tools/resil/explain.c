@@ -25,7 +25,7 @@ struct request {
 static error_t parse_option(int key, char *argument, struct argp_state *state);
 static void print_match(const struct ruleset *set, const struct rule *rule, const char *host,
                         const struct asked *asked);
-static void print_values(const struct ruleset *set, const struct rule *rule);
+static void print_values(const struct rule *rule);
 static void print_no_match(const struct ruleset *set, const struct asked *asked);
 static void print_notes(const struct ruleset *set, const struct rule *rule, const struct asked *asked);
 static const struct rule *first_missing(const struct ruleset *set, uint32_t end, const struct asked *asked,
@@ -133,9 +133,9 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
     if (strcmp(set->path, BUILT_IN) == 0)
         printf("%s gets rule \"%s\" of the built-in rules: %s\n\n", host, rule->name, why.text);
     else
-        printf("%s gets rule \"%s\" (%s:%u:%u): %s\n\n", host, rule->name, set->path, rule->line,
+        printf("%s gets rule \"%s\" (%s:%u:%u): %s\n\n", host, rule->name, rule->path, rule->line,
                rule->column, why.text);
-    print_values(set, rule);
+    print_values(rule);
     uint64_t worst_ns = policy_worst_case_ns(&rule->policy);
     if (worst_ns == NEVER)
         printf("\nNothing bounds one connect call but the kernel (about 134 s per attempt).\n");
@@ -145,7 +145,7 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
 }
 
 /* A section that is off takes one line, its parts none. */
-static void print_values(const struct ruleset *set, const struct rule *rule)
+static void print_values(const struct rule *rule)
 {
     const struct policy *policy = &rule->policy;
     const char *off = "";
@@ -155,7 +155,7 @@ static void print_values(const struct ruleset *set, const struct rule *rule)
         const struct key_info *info = &key_table[key];
         if (policy_section_is_on(policy, key)) {
             char *name = formatted("%s.%s", info->section, info->key);
-            char *origin = origin_text(set->path, &rule->origins[key]);
+            char *origin = origin_text(rule->path, &rule->origins[key]);
             table_row(&table, name, policy_value_text(policy, key).text, origin);
             free(name);
             free(origin);
@@ -167,7 +167,7 @@ static void print_values(const struct ruleset *set, const struct rule *rule)
     if (policy->patience_ns)
         table_row(&table, "patience", duration_text(policy->patience_ns).text, "");
     char *enforced = formatted("%g%%", policy->enforce_ppm * 100.0 / PPM_ONE);
-    char *origin = origin_text(set->path, &rule->enforce_origin);
+    char *origin = origin_text(rule->path, &rule->enforce_origin);
     table_row(&table, "enforce", enforced, origin);
     free(enforced);
     free(origin);
@@ -246,7 +246,7 @@ static void print_json(const struct ruleset *set, const struct rule *rule, const
     struct json_object *report = json_new();
     json_add_text(report, "target", request->host);
     json_add_text(report, "program", request->program);
-    json_add_text(report, "file", set->path);
+    json_add_text(report, "file", rule ? rule->path : set->path);
     json_add_text(report, "rule", rule ? rule->name : NULL);
     if (rule) {
         json_add_number(report, "line", rule->line);

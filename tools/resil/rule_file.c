@@ -61,7 +61,7 @@ void problems_print(const char *path, const struct problems *problems, bool are_
         if (!is_shown(problem, are_warnings_wanted))
             continue;
         shown++;
-        fprintf(to, "%s:", path);
+        fprintf(to, "%s:", *problem->path ? problem->path : path);
         if (problem->line)
             fprintf(to, "%u:%u:", problem->line, problem->column);
         fprintf(to, " %s: %s\n", problem->kind == PROBLEM_ERROR ? "error" : "warning", problem->text);
