@@ -49,6 +49,7 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
 
     const struct policy *policy = &call.rule->policy;
     call.begun_ns = clock_now_ns();
+    segment_look_again(call.begun_ns);
     call.host = hosts_find(call.rule, &call.target, call.begun_ns);
     call.verdict = BREAKER_ADMIT;
     call.ticket = (struct breaker_ticket){0, false};
@@ -58,7 +59,7 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
     if (policy->breaker.is_on)
         state = breakers_look(call.host, &policy->breaker.params, call.begun_ns);
     bool is_enforced = policy->enforce_ppm >= PPM_ONE || is_drawn(policy->enforce_ppm);
-    /* No system call up to here: this is what an open circuit costs. */
+    /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
     if (is_enforced && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns)
         return reject(&call, state.until_ns);
     call.seed = process_next_seed();

@@ -91,7 +91,8 @@ void event_say(const struct event *event, struct text *text)
                  event->count == 1 ? "" : "s");
         break;
     case EVENT_PASSED_THROUGH:
-        text_add(text, "passed through: %s", passed_help((enum passed_reason)event->count));
+        text_add(text, event->count == PASSED_PRIVATE ? "%s" : "passed through: %s",
+                 passed_help((enum passed_reason)event->count));
         break;
     case EVENT_KINDS:
         text_add(text, "unknown event");

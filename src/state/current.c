@@ -22,6 +22,7 @@ const struct ruleset *rules_in_force;
 static void read_in(struct problems *problems);
 static void find_canonical(const char *path, char *canonical, size_t capacity);
 static void tell_bad(const char *path, const struct problems *problems, bool is_named);
+static void tell_private(void);
 static bool is_first_of_session(void);
 static void refuse_to_start(void);
 
@@ -82,7 +83,9 @@ static void read_in(struct problems *problems)
         strcpy(canonical, "built-in");
         set = ruleset_builtin(0, problems);
     }
-    segment_open(canonical, NULL);
+    bool is_shared = false;
+    if (segment_open(canonical, &is_shared) && !is_shared)
+        tell_private();
     struct event event = {.kind = EVENT_RULES_BAD, .count = problems->errors};
     struct text target = text_begin(event.target, sizeof event.target);
     size_t length = strlen(canonical);
@@ -145,6 +148,24 @@ static void tell_bad(const char *path, const struct problems *problems, bool is_
              settings.is_strict ? "RESIL_STRICT is set, so the program is not started"
                                 : "no rules are in force, the program runs as without libresil");
     sink_write_stderr(line, text.length);
+}
+
+/* Breakers then know of this process's calls only. */
+static void tell_private(void)
+{
+    struct event event = {.kind = EVENT_PASSED_THROUGH, .count = PASSED_PRIVATE};
+    char directory[1100];
+    segment_directory(directory, sizeof directory);
+    struct text target = text_begin(event.target, sizeof event.target);
+    text_add(&target, "%s", directory);
+    recorder_note(&event);
+    char line[320];
+    struct text text = text_begin(line, sizeof line - 1);
+    text_add(&text, "libresil: ");
+    event_say(&event, &text);
+    line[text.length++] = '\n';
+    if (!sink_write(line, text.length))
+        segment_passed(PASSED_LOG_LOST);
 }
 
 static bool is_first_of_session(void)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -14,7 +15,10 @@
 #include "base/text.h"
 #include "state/process.h"
 
-struct segment *segment_current;
+#define LOOK_EVERY_NS NS_PER_S
+#define ASIDE_NAMES   8 /* so many may make the same segment at once */
+
+struct segment *_Atomic segment_current;
 
 /* Where and in which life of the machine this process runs: times and process ids of others mean nothing to us unless
  * all of it agrees. */
@@ -23,33 +27,75 @@ struct whereabouts {
     uint64_t pid_namespace, time_namespace;
 };
 
-static struct segment *open_shared(const char *rules_path);
+/* The file that is mapped. Changed by segment_open, and by whoever has drawn `look_at_ns`. */
+static struct {
+    struct whereabouts here;
+    dev_t device;
+    ino_t inode;
+    char path[1200];
+    char rules[4096];
+} opened;
+static _Atomic uint64_t look_at_ns; /* when to look again; 0: never, it is private */
+
+static struct segment *open_shared(const char *rules_path, struct segment *at);
 static int open_directory(void);
-static struct segment *open_existing(int directory, const char *name, const struct whereabouts *here,
-                                     bool *is_wrong);
-static bool create(int directory, const char *name, const char *rules_path, const struct whereabouts *here,
-                   bool may_replace);
-static struct segment *map_file(int file, bool is_writable);
+static struct segment *open_existing(int directory, const char *name, struct segment *at, bool *is_wrong);
+static bool create(int directory, const char *name, const char *rules_path, bool may_replace);
+static int open_aside(int directory, const char *name, char *aside, size_t capacity);
+static bool is_named(int file, int directory, const char *name);
+static bool fill(int file, const char *rules_path);
+static struct segment *map_file(int file, bool is_writable, struct segment *at);
+static struct segment *map_private(struct segment *at);
 static void find_whereabouts(struct whereabouts *here);
 static bool is_from(const struct segment *segment, const struct whereabouts *here);
 
 bool segment_open(const char *rules_path, bool *is_shared)
 {
     int error = errno;
-    struct segment *segment = open_shared(rules_path);
+    struct segment *segment = open_shared(rules_path, NULL);
     if (is_shared)
         *is_shared = segment != NULL;
+    bool can_look = segment != NULL;
     if (!segment) {
-        segment = mmap(NULL, sizeof *segment, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (segment == MAP_FAILED)
-            segment = NULL;
+        segment = map_private(NULL);
+        if (segment)
+            atomic_fetch_add_explicit(&segment->passed[PASSED_PRIVATE], 1, memory_order_relaxed);
     }
     errno = error;
     if (!segment)
         return false;
-    __atomic_store_n(&segment_current, segment, __ATOMIC_RELEASE);
+    atomic_store_explicit(&segment_current, segment, memory_order_release);
+    atomic_store_explicit(&look_at_ns, can_look ? clock_now_ns() + LOOK_EVERY_NS : 0, memory_order_release);
     return true;
+}
+
+void segment_look_again(uint64_t now_ns)
+{
+    uint64_t due = atomic_load_explicit(&look_at_ns, memory_order_acquire);
+    if (!due || now_ns < due)
+        return;
+    /* Not in a vfork child: it may be in the middle of it when its parent's memory is taken away from it. */
+    if (!process_owns_memory() || !atomic_compare_exchange_strong(&look_at_ns, &due, 0))
+        return;
+    int error = errno;
+    struct segment *segment = segment_current;
+    struct stat status;
+    bool is_there = stat(opened.path, &status) == 0;
+    bool is_same = is_there && status.st_dev == opened.device && status.st_ino == opened.inode;
+    bool is_cut = is_same && status.st_size != (off_t)sizeof *segment;
+    /* Where the path cannot be followed any more (chroot, another user) what is mapped is still good. */
+    bool is_gone = is_there ? !is_same : errno == ENOENT;
+    if (is_gone || is_cut || (is_same && !is_from(segment, &opened.here))) {
+        /* In the place of the old one: descriptors hold pointers into it, and behind the end of a file that was cut
+         * short every access is a SIGBUS. */
+        bool is_shared = open_shared(opened.rules, segment) != NULL;
+        if (!is_shared && is_cut)
+            map_private(segment);
+        if (!is_shared)
+            segment_passed(PASSED_PRIVATE);
+    }
+    errno = error;
+    atomic_store_explicit(&look_at_ns, now_ns + LOOK_EVERY_NS, memory_order_release);
 }
 
 struct segment *segment_map(const char *path, bool is_writable)
@@ -57,7 +103,7 @@ struct segment *segment_map(const char *path, bool is_writable)
     int file = open(path, (is_writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0)
         return NULL;
-    struct segment *segment = map_file(file, is_writable);
+    struct segment *segment = map_file(file, is_writable, NULL);
     int error = errno;
     close(file);
     if (segment && (segment->header.magic != SEGMENT_MAGIC || segment->header.layout != SEGMENT_LAYOUT)) {
@@ -93,10 +139,10 @@ void segment_file_name(const char *rules_path, char *name, size_t capacity)
     text_add(&text, "v%u-%lx", SEGMENT_LAYOUT, (unsigned long)hash);
 }
 
-static struct segment *open_shared(const char *rules_path)
+/* `at`: the place that it shall have, NULL: anywhere. */
+static struct segment *open_shared(const char *rules_path, struct segment *at)
 {
-    struct whereabouts here;
-    find_whereabouts(&here);
+    find_whereabouts(&opened.here);
     int directory = open_directory();
     if (directory < 0)
         return NULL;
@@ -106,11 +152,18 @@ static struct segment *open_shared(const char *rules_path)
     /* Others may create or replace the file meanwhile; whoever comes second takes the first one's. */
     for (int tries = 0; !segment && tries < 4; tries++) {
         bool is_wrong = false;
-        segment = open_existing(directory, name, &here, &is_wrong);
-        if (!segment && !create(directory, name, rules_path, &here, is_wrong))
+        segment = open_existing(directory, name, at, &is_wrong);
+        if (!segment && !create(directory, name, rules_path, is_wrong))
             break;
     }
     close(directory);
+    if (segment && !at) {
+        segment_directory(opened.path, sizeof opened.path);
+        strcat(opened.path, "/");
+        strcat(opened.path, name);
+        struct text rules = text_begin(opened.rules, sizeof opened.rules);
+        text_add(&rules, "%s", rules_path);
+    }
     return segment;
 }
 
@@ -131,8 +184,7 @@ static int open_directory(void)
 }
 
 /* `is_wrong`: there is something of that name, and it is not for us. */
-static struct segment *open_existing(int directory, const char *name, const struct whereabouts *here,
-                                     bool *is_wrong)
+static struct segment *open_existing(int directory, const char *name, struct segment *at, bool *is_wrong)
 {
     int file = openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0) {
@@ -142,54 +194,88 @@ static struct segment *open_existing(int directory, const char *name, const stru
     struct stat status;
     struct segment *segment = NULL;
     if (fstat(file, &status) == 0 && status.st_uid == geteuid() && !(status.st_mode & 022))
-        segment = map_file(file, true);
-    close(file);
-    if (segment && is_from(segment, here))
-        return segment;
-    if (segment)
+        segment = map_file(file, true, NULL);
+    bool is_good = segment && is_from(segment, &opened.here);
+    if (segment && (at || !is_good))
         segment_unmap(segment);
-    *is_wrong = true;
-    return NULL;
+    if (is_good && at)
+        segment = map_file(file, true, at);
+    close(file);
+    *is_wrong = !is_good;
+    if (!is_good || !segment)
+        return NULL;
+    opened.device = status.st_dev;
+    opened.inode = status.st_ino;
+    return segment;
 }
 
-static bool create(int directory, const char *name, const char *rules_path, const struct whereabouts *here,
-                   bool may_replace)
+/* False: it cannot be had. True: there is one now, ours or that of somebody who was quicker. */
+static bool create(int directory, const char *name, const char *rules_path, bool may_replace)
 {
     /* Beyond its file size limit the program would get a SIGXFSZ. */
     struct rlimit most;
     if (getrlimit(RLIMIT_FSIZE, &most) != 0 || most.rlim_cur < sizeof(struct segment))
         return false;
     char aside[128];
-    struct text text = text_begin(aside, sizeof aside);
-    text_add(&text, "%s.%d.%lx", name, (int)getpid(), (unsigned long)clock_now_ns());
-    int file = openat(directory, aside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int file = open_aside(directory, name, aside, sizeof aside);
     if (file < 0)
         return false;
-    /* Every page now: one that a full tmpfs could not provide later would be a SIGBUS. */
-    struct segment *segment = NULL;
-    if (posix_fallocate(file, 0, sizeof *segment) == 0)
-        segment = map_file(file, true);
+    bool is_there = fill(file, rules_path) && (syscall(SYS_renameat2, directory, aside, directory, name,
+                                                       may_replace ? 0 : 1 /* NOREPLACE */) == 0 ||
+                                               errno == EEXIST);
+    if (is_named(file, directory, aside))
+        unlinkat(directory, aside, 0);
     close(file);
-    bool is_there = false;
-    if (segment) {
-        memcpy(segment->header.boot_id, here->boot_id, sizeof here->boot_id);
-        segment->header.pid_namespace = here->pid_namespace;
-        segment->header.time_namespace = here->time_namespace;
-        struct text path = text_begin(segment->header.rules, sizeof segment->header.rules);
-        text_add(&path, "%s", rules_path);
-        segment->header.layout = SEGMENT_LAYOUT;
-        segment->header.size_bytes = sizeof *segment;
-        segment->header.magic = SEGMENT_MAGIC;
-        segment_unmap(segment);
-        is_there = syscall(SYS_renameat2, directory, aside, directory, name,
-                           may_replace ? 0 : 1 /* NOREPLACE */) == 0 ||
-                   errno == EEXIST;
-    }
-    unlinkat(directory, aside, 0);
     return is_there;
 }
 
-static struct segment *map_file(int file, bool is_writable)
+/* A file beside the one to be made, locked. The kernel takes the lock from a process that is killed, so what it leaves
+ * behind is used by the next one instead of piling up. */
+static int open_aside(int directory, const char *name, char *aside, size_t capacity)
+{
+    for (unsigned number = 0; number < ASIDE_NAMES; number++) {
+        struct text text = text_begin(aside, capacity);
+        text_add(&text, "%s.%u", name, number);
+        int file = openat(directory, aside, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+        if (file < 0)
+            continue;
+        /* The one who had it may have put it in place before we got the lock. */
+        if (flock(file, LOCK_EX | LOCK_NB) == 0 && is_named(file, directory, aside))
+            return file;
+        close(file);
+    }
+    return -1;
+}
+
+static bool is_named(int file, int directory, const char *name)
+{
+    struct stat by_file, by_name;
+    return fstat(file, &by_file) == 0 && fstatat(directory, name, &by_name, AT_SYMLINK_NOFOLLOW) == 0 &&
+           by_file.st_dev == by_name.st_dev && by_file.st_ino == by_name.st_ino;
+}
+
+static bool fill(int file, const char *rules_path)
+{
+    /* Every page now: one that a full tmpfs could not provide later would be a SIGBUS. */
+    if (ftruncate(file, 0) != 0 || posix_fallocate(file, 0, sizeof(struct segment)) != 0)
+        return false;
+    struct segment *segment = map_file(file, true, NULL);
+    if (!segment)
+        return false;
+    memcpy(segment->header.boot_id, opened.here.boot_id, sizeof opened.here.boot_id);
+    segment->header.pid_namespace = opened.here.pid_namespace;
+    segment->header.time_namespace = opened.here.time_namespace;
+    struct text path = text_begin(segment->header.rules, sizeof segment->header.rules);
+    text_add(&path, "%s", rules_path);
+    segment->header.layout = SEGMENT_LAYOUT;
+    segment->header.size_bytes = sizeof *segment;
+    segment->header.magic = SEGMENT_MAGIC;
+    segment_unmap(segment);
+    return true;
+}
+
+/* `at`: takes the place of what is mapped there. */
+static struct segment *map_file(int file, bool is_writable, struct segment *at)
 {
     struct stat status;
     if (fstat(file, &status) != 0)
@@ -198,8 +284,15 @@ static struct segment *map_file(int file, bool is_writable)
         errno = EINVAL;
         return NULL;
     }
-    void *memory = mmap(NULL, sizeof(struct segment), is_writable ? PROT_READ | PROT_WRITE : PROT_READ,
-                        MAP_SHARED, file, 0);
+    void *memory = mmap(at, sizeof(struct segment), is_writable ? PROT_READ | PROT_WRITE : PROT_READ,
+                        MAP_SHARED | (at ? MAP_FIXED : 0), file, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static struct segment *map_private(struct segment *at)
+{
+    void *memory = mmap(at, sizeof(struct segment), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0), -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
 

@@ -83,12 +83,16 @@ struct segment {
     struct host hosts[HOSTS_MAX];
 };
 
-/* The segment of this process; NULL until segment_open. */
-extern struct segment *segment_current HIDDEN;
+/* The segment of this process; NULL until segment_open. From then on it stays where it is. */
+extern struct segment *_Atomic segment_current HIDDEN;
 
-/* Makes segment_current: shared for the rule file with that canonical path, else private. False: not even memory.
- * `is_shared`, if not NULL, says which. */
+/* Makes segment_current: shared for the rule file with that canonical path, else private (which is counted). False: not
+ * even memory. `is_shared`, if not NULL, says which. */
 bool segment_open(const char *rules_path, bool *is_shared);
+
+/* Looks, once a second at most, whether the file is still the one that is mapped: one that was unlinked, replaced, cut
+ * short or overwritten is opened anew, in the same place. Async-signal-safe. */
+void segment_look_again(uint64_t now_ns);
 
 /* For tools: maps an existing segment file, or NULL with errno set. `is_writable` maps it for changes. */
 struct segment *segment_map(const char *path, bool is_writable);
