@@ -21,6 +21,7 @@ static struct call_step step(const struct call *call)
     return (struct call_step){
         .action = call->action,
         .until_ns = call->due_ns,
+        .address = call->address,
         .outcome = call->last_outcome,
         .error = call->last_error,
         .ending = call->ending,
@@ -42,10 +43,12 @@ static struct call_step failed(struct call *call, enum call_why why)
     return done(call, CALL_FAILED);
 }
 
-static struct call_step attempt(struct call *call, uint64_t now_ns)
+static struct call_step attempt(struct call *call, uint32_t address, uint64_t now_ns)
 {
     uint64_t timeout_ns = call->params.attempt_timeout_ns;
     call->action = CALL_ATTEMPT;
+    call->address = address;
+    call->rounds += address == 0;
     call->attempts++;
     call->due_ns = min(timeout_ns ? later(now_ns, timeout_ns) : NEVER, end_of_call(call));
     return step(call);
@@ -57,6 +60,11 @@ static bool is_retryable(const struct call *call)
     return outcome_is_failure(call->last_outcome) && call->params.retry_on & OUTCOME_BIT(call->last_outcome);
 }
 
+static bool has_untried_sibling(const struct call *call)
+{
+    return call->address < call->params.siblings && call->address < CALL_SIBLINGS_MAX;
+}
+
 /* The attempt failed: is there to be another, and when? */
 static struct call_step retry(struct call *call, uint64_t now_ns)
 {
@@ -64,10 +72,13 @@ static struct call_step retry(struct call *call, uint64_t now_ns)
         return failed(call, CALL_NOT_RETRYABLE);
     if (call->is_probe)
         return failed(call, CALL_PROBE_FAILED);
-    if (call->attempts > call->params.max_retries)
+    if (has_untried_sibling(call))
+        return now_ns < end_of_call(call) ? attempt(call, call->address + 1, now_ns)
+                                          : failed(call, CALL_TIME_USED_UP);
+    if (call->rounds > call->params.max_retries)
         return failed(call, CALL_RETRIES_USED_UP);
     call->previous_delay_ns =
-        backoff_delay(&call->params.backoff, call->attempts, call->previous_delay_ns, &call->random);
+        backoff_delay(&call->params.backoff, call->rounds, call->previous_delay_ns, &call->random);
     /* Sleeping only to find the time used up would make the program wait for an answer that is known now. */
     uint64_t due_ns = later(now_ns, call->previous_delay_ns);
     if (due_ns >= end_of_call(call))
@@ -95,7 +106,7 @@ struct call_step call_begin(struct call *call, const struct call_params *params,
         .is_probe = verdict == BREAKER_PROBE,
     };
     if (verdict != BREAKER_REJECT)
-        return attempt(call, now_ns);
+        return attempt(call, 0, now_ns);
     call->last_outcome = OUTCOME_OURS;
     call->last_error = params->rejected_error;
     return done(call, CALL_REJECTED);
@@ -113,7 +124,7 @@ struct call_step call_due(struct call *call, uint64_t now_ns)
     if (call->action == CALL_ATTEMPT)
         return attempt_ended(call, OUTCOME_TIMEOUT, call->params.timeout_error, now_ns);
     /* Whoever slept may have slept too long. */
-    return now_ns < end_of_call(call) ? attempt(call, now_ns) : failed(call, CALL_TIME_USED_UP);
+    return now_ns < end_of_call(call) ? attempt(call, 0, now_ns) : failed(call, CALL_TIME_USED_UP);
 }
 
 struct call_step call_denied(struct call *call)

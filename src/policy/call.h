@@ -5,9 +5,13 @@
  * A driver asks what to do, does it, and says what came of it:
  *
  *     step = call_begin(...)
- *     ATTEMPT until T   make one attempt; give it up at T        -> call_ended, or call_due at T
+ *     ATTEMPT until T   make one attempt at `address`; give it up at T -> call_ended, or call_due at T
  *     WAIT until T      a retry comes next: ask the budget (call_denied if it refuses), wait -> call_due at T
  *     DONE              tell the program, and the breaker
+ *
+ * A name may have several addresses. The program chose one; when it fails its siblings are tried at once, without a
+ * wait and without counting as retries: a host is down when all its addresses are. Such a round over the addresses is
+ * what max_retries counts, and what a wait lies between.
  *
  * Nothing here blocks, allocates, reads a clock or fails. What is said at the wrong moment (call_ended while waiting,
  * call_denied during an attempt, anything after DONE) changes nothing and is answered by the step that is going on. */
@@ -20,11 +24,14 @@
 
 #define NEVER UINT64_MAX /* a time that does not come */
 
+#define CALL_SIBLINGS_MAX 16u
+
 struct call_params {
     uint64_t attempt_timeout_ns; /* one attempt; 0 = no bound */
     uint64_t total_ns;           /* attempts and waits together; 0 = no bound */
-    uint32_t max_retries;        /* 0 = one attempt */
-    uint32_t retry_on;           /* mask of OUTCOME_BIT */
+    uint32_t max_retries;        /* rounds after the first; 0 = one attempt at each address */
+    uint32_t siblings; /* addresses besides the program's own; more than CALL_SIBLINGS_MAX are not used */
+    uint32_t retry_on; /* mask of OUTCOME_BIT */
     struct backoff_params backoff;
     int rejected_error; /* what a rejected call returns */
     int timeout_error;  /* what an attempt that was cut short returns */
@@ -49,6 +56,7 @@ enum call_why {
 struct call_step {
     enum call_action action;
     uint64_t until_ns;    /* ATTEMPT: when to give up; WAIT: when to go on. NEVER = no bound */
+    uint32_t address;     /* of this attempt, or of the last one: 0 = the program's own, 1.. = its siblings */
     enum outcome outcome; /* of the last attempt that ended; OUTCOME_OURS for a rejected call */
     int error;            /* DONE: what the program gets; 0 on success. WAIT: that of the last attempt */
     /* The rest is for DONE. */
@@ -63,6 +71,8 @@ struct call {
     uint64_t due_ns; /* of the step that is going on */
     uint64_t previous_delay_ns;
     uint32_t attempts;       /* begun so far */
+    uint32_t rounds;         /* likewise; without siblings each attempt is one */
+    uint32_t address;        /* of the last attempt */
     enum call_action action; /* the step that is going on */
     enum outcome last_outcome;
     int last_error;

@@ -56,6 +56,9 @@ struct thread {
     struct call_step step;
     uint64_t begun;
     uint32_t attempts;
+    uint32_t rounds;          /* over the addresses */
+    uint32_t address;         /* that was tried last */
+    bool has_waited;          /* since the last attempt */
     enum outcome fed_outcome; /* what the last attempt was said to have come to */
     int fed_error;
 
@@ -118,6 +121,7 @@ enum sight {
     RACES_LOST,
     RETRIES,
     BUDGET_DENIALS,
+    SIBLINGS_TRIED,
     CUT_BY_TOTAL,
     TIME_USED_UP,
     OVERSLEPT,
@@ -127,7 +131,7 @@ static uint64_t sights[SIGHTS];
 static const char *const sight_names[SIGHTS] = {
     "opened",          "reopened",          "recovered",     "opened by rate", "rejections",
     "probes replaced", "probes given back", "late outcomes", "races lost",     "retries",
-    "budget denials",  "cut by total",      "time used up",  "overslept",
+    "budget denials",  "siblings tried",    "cut by total",  "time used up",   "overslept",
 };
 
 /* --- history --- */
@@ -169,11 +173,12 @@ static void print_params(void)
            world.breaker.failure_threshold, world.breaker.failure_ratio_ppm, world.breaker.minimum_calls,
            world.breaker.window_ns, world.breaker.recovery_timeout_ns, world.breaker.max_recovery_timeout_ns,
            world.breaker.jitter_ppm, world.breaker.success_threshold, world.breaker.lease_ns);
-    printf("  call: attempt %" PRIu64 " ns, total %" PRIu64 " ns, %u retries on %#x, delay %" PRIu64
-           "..%" PRIu64 " ns, factor %u ppm, jitter %u\n",
-           world.call.attempt_timeout_ns, world.call.total_ns, world.call.max_retries, world.call.retry_on,
-           world.call.backoff.base_delay_ns, world.call.backoff.max_delay_ns, world.call.backoff.factor_ppm,
-           world.call.backoff.jitter);
+    printf("  call: attempt %" PRIu64 " ns, total %" PRIu64
+           " ns, %u siblings, %u retries on %#x, delay %" PRIu64 "..%" PRIu64
+           " ns, factor %u ppm, jitter %u\n",
+           world.call.attempt_timeout_ns, world.call.total_ns, world.call.siblings, world.call.max_retries,
+           world.call.retry_on, world.call.backoff.base_delay_ns, world.call.backoff.max_delay_ns,
+           world.call.backoff.factor_ppm, world.call.backoff.jitter);
     printf("  budget: %u ppm, %u/s, %" PRIu64 " ns\n", world.budget.ratio_ppm, world.budget.floor_per_s,
            world.budget.window_ns);
 }
@@ -233,6 +238,9 @@ static void begin_params(void)
         .attempt_timeout_ns = one_in(6) ? 0 : duration(5 * S),
         .total_ns = one_in(6) ? 0 : duration(15 * S),
         .max_retries = (uint32_t)below(6),
+        .siblings = one_in(2)    ? 0
+                    : one_in(16) ? (uint32_t)below(40)
+                                 : (uint32_t)below(4),
         .retry_on = one_in(2) ? UINT32_MAX : (uint32_t)below(OUTCOME_BIT(OUTCOMES)),
         .backoff = {.base_delay_ns = one_in(8) ? 0 : duration(500 * MS),
                     .max_delay_ns = one_in(16) ? 0 : duration(2 * S),
@@ -324,11 +332,43 @@ static uint64_t longest_delay(void)
     return world.call.backoff.max_delay_ns ? world.call.backoff.max_delay_ns : UINT64_C(1) << 62;
 }
 
-static bool is_worth_a_retry(const struct thread *thread)
+static uint32_t siblings(void)
+{
+    return world.call.siblings < CALL_SIBLINGS_MAX ? world.call.siblings : CALL_SIBLINGS_MAX;
+}
+
+static bool may_be_retried(const struct thread *thread)
 {
     return outcome_is_failure(thread->fed_outcome) &&
-           world.call.retry_on & OUTCOME_BIT(thread->fed_outcome) && !thread->ticket.is_probe &&
-           thread->attempts <= world.call.max_retries;
+           world.call.retry_on & OUTCOME_BIT(thread->fed_outcome) && !thread->ticket.is_probe;
+}
+
+static bool is_sibling_due(const struct thread *thread)
+{
+    return may_be_retried(thread) && thread->address < siblings();
+}
+
+static bool is_worth_a_retry(const struct thread *thread)
+{
+    return may_be_retried(thread) && thread->rounds <= world.call.max_retries;
+}
+
+/* The program's own address, or the one after the last; never one twice in a round, nor one left out. */
+static void check_address(struct thread *thread)
+{
+    bool is_first = thread->attempts == 1;
+    if (thread->step.address == 0) {
+        thread->rounds++;
+        demand(is_first || thread->has_waited, "a new round begins after a wait");
+    } else {
+        sights[SIBLINGS_TRIED]++;
+        demand(thread->step.address == thread->address + 1, "addresses are tried in their order");
+        demand(!is_first && !thread->has_waited, "a sibling is tried at once");
+        demand(thread->step.address <= siblings(), "only siblings that there are are tried");
+        demand(is_sibling_due(thread), "a sibling is tried only after what may be retried");
+    }
+    thread->address = thread->step.address;
+    thread->has_waited = false;
 }
 
 static void check_attempt(struct thread *thread)
@@ -338,7 +378,11 @@ static void check_attempt(struct thread *thread)
     uint64_t timeout = world.call.attempt_timeout_ns;
     uint64_t until = timeout ? world.now + timeout : NEVER;
     uint64_t end = end_of_call(thread);
-    demand(thread->attempts <= world.call.max_retries + 1, "attempts do not exceed max_retries + 1");
+    check_address(thread);
+    demand(thread->rounds <= world.call.max_retries + 1, "rounds do not exceed max_retries + 1");
+    demand(thread->attempts <= thread->rounds * (siblings() + 1), "a round tries each address once");
+    demand(thread->call.attempts == thread->attempts && thread->call.rounds == thread->rounds,
+           "attempts and rounds are counted");
     demand(!thread->ticket.is_probe || thread->attempts == 1, "a probe is one attempt");
     demand(world.now < end, "no attempt begins after total");
     demand(thread->step.until_ns <= end, "total bounds each attempt");
@@ -362,9 +406,11 @@ static void check_done(struct thread *thread)
     if (step->ending == CALL_FAILED && step->why == CALL_TIME_USED_UP) {
         sights[TIME_USED_UP]++;
         /* With every delay it would have been too late, or with the one that was drawn. */
-        demand(end_of_call(thread) <= world.now + longest_delay(), "a retry that fits into total is made");
+        uint64_t needed = is_sibling_due(thread) ? 0 : longest_delay();
+        demand(end_of_call(thread) <= world.now + needed, "a retry that fits into total is made");
     } else if (step->ending == CALL_FAILED && step->why != CALL_BUDGET_USED_UP) {
         demand(!is_worth_a_retry(thread), "what may be retried is retried");
+        demand(!is_sibling_due(thread), "no sibling is left untried");
     }
     thread->phase = REPORTING;
     thread->clock = world.now;
@@ -375,6 +421,8 @@ static void check_wait(struct thread *thread)
 {
     note(thread, "waits until", thread->step.until_ns);
     demand(is_worth_a_retry(thread), "only what may be retried is retried");
+    demand(!is_sibling_due(thread), "nobody waits while a sibling is untried");
+    thread->has_waited = true;
     demand(thread->step.until_ns >= world.now, "a wait ends in the future");
     demand(thread->step.until_ns < end_of_call(thread), "no wait goes past total");
     demand(thread->step.until_ns - world.now <= longest_delay(), "no delay is longer than max_delay");
@@ -484,7 +532,8 @@ static void begin_call(struct thread *thread)
 {
     thread->phase = RUNNING;
     thread->begun = world.now;
-    thread->attempts = 0;
+    thread->attempts = thread->rounds = thread->address = 0;
+    thread->has_waited = false;
     if (world.budget.window_ns)
         count(world.retries, &world.retries_tally, world.budget.window_ns, (struct window_sum){.events = 1});
     take(thread,

@@ -390,6 +390,120 @@ TEST(call_that_is_abandoned_is_neutral)
     ck_assert_int_eq(call_report(&step), BREAKER_NEUTRAL);
 }
 
+/* --- siblings --- */
+
+static void assert_attempt_at(struct call_step step, uint32_t address, uint64_t until_ns)
+{
+    assert_going_on(step, CALL_ATTEMPT, until_ns);
+    ck_assert_uint_eq(step.address, address);
+}
+
+static struct call_step begin_with_siblings(uint32_t siblings)
+{
+    struct call_params params = defaults;
+    params.siblings = siblings;
+    return begin(params);
+}
+
+TEST(siblings_are_tried_at_once_and_in_their_order)
+{
+    assert_attempt_at(begin_with_siblings(2), 0, NOW + 1 * S);
+    assert_attempt_at(refused(NOW + 1), 1, NOW + 1 + 1 * S);
+    assert_attempt_at(refused(NOW + 2), 2, NOW + 2 + 1 * S);
+}
+
+TEST(a_sibling_that_answers_ends_the_call)
+{
+    begin_with_siblings(2);
+    refused(NOW);
+    struct call_step step = call_ended(&call, OUTCOME_SUCCESS, 0, NOW + 1);
+    ck_assert_int_eq(step.action, CALL_DONE);
+    ck_assert_int_eq(step.ending, CALL_SUCCEEDED);
+    ck_assert_uint_eq(step.address, 1);
+}
+
+TEST(a_sibling_is_tried_when_an_attempt_was_cut_short)
+{
+    begin_with_siblings(1);
+    assert_attempt_at(call_due(&call, NOW + 1 * S), 1, NOW + 2 * S);
+}
+
+TEST(when_all_addresses_have_failed_the_next_round_begins_after_a_wait)
+{
+    begin_with_siblings(1);
+    refused(NOW);
+    assert_going_on(refused(NOW), CALL_WAIT, NOW + 100 * MS);
+    assert_attempt_at(call_due(&call, NOW + 100 * MS), 0, NOW + 100 * MS + 1 * S);
+    assert_attempt_at(refused(NOW + 100 * MS), 1, NOW + 100 * MS + 1 * S);
+    assert_going_on(refused(NOW + 100 * MS), CALL_WAIT, NOW + 300 * MS);
+}
+
+TEST(siblings_do_not_count_as_retries)
+{
+    begin_with_siblings(2);
+    uint64_t now = NOW;
+    struct call_step step;
+    while ((step = call.action == CALL_WAIT ? call_due(&call, now) : refused(now)).action != CALL_DONE)
+        if (step.action == CALL_WAIT)
+            now = step.until_ns;
+    assert_failed(step, CALL_RETRIES_USED_UP, OUTCOME_REFUSED, ECONNREFUSED);
+    ck_assert_uint_eq(call.rounds, 3);
+    ck_assert_uint_eq(call.attempts, 9);
+    ck_assert_uint_eq(now, NOW + 300 * MS);
+}
+
+TEST(without_retries_each_address_gets_one_attempt)
+{
+    struct call_params params = defaults;
+    params.siblings = 1;
+    params.max_retries = 0;
+    begin(params);
+    assert_attempt_at(refused(NOW), 1, NOW + 1 * S);
+    assert_failed(refused(NOW), CALL_RETRIES_USED_UP, OUTCOME_REFUSED, ECONNREFUSED);
+}
+
+TEST(what_may_not_be_retried_is_not_tried_at_siblings)
+{
+    begin_with_siblings(3);
+    assert_failed(call_ended(&call, OUTCOME_OURS, EINTR, NOW), CALL_NOT_RETRYABLE, OUTCOME_OURS, EINTR);
+    begin_with_siblings(3);
+    assert_failed(call_ended(&call, OUTCOME_RESET, ECONNRESET, NOW), CALL_NOT_RETRYABLE, OUTCOME_RESET,
+                  ECONNRESET);
+}
+
+TEST(a_probe_has_no_siblings)
+{
+    struct call_params params = defaults;
+    params.siblings = 2;
+    call_begin(&call, &params, BREAKER_PROBE, 1, NOW);
+    assert_failed(refused(NOW), CALL_PROBE_FAILED, OUTCOME_REFUSED, ECONNREFUSED);
+}
+
+TEST(total_bounds_siblings)
+{
+    struct call_params params = defaults;
+    params.siblings = 16;
+    params.total_ns = 1500 * MS;
+    begin(params);
+    assert_attempt_at(call_due(&call, NOW + 1 * S), 1, NOW + 1500 * MS);
+    assert_failed(call_due(&call, NOW + 1500 * MS), CALL_TIME_USED_UP, OUTCOME_TIMEOUT, ETIMEDOUT);
+}
+
+TEST(no_more_siblings_are_tried_than_there_may_be)
+{
+    begin_with_siblings(UINT32_MAX);
+    for (uint32_t address = 1; address <= CALL_SIBLINGS_MAX; address++)
+        assert_attempt_at(refused(NOW), address, NOW + 1 * S);
+    assert_going_on(refused(NOW), CALL_WAIT, NOW + 100 * MS);
+}
+
+TEST(a_sibling_that_is_tried_cannot_be_denied)
+{
+    begin_with_siblings(1);
+    refused(NOW);
+    assert_attempt_at(call_denied(&call), 1, NOW + 1 * S);
+}
+
 SUITE("call", first_attempt_begins_at_once, success_ends_the_call, success_has_no_error,
       success_just_after_its_time_is_success, rejected_call_attempts_nothing, no_timeouts_mean_no_bound,
       greatest_timeouts_do_not_overflow, attempt_is_given_up_at_its_time, failure_is_retried_after_a_delay,
@@ -403,4 +517,9 @@ SUITE("call", first_attempt_begins_at_once, success_ends_the_call, success_has_n
       wait_without_end_is_not_begun, due_too_early_repeats_the_step, ended_while_waiting_changes_nothing,
       denied_during_an_attempt_changes_nothing, done_stays_done, rejected_stays_rejected,
       same_seed_gives_same_delays, breaker_learns_from_success_and_failure_only,
-      call_that_is_abandoned_is_neutral)
+      call_that_is_abandoned_is_neutral, siblings_are_tried_at_once_and_in_their_order,
+      a_sibling_that_answers_ends_the_call, a_sibling_is_tried_when_an_attempt_was_cut_short,
+      when_all_addresses_have_failed_the_next_round_begins_after_a_wait, siblings_do_not_count_as_retries,
+      without_retries_each_address_gets_one_attempt, what_may_not_be_retried_is_not_tried_at_siblings,
+      a_probe_has_no_siblings, total_bounds_siblings, no_more_siblings_are_tried_than_there_may_be,
+      a_sibling_that_is_tried_cannot_be_denied)
