@@ -73,7 +73,7 @@ static void lint_retry(const struct rule *rule, struct problems *problems)
         warn_at(problems, rule, "retry", "retry_on",
                 "retry.retry_on: only lookups are retried, but this rule matches addresses, never a name "
                 "(add hosts)");
-    if (!policy->breaker.is_on)
+    if (!policy->breaker.is_on && policy->retry.retry_on != OUTCOME_BIT(OUTCOME_RESOLVE))
         warn_at(problems, rule, NULL, NULL,
                 "retries without a circuit breaker add load to a host that is down (add breaker:)");
 }

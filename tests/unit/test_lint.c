@@ -123,7 +123,7 @@ TEST(what_is_fine_gets_no_warning)
         RULE "    timeout: {total: 3s}\n",
         RULE "    timeout: off\n    retry: off\n    breaker: off\n",
         RULE "    retry: {max_retries: 0, jitter: none}\n",
-        RULE GUARD "    retry: {retry_on: resolve, max_retries: 5}\n",
+        RULE "    retry: {retry_on: resolve, max_retries: 5}\n",
         RULE GUARD "    retry:\n    timeout: {connect: 1s, resolve: off}\n    patience: 4s\n",
         RULE GUARD "    retry: {retry_on: refused}\n    timeout: {connect: 8s, total: 8s}\n",
         RULE "    breaker: {failure_threshold: off}\n",

@@ -629,7 +629,8 @@ static size_t read_rules(const char *name, char *buffer, size_t size)
 
 TEST(the_rules_that_come_along_load_without_a_word)
 {
-    static const char *const names[] = {"default.yaml", "strict-api.yaml", "observe-only.yaml"};
+    static const char *const names[] = {"default.yaml", "strict-api.yaml", "observe-only.yaml",
+                                        "database.yaml", "dns.yaml"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char buffer[10000];
         size_t size = read_rules(names[i], buffer, sizeof buffer);
@@ -664,6 +665,25 @@ TEST(the_starters_do_what_their_names_say)
     rule = ruleset_find(set, &target, "curl");
     ck_assert_uint_eq(rule->policy.timeout.total_ns, 8 * NS_PER_S);
     ck_assert_uint_eq(rule->policy.enforce_ppm, 0);
+    ruleset_free(set);
+
+    size = read_rules("database.yaml", buffer, sizeof buffer);
+    set = ruleset_parse(buffer, size, "database.yaml", 0, &problems);
+    struct target database = {.name = "db.example.com", .port = 5432};
+    rule = ruleset_find(set, &database, "psql");
+    ck_assert_str_eq(rule->name, "database");
+    ck_assert_uint_eq(rule->policy.retry.max_retries, 5);
+    ck_assert_int_eq(rule->policy.retry.backoff.jitter, JITTER_EQUAL);
+    ck_assert_uint_eq(rule->policy.timeout.response_ns, 0);
+    ck_assert_ptr_null(ruleset_find(set, &target, "curl"));
+    ruleset_free(set);
+
+    size = read_rules("dns.yaml", buffer, sizeof buffer);
+    set = ruleset_parse(buffer, size, "dns.yaml", 0, &problems);
+    rule = ruleset_find(set, &target, "curl");
+    ck_assert_uint_eq(rule->policy.timeout.resolve_ns, 3 * NS_PER_S);
+    ck_assert_uint_eq(rule->policy.timeout.connect_ns, 0);
+    ck_assert_uint_eq(rule->policy.retry.retry_on, OUTCOME_BIT(OUTCOME_RESOLVE));
     ruleset_free(set);
 }
 END_TEST
