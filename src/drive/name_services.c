@@ -55,7 +55,7 @@ static bool read_file(void)
     if (file < 0)
         return true; /* libc cannot read it either */
     struct reading reading = {.where = AT_DATABASE, .is_plain = true};
-    char part[512];
+    char part[256];
     ssize_t size;
     for (size_t bytes = 0; bytes < BYTES_TO_GO && (size = real.read(file, part, sizeof part)) > 0;
          bytes += (size_t)size)

@@ -18,11 +18,11 @@
 
 static int drive(struct lookup *lookup);
 static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target);
-static int look_up(struct lookup *lookup, const struct policy *policy, uint64_t until_ns);
-static bool look_up_in_thread(struct lookup *lookup, const struct policy *policy, bool is_plain,
+static int look_up(struct lookup *lookup, uint64_t resolve_ns, uint64_t until_ns);
+static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool is_plain,
                               const struct resolver_plan *plan, uint64_t until_ns, int *eai);
 static uint16_t port_of(const char *service);
-static void remember(const char *name, const struct lookup *lookup);
+static __attribute__((noinline)) void remember(const char *name, const struct lookup *lookup);
 static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,
                         const struct call_step *step, int eai, uint64_t now_ns);
 
@@ -73,7 +73,7 @@ static int drive(struct lookup *lookup)
     if (address_parse(lookup->name, &literal))
         return lookup_make(lookup);
     if (!rules || !rules->is_any_host || !name_normalize(lookup->name, normal))
-        return look_up(lookup, NULL, NEVER); /* rules for addresses are not for its connections either */
+        return look_up(lookup, 0, NEVER); /* rules for addresses are not for its connections either */
 
     struct target target = {.name = normal, .port = port_of(lookup->service)};
     const struct rule *rule = ruleset_find(rules, &target, process_program());
@@ -84,7 +84,7 @@ static int drive(struct lookup *lookup)
         struct random random = {process_next_seed()};
         has_policy = random_chance(&random, rule->policy.enforce_ppm);
     }
-    int eai = has_policy ? look_up_under(lookup, rule, &target) : look_up(lookup, NULL, NEVER);
+    int eai = has_policy ? look_up_under(lookup, rule, &target) : look_up(lookup, 0, NEVER);
     if (eai == 0)
         remember(normal, lookup);
     return eai;
@@ -103,7 +103,7 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
     uint64_t now = clock_now_ns();
     struct call state;
     struct call_step step = call_begin(&state, &params, BREAKER_ADMIT, process_next_seed(), now);
-    int eai = EAI_AGAIN;
+    int eai = EAI_AGAIN, error = errno;
     while (step.action != CALL_DONE) {
         if (step.action == CALL_WAIT) {
             /* A lookup is not interrupted by signals, so neither is the wait between two: handlers run, then it goes on. */
@@ -114,12 +114,10 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
             step = call_due(&state, clock_now_ns());
             continue;
         }
-        now = clock_now_ns();
-        eai = look_up(lookup, policy, step.until_ns);
-        int error = errno;
+        eai = look_up(lookup, policy->timeout.resolve_ns, step.until_ns);
+        error = errno;
         now = clock_now_ns();
         step = call_ended(&state, outcome_of_lookup(eai, error), eai, now);
-        errno = error;
         if (step.action != CALL_WAIT)
             continue;
         struct host_handle host = hosts_find(rule, target, now);
@@ -135,11 +133,12 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
         host_count(hosts_find(rule, target, now), HOST_LOOKUPS_FAILED);
         tell_lookup(EVENT_LOOKUP_FAILED, target, &state, &step, eai, now);
     }
+    errno = error; /* as the last attempt left it */
     return eai;
 }
 
-/* The real lookup, bounded if there is an end to it. */
-static int look_up(struct lookup *lookup, const struct policy *policy, uint64_t until_ns)
+/* The real lookup. If there is an end to it, it is bounded: `resolve_ns` is what the rule says. */
+static int look_up(struct lookup *lookup, uint64_t resolve_ns, uint64_t until_ns)
 {
     bool is_plain = name_services_are_plain(), is_bounded = until_ns != NEVER, has_plan = false;
     struct resolver_plan plan;
@@ -147,7 +146,7 @@ static int look_up(struct lookup *lookup, const struct policy *policy, uint64_t 
         uint64_t now = clock_now_ns();
         has_plan = resolver_plan(lookup->name, until_ns > now ? until_ns - now : 0, &plan);
         int eai;
-        if (look_up_in_thread(lookup, policy, is_plain, has_plan ? &plan : NULL, until_ns, &eai))
+        if (look_up_in_thread(lookup, resolve_ns, is_plain, has_plan ? &plan : NULL, until_ns, &eai))
             return eai;
     }
     if (has_plan)
@@ -165,11 +164,11 @@ static int look_up(struct lookup *lookup, const struct policy *policy, uint64_t 
 }
 
 /* If the resolver's settings cannot keep to the time. */
-static bool look_up_in_thread(struct lookup *lookup, const struct policy *policy, bool is_plain,
+static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool is_plain,
                               const struct resolver_plan *plan, uint64_t until_ns, int *eai)
 {
     uint64_t now = clock_now_ns();
-    bool is_whole = policy->timeout.resolve_ns % NS_PER_S == 0;
+    bool is_whole = resolve_ns % NS_PER_S == 0;
     if (is_plain && is_whole && plan && now + plan->takes_ns <= until_ns + 100 * NS_PER_MS)
         return false;
     if (lookup_in_thread(lookup, until_ns, eai))

@@ -2,7 +2,7 @@
  *
  * A fixed table of this process, guarded by sequence locks: readers never wait, and a reader that cannot get a stable
  * copy in three tries says "unknown". An address may have several names; the one that the calling thread looked up last
- * wins, else the most recent. */
+ * wins, else the latest that it looked up at all, else the most recent of all threads'. */
 #ifndef STATE_NAMES_H
 #define STATE_NAMES_H
 

@@ -9,13 +9,13 @@
  *     lookups small NAME         gethostbyname_r with a buffer that is too small at first
  *     lookups names NAME OTHER   two threads, two names, one address: which of them each connects to is in the events */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <resolv.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,15 +172,21 @@ static int small(const char *name)
 
 static pthread_barrier_t steps;
 
-/* Both look their name up; then the first one looks up something else; then both connect. */
+/* The first one looks its name up, then the second one, then the first something else; then both connect. */
 static void *use_name(void *argument)
 {
     const char *const *names = argument;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_INET}, *answers;
-    if (getaddrinfo(names[0], "9", &hints, &answers) != 0)
-        return (void *)"failed";
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_INET}, *answers = NULL;
+    bool is_first = names[1];
+    if (!is_first)
+        pthread_barrier_wait(&steps);
+    int error = getaddrinfo(names[0], "9", &hints, &answers);
+    if (is_first)
+        pthread_barrier_wait(&steps);
     pthread_barrier_wait(&steps);
-    if (names[1])
+    if (error != 0)
+        return NULL;
+    if (is_first)
         look_up(names[1]);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(fd, answers->ai_addr, answers->ai_addrlen) == 0)

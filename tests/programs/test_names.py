@@ -68,6 +68,8 @@ for fd in 0, 1, 2:
 seen = {}
 def serve(query, client, first, kind):
     code, addresses = 0, [b"\x7f\0\0\1"] if first != "many" else [b"\x7f\0\0\1", b"\x7f\0\0\2", b"\x7f\0\0\3"]
+    if first == "else":
+        addresses = [b"\x7f\0\0\5"]
     number = int(re.sub(r"\D", "", first) or 0)
     if first.startswith("late"):
         time.sleep(number)
@@ -234,6 +236,11 @@ class Lookups(Stage):
                                'retry: {max_retries: 5, base_delay: 10ms, retry_on: [resolve]}\n')
             self.only_with_rules(lambda how: self.run_program(self.with_name_server(command), rules, how).out == "127.0.0.1\n")
             self.assertTrue(self.events("lookup_retry"))
+
+    def test_each_thread_connects_to_the_name_that_it_looked_up(self):
+        """Both names have the same address; the first thread has looked up something else meanwhile."""
+        self.lookups(RULED, "names", "one.test", "two.test", rules="breaker: {}")
+        self.assertEqual(sorted(event["target"] for event in self.events("connect_failed")), ["one.test:9", "two.test:9"])
 
     def test_what_gethostbyname_found_is_known_to_connect(self):
         rules = self.rules('match: {host: "*.test"}\nbreaker: {}\n')

@@ -53,6 +53,46 @@ TEST(this_threads_last_lookup_wins_over_a_more_recent_one)
     ck_assert_str_eq(name, "a.test");
 }
 
+static void *look_up_b(void *said)
+{
+    struct address address = numbered(1);
+    names_looked_up("b.test");
+    names_remember("b.test", &address);
+    names_looked_up("d.test");
+    ck_assert(names_find(&address, said));
+    return NULL;
+}
+
+TEST(each_thread_means_the_name_that_it_looked_up)
+{
+    char mine[NAME_MAX_BYTES], others[NAME_MAX_BYTES];
+    struct address address = numbered(1), elsewhere = numbered(2);
+    names_looked_up("a.test");
+    names_remember("a.test", &address);
+    names_looked_up("c.test"); /* and meanwhile something else */
+    names_remember("c.test", &elsewhere);
+    pthread_t thread;
+    pthread_create(&thread, NULL, look_up_b, others);
+    pthread_join(thread, NULL);
+    ck_assert_str_eq(others, "b.test");
+    ck_assert(names_find(&address, mine));
+    ck_assert_str_eq(mine, "a.test");
+}
+
+TEST(many_threads_push_each_other_out_of_the_hints_only)
+{
+    char said[NAME_MAX_BYTES];
+    struct address address = numbered(1);
+    for (unsigned i = 0; i < 40; i++) {
+        pthread_t thread;
+        pthread_create(&thread, NULL, look_up_b, said);
+        pthread_join(thread, NULL);
+        ck_assert_str_eq(said, "b.test");
+    }
+    ck_assert(names_find(&address, said));
+    ck_assert_str_eq(said, "b.test");
+}
+
 TEST(names_that_are_none_are_not_remembered)
 {
     char name[NAME_MAX_BYTES], too_long[400];
@@ -204,6 +244,7 @@ TEST(readers_never_see_half_an_answer)
 
 SUITE("names", an_address_that_was_never_looked_up_has_no_name, a_name_is_found_in_its_normal_form,
       the_most_recent_of_several_names_wins, this_threads_last_lookup_wins_over_a_more_recent_one,
+      each_thread_means_the_name_that_it_looked_up, many_threads_push_each_other_out_of_the_hints_only,
       names_that_are_none_are_not_remembered, more_addresses_than_places_forget_the_oldest_only,
       readers_never_see_half_a_name, a_name_that_was_never_looked_up_has_no_siblings,
       siblings_are_the_others_in_the_order_of_the_answer, siblings_are_of_the_same_family,
