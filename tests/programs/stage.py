@@ -189,6 +189,61 @@ class Stage(unittest.TestCase):
         events = [json.loads(line) for line in lines]
         return [event for event in events if name is None or event["event"] == name]
 
+    def reports(self):
+        """What `resil status` says of this test's rule files."""
+        return json.loads(self.resil("status", "--json"))["rule_files"]
+
+    def assert_nothing_passed_through(self, *by_nature):
+        """Each call that a rule may have wanted was dealt with; `by_nature` are reasons for which that cannot be."""
+        for report in self.reports():
+            passed = {reason: number for reason, number in report["passed_through"].items()
+                      if number and reason not in by_nature}
+            self.assertEqual(passed, {}, report["rules"])
+
+    def free_port(self):
+        """One that nobody listens on; a server that is started late will have it."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            return taken.getsockname()[1]
+
+    def daemon(self, command, port):
+        """A real server, once it takes connections; it ends with the test."""
+        process = subprocess.Popen(command, env=self.environment(how=BARE), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def end():
+            process.terminate()
+            process.wait()
+
+        self.addCleanup(end)
+        self.wait_for(lambda: self.is_listening(port))
+        self.assertIsNone(process.poll(), command)
+        return process
+
+    def is_listening(self, port):
+        """Without connecting: nobody's count of connections changes."""
+        with open("/proc/net/tcp") as file:
+            return f":{port:04X} 00000000:0000 0A" in file.read()
+
+    def ask_early(self, command, rules, how, come_up):
+        """The program asks a server that is not there yet. It comes up after two retries; where there are none, when the
+        program has given up."""
+        before = len(self.events("retry")) if how == RULED else 0
+        process = self.start(command, rules, how)
+        if how == RULED:
+            self.wait_for(lambda: len(self.events("retry")) >= before + 2 or process.poll() is not None)
+            come_up()
+            return self.finish(process)
+        ended = self.finish(process)
+        come_up()
+        return ended
+
+    def open_circuit(self, port, rules, how=RULED):
+        """By one connect that is refused, where one failure opens it."""
+        code = 'socket(S, 2, 1, 0); connect(S, pack("SnCCCCx8", 2, $ARGV[0], 127, 0, 0, 1)) and die "connected"'
+        ended = self.run_program(["perl", "-e", code, str(port)], rules, how)
+        self.assertTrue(ended.is_good, ended)
+
     def wget(self, url, *options):
         """One try, and no timeouts of its own: it waits in connect and read."""
         return ["wget", "--tries=1", "--timeout=0", "-O-", *options, url]
