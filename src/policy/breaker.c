@@ -228,6 +228,11 @@ struct breaker_change breaker_ended(uint64_t word, const struct breaker_params *
     return (struct breaker_change){.word = word, .transition = BREAKER_STAYED};
 }
 
+uint64_t breaker_reset(uint64_t word)
+{
+    return pack((struct fields){.generation = unpack(word).generation + 1});
+}
+
 struct breaker_view breaker_view(uint64_t word)
 {
     struct fields fields = unpack(word);

@@ -84,6 +84,10 @@ struct breaker_change breaker_ended(uint64_t word, const struct breaker_params *
                                     struct breaker_ticket ticket, enum breaker_report report,
                                     struct window_sum recent, uint64_t now_ns, struct random *random);
 
+/* Closed and empty, whatever it was: what was under way when it was reset moves nothing any more. The caller empties the
+ * failure-rate window. */
+uint64_t breaker_reset(uint64_t word);
+
 /* For people and tests. */
 struct breaker_view {
     enum breaker_state state;

@@ -7,6 +7,9 @@
 #include "report/event.h"
 #include "rules/rules.h"
 
+/* No circuit waits so long for its probe: somebody holds it open. */
+#define HELD_OPEN_NS (UINT64_MAX / 2)
+
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -61,7 +64,10 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "%s before the first answer", event->error ? error : "closed by the peer");
         break;
     case EVENT_REJECTED:
-        text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
+        if (event->delay_ns > HELD_OPEN_NS)
+            text_add(text, "circuit held open; the call gets %s", code);
+        else
+            text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
         break;
     case EVENT_OPENED:
         text_add(text, "circuit open after %u failure%s, for %s; calls get %s", event->count,

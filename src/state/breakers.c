@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "policy/call.h"
 #include "state/process.h"
 
 static uint64_t key_of(const struct rule *rule, const struct target *target);
@@ -13,6 +14,8 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
 static struct host *evict(struct segment *segment, uint64_t key, const struct rule *rule,
                           const struct target *target);
 static bool is_still(struct host_handle handle);
+static bool is_held(struct host_handle handle, struct breaker_answer *answer);
+static void empty(_Atomic uint64_t words[WINDOW_BUCKETS]);
 static void add_to_window(_Atomic uint64_t *words, uint64_t window_ns, struct window_sum add,
                           uint64_t now_ns);
 static struct window_sum total_of(_Atomic uint64_t *words, uint64_t window_ns, uint64_t now_ns);
@@ -45,7 +48,7 @@ struct breaker_answer breakers_admit(struct host_handle handle, const struct bre
                                      uint64_t now_ns)
 {
     struct breaker_answer answer = {.verdict = BREAKER_ADMIT};
-    if (!is_still(handle))
+    if (!is_still(handle) || is_held(handle, &answer))
         return answer;
     uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
     do
@@ -62,7 +65,7 @@ struct breaker_answer breakers_look(struct host_handle handle, const struct brea
                                     uint64_t now_ns)
 {
     struct breaker_answer answer = {.verdict = BREAKER_ADMIT};
-    if (!is_still(handle))
+    if (!is_still(handle) || is_held(handle, &answer))
         return answer;
     answer = breaker_admit(atomic_load_explicit(&handle.host->breaker, memory_order_acquire), params, now_ns);
     if (answer.verdict == BREAKER_PROBE) {
@@ -77,7 +80,9 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
                                      uint64_t now_ns, uint32_t *failures)
 {
     struct breaker_change change = {.transition = BREAKER_STAYED};
-    if (!is_still(handle))
+    if (failures)
+        *failures = 0;
+    if (!is_still(handle) || breakers_steering(handle.host) != STEERING_AUTO)
         return change;
     struct window_sum recent = {0, 0};
     if (params->failure_ratio_ppm && report != BREAKER_NEUTRAL) {
@@ -97,8 +102,7 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
     if (failures)
         *failures = breaker_view(word).failures + 1;
     if (change.transition == BREAKER_RECOVERED) /* or the failures from before would open it again at once */
-        for (unsigned i = 0; i < WINDOW_BUCKETS; i++)
-            atomic_store_explicit(&handle.host->failures[i], 0, memory_order_relaxed);
+        empty(handle.host->failures);
     return change;
 }
 
@@ -111,6 +115,29 @@ void breakers_succeeded(struct host_handle handle, const struct breaker_params *
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
     add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = 1},
                   (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
+}
+
+void breakers_steer(struct host *host, enum steering steering)
+{
+    /* Given back it begins anew. Outcomes are heard again only after that. */
+    if (steering == STEERING_AUTO && breakers_steering(host) != STEERING_AUTO)
+        breakers_reset(host);
+    atomic_store_explicit(&host->steering, (uint32_t)steering, memory_order_release);
+}
+
+enum steering breakers_steering(const struct host *host)
+{
+    uint32_t said = atomic_load_explicit(&host->steering, memory_order_acquire);
+    return said == STEERING_OPEN || said == STEERING_CLOSED ? (enum steering)said : STEERING_AUTO;
+}
+
+void breakers_reset(struct host *host)
+{
+    uint64_t word = atomic_load_explicit(&host->breaker, memory_order_acquire);
+    while (!atomic_compare_exchange_weak_explicit(&host->breaker, &word, breaker_reset(word),
+                                                  memory_order_acq_rel, memory_order_acquire))
+        ;
+    empty(host->failures);
 }
 
 void budget_call(struct host_handle handle, const struct budget_params *params, uint64_t now_ns)
@@ -163,10 +190,9 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
         return expected == key ? host : NULL;
     if (old) {
         atomic_store_explicit(&host->breaker, 0, memory_order_relaxed);
-        for (unsigned i = 0; i < WINDOW_BUCKETS; i++) {
-            atomic_store_explicit(&host->failures[i], 0, memory_order_relaxed);
-            atomic_store_explicit(&host->retries[i], 0, memory_order_relaxed);
-        }
+        atomic_store_explicit(&host->steering, STEERING_AUTO, memory_order_relaxed);
+        empty(host->failures);
+        empty(host->retries);
         for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
             atomic_store_explicit(&host->counts[i], 0, memory_order_relaxed);
     }
@@ -176,7 +202,7 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
     return host;
 }
 
-/* No free place within reach: the host that was idle longest gives way, if its circuit is closed. */
+/* No free place within reach: the host that was idle longest gives way, if its circuit is closed and nobody holds it. */
 static struct host *evict(struct segment *segment, uint64_t key, const struct rule *rule,
                           const struct target *target)
 {
@@ -187,7 +213,8 @@ static struct host *evict(struct segment *segment, uint64_t key, const struct ru
         uint64_t found = atomic_load_explicit(&host->key, memory_order_acquire);
         uint64_t used = atomic_load_explicit(&host->used_ns, memory_order_relaxed);
         uint64_t word = atomic_load_explicit(&host->breaker, memory_order_relaxed);
-        if (breaker_view(word).state == BREAKER_CLOSED && used < idlest_used) {
+        if (breaker_view(word).state == BREAKER_CLOSED && breakers_steering(host) == STEERING_AUTO &&
+            used < idlest_used) {
             idlest = host;
             idlest_key = found;
             idlest_used = used;
@@ -199,6 +226,29 @@ static struct host *evict(struct segment *segment, uint64_t key, const struct ru
 static bool is_still(struct host_handle handle)
 {
     return handle.host && atomic_load_explicit(&handle.host->key, memory_order_acquire) == handle.key;
+}
+
+/* Is the circuit in somebody's hands? Then that is the answer. */
+static bool is_held(struct host_handle handle, struct breaker_answer *answer)
+{
+    enum steering steering = breakers_steering(handle.host);
+    if (steering == STEERING_AUTO)
+        return false;
+    uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
+    *answer = (struct breaker_answer){
+        .word = word,
+        .verdict = steering == STEERING_OPEN ? BREAKER_REJECT : BREAKER_ADMIT,
+        /* Should it be given back while the call is under way, this is of before: it begins another generation. */
+        .ticket = {.generation = breaker_view(word).generation},
+        .until_ns = steering == STEERING_OPEN ? NEVER : 0,
+    };
+    return true;
+}
+
+static void empty(_Atomic uint64_t words[WINDOW_BUCKETS])
+{
+    for (unsigned i = 0; i < WINDOW_BUCKETS; i++)
+        atomic_store_explicit(&words[i], 0, memory_order_relaxed);
 }
 
 static void add_to_window(_Atomic uint64_t *words, uint64_t window_ns, struct window_sum add, uint64_t now_ns)

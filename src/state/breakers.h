@@ -23,7 +23,7 @@ static inline void host_count(struct host_handle handle, enum host_count what)
         atomic_fetch_add_explicit(&handle.host->counts[what], 1, memory_order_relaxed);
 }
 
-/* May a call go ahead? Without a host: always. */
+/* May a call go ahead? Without a host: always. A circuit that is held open rejects until NEVER. */
 struct breaker_answer breakers_admit(struct host_handle handle, const struct breaker_params *params,
                                      uint64_t now_ns);
 
@@ -39,6 +39,14 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
 
 /* One more success of a closed breaker without failures: counts for the failure rate, where there is one. */
 void breakers_succeeded(struct host_handle handle, const struct breaker_params *params);
+
+/* For tools: takes a circuit into one's own hands, or gives it back, and then it begins closed and empty. What is said
+ * holds for all processes until it is taken back or the state is lost. */
+void breakers_steer(struct host *host, enum steering steering);
+enum steering breakers_steering(const struct host *host);
+
+/* For tools: closed and empty, as if nothing had happened. Who holds it keeps it. */
+void breakers_reset(struct host *host);
 
 /* The retry budget: a call was begun; may it have one more retry (which is then counted)? */
 void budget_call(struct host_handle handle, const struct budget_params *params, uint64_t now_ns);

@@ -16,7 +16,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 2u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 3u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -44,6 +44,13 @@ enum host_count {
         HOST_COUNT_KINDS
 };
 
+/* What a person has said about a circuit. Any other value, which only damage could have written, is STEERING_AUTO. */
+enum steering {
+    STEERING_AUTO,   /* outcomes decide */
+    STEERING_OPEN,   /* every call is rejected */
+    STEERING_CLOSED, /* every call is admitted */
+};
+
 /* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
  * read with a bound. */
 struct host {
@@ -54,7 +61,7 @@ struct host {
     _Atomic uint64_t used_ns;                  /* the last call */
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
     _Atomic uint32_t probe_pid; /* who holds the probe, for people */
-    uint32_t unused;
+    _Atomic uint32_t steering;  /* enum steering */
     char target[72]; /* "payments.internal:443" */
     char rule[64];
 };

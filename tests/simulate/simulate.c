@@ -125,13 +125,15 @@ enum sight {
     CUT_BY_TOTAL,
     TIME_USED_UP,
     OVERSLEPT,
+    RESETS,
     SIGHTS
 };
 static uint64_t sights[SIGHTS];
 static const char *const sight_names[SIGHTS] = {
-    "opened",          "reopened",          "recovered",     "opened by rate", "rejections",
-    "probes replaced", "probes given back", "late outcomes", "races lost",     "retries",
-    "budget denials",  "siblings tried",    "cut by total",  "time used up",   "overslept",
+    "opened",       "reopened",        "recovered",         "opened by rate",
+    "rejections",   "probes replaced", "probes given back", "late outcomes",
+    "races lost",   "retries",         "budget denials",    "siblings tried",
+    "cut by total", "time used up",    "overslept",         "resets",
 };
 
 /* --- history --- */
@@ -781,6 +783,20 @@ static void begin_report(struct thread *thread)
     prepare_report(thread);
 }
 
+/* Somebody puts it back, at any moment. */
+static void reset(void)
+{
+    sights[RESETS]++;
+    world.word = breaker_reset(world.word);
+    memset(world.failures, 0, sizeof world.failures);
+    world.failures_tally.count = 0;
+    world.model = (struct model){.state = BREAKER_CLOSED, .epoch = world.model.epoch + 1};
+    for (struct thread *thread = world.threads; thread < world.threads + THREADS; thread++)
+        thread->has_probe = false; /* what it is told of is another circuit now */
+    note(world.threads, "resets, in the name of", 0);
+    check_word();
+}
+
 /* --- time and chance --- */
 
 static void move(struct thread *thread)
@@ -860,6 +876,8 @@ int main(int argc, char **argv)
         let_time_pass();
         if (one_in(200))
             world.success_ppm = one_in(2) ? (uint32_t)below(PPM_ONE) : one_in(2) ? 0 : PPM_ONE;
+        if (one_in(5000))
+            reset();
         move(&world.threads[below(THREADS)]);
     }
     printf("%" PRIu64 " steps, seed %" PRIu64 ", 0 violations\n", steps, seed);

@@ -613,6 +613,18 @@ TEST(damaged_state_is_closed)
     assert_view(after_calls(word, defaults, BREAKER_FAILURE, 3), BREAKER_OPEN, 0, 0, 1);
 }
 
+TEST(reset_closes_and_forgets)
+{
+    uint64_t word = opened_word(defaults);
+    uint64_t reset = breaker_reset(word);
+    assert_view(reset, BREAKER_CLOSED, 0, 0, 0);
+    ck_assert_uint_eq(breaker_view(reset).generation, breaker_view(word).generation + 1);
+    ck_assert_int_eq(breaker_admit(reset, &defaults, 1).verdict, BREAKER_ADMIT);
+    struct breaker_answer probe = probe_of(word, defaults);
+    reset = breaker_reset(probe.word);
+    ck_assert_uint_eq(ended(reset, defaults, probe.ticket, BREAKER_FAILURE, NOW).word, reset);
+}
+
 TEST(states_have_names)
 {
     ck_assert_str_eq(breaker_state_name(BREAKER_CLOSED), "closed");
@@ -643,4 +655,4 @@ SUITE("breaker", word_zero_is_closed_and_admits, failures_in_a_row_open_it,
       generations_come_round, old_call_does_not_count_in_a_circuit_that_closed_again,
       clock_read_before_the_opening_is_rejected, time_comes_round_without_opening_early_or_late,
       given_back_probe_is_out_even_as_time_comes_round, damaged_word_does_not_reject_for_ever,
-      damaged_state_is_closed, states_have_names)
+      damaged_state_is_closed, reset_closes_and_forgets, states_have_names)

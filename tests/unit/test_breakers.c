@@ -184,6 +184,113 @@ TEST(recovery_empties_the_failure_window)
     ck_assert_int_eq(last, BREAKER_STAYED);
 }
 
+static struct host_handle found(const char *name)
+{
+    use_memory();
+    struct target target = named(name, 80);
+    return hosts_find(&rule, &target, 1);
+}
+
+TEST(a_circuit_that_is_held_open_rejects_everything)
+{
+    struct host_handle host = found("a.test");
+    breakers_steer(host.host, STEERING_OPEN);
+    ck_assert_int_eq(breakers_admit(host, &params, 1).verdict, BREAKER_REJECT);
+    ck_assert_uint_eq(breakers_look(host, &params, 3600 * NS_PER_S).until_ns, UINT64_MAX);
+    ck_assert_int_eq(breakers_look(host, &params, 3600 * NS_PER_S).verdict, BREAKER_REJECT);
+}
+
+TEST(a_circuit_that_is_held_closed_admits_and_never_opens)
+{
+    struct host_handle host = found("a.test");
+    break_it(host, 3, NS_PER_S);
+    breakers_steer(host.host, STEERING_CLOSED);
+    ck_assert_int_eq(breakers_look(host, &params, NS_PER_S).verdict, BREAKER_ADMIT);
+    struct breaker_answer answer = breakers_admit(host, &params, NS_PER_S);
+    ck_assert_int_eq(answer.verdict, BREAKER_ADMIT);
+    uint32_t failures = 7;
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(
+            breakers_ended(host, &params, answer.ticket, BREAKER_FAILURE, 1, NS_PER_S, &failures).transition,
+            BREAKER_STAYED);
+    ck_assert_uint_eq(failures, 0);
+}
+
+TEST(a_circuit_that_is_given_back_begins_closed_and_empty)
+{
+    struct host_handle host = found("a.test");
+    break_it(host, 3, NS_PER_S);
+    breakers_steer(host.host, STEERING_OPEN);
+    breakers_steer(host.host, STEERING_AUTO);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_ADMIT);
+    break_it(host, 2, NS_PER_S);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_ADMIT);
+    break_it(host, 1, NS_PER_S);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_REJECT);
+}
+
+TEST(what_began_while_it_was_held_moves_nothing_later)
+{
+    struct host_handle host = found("a.test");
+    struct breaker_answer before = breakers_admit(host, &params, NS_PER_S);
+    breakers_steer(host.host, STEERING_CLOSED);
+    struct breaker_answer held = breakers_admit(host, &params, NS_PER_S);
+    breakers_steer(host.host, STEERING_AUTO);
+    for (int i = 0; i < 3; i++) {
+        breakers_ended(host, &params, before.ticket, BREAKER_FAILURE, 1, NS_PER_S, NULL);
+        breakers_ended(host, &params, held.ticket, BREAKER_FAILURE, 1, NS_PER_S, NULL);
+    }
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_ADMIT);
+}
+
+TEST(giving_back_what_nobody_held_changes_nothing)
+{
+    struct host_handle host = found("a.test");
+    break_it(host, 3, NS_PER_S);
+    breakers_steer(host.host, STEERING_AUTO);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_REJECT);
+}
+
+TEST(a_reset_circuit_is_closed_and_empty)
+{
+    struct host_handle host = found("a.test");
+    break_it(host, 3, NS_PER_S);
+    breakers_reset(host.host);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_ADMIT);
+    ck_assert_uint_eq(breaker_view(atomic_load(&host.host->breaker)).openings, 0);
+    breakers_steer(host.host, STEERING_OPEN);
+    breakers_reset(host.host);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_REJECT);
+}
+
+TEST(damaged_steering_is_none)
+{
+    struct host_handle host = found("a.test");
+    atomic_store(&host.host->steering, 77);
+    ck_assert_int_eq(breakers_steering(host.host), STEERING_AUTO);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_ADMIT);
+    break_it(host, 3, NS_PER_S);
+    ck_assert_int_eq(breakers_admit(host, &params, NS_PER_S).verdict, BREAKER_REJECT);
+}
+
+TEST(a_full_table_keeps_hosts_that_are_held)
+{
+    struct host_handle open = found("held-open.test");
+    struct target other = named("held-closed.test", 80);
+    struct host_handle closed = hosts_find(&rule, &other, 1);
+    breakers_steer(open.host, STEERING_OPEN);
+    breakers_steer(closed.host, STEERING_CLOSED);
+    for (unsigned i = 0; i < 4 * HOSTS_MAX; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "host-%u.test", i);
+        struct target target = named(name, 80);
+        ck_assert_ptr_nonnull(hosts_find(&rule, &target, NS_PER_S + i).host);
+    }
+    ck_assert_uint_eq(atomic_load(&open.host->key), open.key);
+    ck_assert_uint_eq(atomic_load(&closed.host->key), closed.key);
+    ck_assert_int_eq(breakers_steering(open.host), STEERING_OPEN);
+}
+
 TEST(targets_are_written_as_people_write_them)
 {
     char text[72];
@@ -203,4 +310,9 @@ SUITE("breakers", a_target_keeps_its_place, a_name_is_one_host_whatever_its_addr
       rules_with_other_parameters_do_not_share, a_full_table_gives_up_idle_closed_hosts_and_keeps_open_ones,
       a_handle_to_a_place_that_was_given_away_does_nothing, looking_never_takes_the_probe,
       half_open_admits_one_probe_among_threads, no_count_is_lost_among_threads,
-      recovery_empties_the_failure_window, targets_are_written_as_people_write_them)
+      recovery_empties_the_failure_window, a_circuit_that_is_held_open_rejects_everything,
+      a_circuit_that_is_held_closed_admits_and_never_opens,
+      a_circuit_that_is_given_back_begins_closed_and_empty, what_began_while_it_was_held_moves_nothing_later,
+      giving_back_what_nobody_held_changes_nothing, a_reset_circuit_is_closed_and_empty,
+      damaged_steering_is_none, a_full_table_keeps_hosts_that_are_held,
+      targets_are_written_as_people_write_them)
