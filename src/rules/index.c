@@ -8,7 +8,12 @@
 
 #define NONE UINT32_MAX
 
-/* Host patterns lie in hash chains, each in the order of the rules, so that the first hit of a chain is its best. */
+/* What rules ask for lies in hash chains, each in the order of the rules, so that the first hit of a chain is its best. */
+struct table {
+    uint32_t *buckets;
+    uint32_t mask;
+};
+
 struct host_entry {
     const struct host_pattern *host;
     uint32_t hash, rule, next;
@@ -16,17 +21,26 @@ struct host_entry {
 
 struct prefix_entry {
     struct prefix prefix;
-    uint32_t rule;
+    uint32_t rule, next;
 };
 
+struct port_entry {
+    uint32_t port, rule, next;
+};
+
+enum { PREFIX_LENGTHS = 129 };
+
 struct index {
-    uint32_t *buckets;
-    uint32_t bucket_mask;
+    struct table by_host, by_prefix, by_port;
     struct host_entry *hosts;
-    struct prefix_entry *prefixes; /* in the order of the rules */
-    uint32_t prefix_count;
-    uint32_t *open_rules; /* that name neither hosts nor addresses, in their order */
+    struct prefix_entry *prefixes;
+    uint8_t lengths[PREFIX_LENGTHS]; /* of prefixes that there are */
+    uint32_t length_count;
+    struct port_entry *ports; /* single ports of rules that name neither hosts nor addresses */
+    uint32_t *open_rules;     /* all of these rules, in their order */
     uint32_t open_count;
+    uint32_t *wide_rules; /* those of them that name no port, or a range */
+    uint32_t wide_count;
     uint32_t *path_rules; /* for UNIX sockets, in their order */
     uint32_t path_count;
 };
@@ -42,6 +56,10 @@ struct question {
 static uint32_t find_by_name(const struct question *question, const char *name, uint32_t best);
 static uint32_t find_in_chain(const struct question *question, const char *name, size_t length,
                               bool is_suffix, uint64_t hash, uint32_t best);
+static uint32_t find_by_prefix(const struct question *question, const struct address *address, uint32_t best);
+static uint32_t find_by_port(const struct question *question, uint32_t best);
+static uint32_t find_in_list(const struct question *question, const uint32_t *rules, uint32_t count,
+                             uint32_t best);
 static uint32_t find_by_path(const struct question *question, const char *path);
 static const char *path_of(const struct rule_match *match, const char *path);
 static bool fits(const struct question *question, uint32_t rule);
@@ -55,52 +73,117 @@ static uint64_t hash_add(uint64_t hash, char c)
     return (hash ^ (unsigned char)c) * 0x100000001b3ull;
 }
 
+/* Bits beyond the length are 0. */
+static uint64_t hash_prefix(const struct address *address, uint8_t length_bits)
+{
+    return hash_bytes(address->bytes, sizeof address->bytes, length_bits);
+}
+
+static bool is_wide(const struct rule_match *match)
+{
+    bool has_range = match->port_count == 0;
+    for (uint32_t i = 0; i < match->port_count; i++)
+        has_range |= match->ports[i].first != match->ports[i].last;
+    return has_range;
+}
+
+static bool is_open(const struct rule_match *match)
+{
+    return !match->host_count && !match->prefix_count && !match->path_count;
+}
+
+static bool table_get(struct reader *reader, struct table *table, uint32_t entries)
+{
+    uint32_t size = 1;
+    while (size < entries)
+        size *= 2;
+    table->mask = size - 1;
+    table->buckets = reader_get(reader, size * sizeof *table->buckets);
+    if (table->buckets)
+        memset(table->buckets, 0xff, size * sizeof *table->buckets);
+    return table->buckets != NULL;
+}
+
+/* Puts the entry in front of its chain, and gives what was in front before. */
+static uint32_t table_push(struct table *table, uint64_t hash, uint32_t entry)
+{
+    uint32_t *bucket = &table->buckets[hash & table->mask], before = *bucket;
+    *bucket = entry;
+    return before;
+}
+
+static void add_hosts(struct index *index, const struct rule_match *match, uint32_t rule, uint32_t *entry)
+{
+    for (uint32_t i = 0; i < match->host_count; i++, ++*entry) {
+        const struct host_pattern *host = &match->hosts[i];
+        uint64_t hash = HASH_BEGIN;
+        for (uint32_t at = host->length; at-- > 0;)
+            hash = hash_add(hash, host->name[at]);
+        hash = hash_mix(hash + host->is_suffix);
+        index->hosts[*entry] = (struct host_entry){host, (uint32_t)(hash >> 32), rule,
+                                                   table_push(&index->by_host, hash, *entry)};
+    }
+}
+
+static void add_prefixes(struct index *index, const struct rule_match *match, uint32_t rule, uint32_t *entry)
+{
+    for (uint32_t i = 0; i < match->prefix_count; i++, ++*entry) {
+        const struct prefix *prefix = &match->prefixes[i];
+        uint64_t hash = hash_prefix(&prefix->address, prefix->length_bits);
+        index->prefixes[*entry] =
+            (struct prefix_entry){*prefix, rule, table_push(&index->by_prefix, hash, *entry)};
+        if (!memchr(index->lengths, prefix->length_bits, index->length_count))
+            index->lengths[index->length_count++] = prefix->length_bits;
+    }
+}
+
+static void add_ports(struct index *index, const struct rule_match *match, uint32_t rule, uint32_t *entry)
+{
+    for (uint32_t i = 0; i < match->port_count; i++, ++*entry) {
+        uint16_t port = match->ports[i].first;
+        index->ports[*entry] =
+            (struct port_entry){port, rule, table_push(&index->by_port, hash_mix(port), *entry)};
+    }
+}
+
 const struct index *index_build(struct reader *reader, const struct ruleset *set)
 {
     struct index *index = reader_get(reader, sizeof *index);
-    uint32_t host_count = 0, prefix_count = 0;
+    uint32_t host_count = 0, prefix_count = 0, port_count = 0;
     for (uint32_t i = 0; i < set->rule_count; i++) {
-        host_count += set->rules[i].match.host_count;
-        prefix_count += set->rules[i].match.prefix_count;
+        const struct rule_match *match = &set->rules[i].match;
+        host_count += match->host_count;
+        prefix_count += match->prefix_count;
+        port_count += is_open(match) && !is_wide(match) ? match->port_count : 0;
     }
-    uint32_t bucket_count = 1;
-    while (bucket_count < host_count)
-        bucket_count *= 2;
-    uint32_t *buckets = reader_get(reader, bucket_count * sizeof *buckets);
-    struct host_entry *hosts = reader_get(reader, host_count * sizeof *hosts);
-    struct prefix_entry *prefixes = reader_get(reader, prefix_count * sizeof *prefixes);
-    uint32_t *open_rules = reader_get(reader, set->rule_count * sizeof *open_rules);
-    uint32_t *path_rules = reader_get(reader, set->rule_count * sizeof *path_rules);
-    if (!index || !buckets || !hosts || !prefixes || !open_rules || !path_rules)
+    if (!index || !table_get(reader, &index->by_host, host_count) ||
+        !table_get(reader, &index->by_prefix, prefix_count) ||
+        !table_get(reader, &index->by_port, port_count))
         return NULL;
-    *index = (struct index){.buckets = buckets,
-                            .bucket_mask = bucket_count - 1,
-                            .hosts = hosts,
-                            .prefixes = prefixes,
-                            .open_rules = open_rules,
-                            .path_rules = path_rules};
-    memset(buckets, 0xff, bucket_count * sizeof *buckets);
-    uint32_t entry = 0;
+    index->hosts = reader_get(reader, host_count * sizeof *index->hosts);
+    index->prefixes = reader_get(reader, prefix_count * sizeof *index->prefixes);
+    index->ports = reader_get(reader, port_count * sizeof *index->ports);
+    index->open_rules = reader_get(reader, set->rule_count * sizeof *index->open_rules);
+    index->wide_rules = reader_get(reader, set->rule_count * sizeof *index->wide_rules);
+    index->path_rules = reader_get(reader, set->rule_count * sizeof *index->path_rules);
+    if (reader->is_out_of_memory)
+        return NULL;
+    uint32_t host = 0, prefix = 0, port = 0;
     for (uint32_t i = set->rule_count; i-- > 0;) { /* from the last: each goes to the front of its chain */
         const struct rule_match *match = &set->rules[i].match;
-        for (uint32_t k = 0; k < match->host_count; k++, entry++) {
-            uint64_t hash = HASH_BEGIN;
-            for (uint32_t at = match->hosts[k].length; at-- > 0;)
-                hash = hash_add(hash, match->hosts[k].name[at]);
-            hash = hash_mix(hash + match->hosts[k].is_suffix);
-            uint32_t *bucket = &buckets[hash & index->bucket_mask];
-            hosts[entry] = (struct host_entry){&match->hosts[k], (uint32_t)(hash >> 32), i, *bucket};
-            *bucket = entry;
-        }
+        add_hosts(index, match, i, &host);
+        add_prefixes(index, match, i, &prefix);
+        if (is_open(match) && !is_wide(match))
+            add_ports(index, match, i, &port);
     }
     for (uint32_t i = 0; i < set->rule_count; i++) {
         const struct rule_match *match = &set->rules[i].match;
         if (match->path_count)
-            path_rules[index->path_count++] = i;
-        else if (!match->host_count && !match->prefix_count)
-            open_rules[index->open_count++] = i;
-        for (uint32_t k = 0; k < match->prefix_count; k++)
-            prefixes[index->prefix_count++] = (struct prefix_entry){match->prefixes[k], i};
+            index->path_rules[index->path_count++] = i;
+        if (is_open(match))
+            index->open_rules[index->open_count++] = i;
+        if (is_open(match) && is_wide(match))
+            index->wide_rules[index->wide_count++] = i;
     }
     return index;
 }
@@ -117,17 +200,59 @@ const struct rule *ruleset_find(const struct ruleset *set, const struct target *
         best = target->path ? find_by_path(&question, target->path) : best;
         return best < set->rule_count ? &set->rules[best] : NULL;
     }
-    for (uint32_t i = 0; i < index->open_count && index->open_rules[i] < best; i++)
-        if (fits(&question, index->open_rules[i]))
-            best = index->open_rules[i];
+    if (target->port) {
+        best = find_in_list(&question, index->wide_rules, index->wide_count, best);
+        best = find_by_port(&question, best);
+    } else {
+        best = find_in_list(&question, index->open_rules, index->open_count, best);
+    }
     if (target->name && set->is_any_host)
         best = find_by_name(&question, target->name, best);
     if (target->has_address)
-        for (uint32_t i = 0; i < index->prefix_count && index->prefixes[i].rule < best; i++)
-            if (prefix_contains(&index->prefixes[i].prefix, &target->address) &&
-                fits(&question, index->prefixes[i].rule))
-                best = index->prefixes[i].rule;
+        best = find_by_prefix(&question, &target->address, best);
     return best < set->rule_count ? &set->rules[best] : NULL;
+}
+
+static uint32_t find_in_list(const struct question *question, const uint32_t *rules, uint32_t count,
+                             uint32_t best)
+{
+    for (uint32_t i = 0; i < count && rules[i] < best; i++)
+        if (fits(question, rules[i]))
+            return rules[i];
+    return best;
+}
+
+static uint32_t find_by_port(const struct question *question, uint32_t best)
+{
+    const struct index *index = question->set->index;
+    uint32_t at = index->by_port.buckets[hash_mix(question->port) & index->by_port.mask];
+    for (; at != NONE && index->ports[at].rule < best; at = index->ports[at].next)
+        if (index->ports[at].port == question->port && fits(question, index->ports[at].rule))
+            return index->ports[at].rule;
+    return best;
+}
+
+/* One chain for each length that there is. */
+static uint32_t find_by_prefix(const struct question *question, const struct address *address, uint32_t best)
+{
+    const struct index *index = question->set->index;
+    for (uint32_t i = 0; i < index->length_count; i++) {
+        unsigned length = index->lengths[i], whole = length / 8;
+        struct address masked = {{0}};
+        memcpy(masked.bytes, address->bytes, whole);
+        if (length % 8)
+            masked.bytes[whole] = (uint8_t)(address->bytes[whole] & 0xff00u >> length % 8);
+        uint32_t at = index->by_prefix.buckets[hash_prefix(&masked, (uint8_t)length) & index->by_prefix.mask];
+        for (; at != NONE && index->prefixes[at].rule < best; at = index->prefixes[at].next) {
+            const struct prefix_entry *entry = &index->prefixes[at];
+            if (entry->prefix.length_bits == length && prefix_contains(&entry->prefix, address) &&
+                fits(question, entry->rule)) {
+                best = entry->rule;
+                break;
+            }
+        }
+    }
+    return best;
 }
 
 static uint32_t find_by_path(const struct question *question, const char *path)
@@ -162,7 +287,8 @@ static uint32_t find_in_chain(const struct question *question, const char *name,
 {
     const struct index *index = question->set->index;
     hash = hash_mix(hash + is_suffix);
-    for (uint32_t at = index->buckets[hash & index->bucket_mask]; at != NONE; at = index->hosts[at].next) {
+    for (uint32_t at = index->by_host.buckets[hash & index->by_host.mask]; at != NONE;
+         at = index->hosts[at].next) {
         const struct host_entry *entry = &index->hosts[at];
         if (entry->rule >= best)
             break;
