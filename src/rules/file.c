@@ -73,9 +73,15 @@ static char *file_read(int fd, struct arena *memory, size_t *size, struct refusa
             return NULL;
         }
         if (got == 0)
-            return text;
+            break;
         *size += (size_t)got;
     }
+    /* Half of the old text and half of the new may well read as rules that nobody wrote. */
+    struct stat after;
+    if (*size == (size_t)status.st_size && syscall(SYS_fstat, fd, &after) == 0 &&
+        after.st_size == status.st_size && after.st_mtim.tv_sec == status.st_mtim.tv_sec &&
+        after.st_mtim.tv_nsec == status.st_mtim.tv_nsec)
+        return text;
     refuse(refusal, "changed while it was read");
     return NULL;
 }
@@ -87,6 +93,7 @@ static void refuse_opening(struct refusal *refusal, int error)
                          : error == EACCES  ? "permission denied"
                          : error == ENOTDIR ? "a part of the path is not a directory"
                          : error == ENXIO   ? "not a regular file"
+                         : error == ELOOP   ? "symbolic links that lead in a circle"
                          : name             ? name
                                             : "the system refuses";
     refuse(refusal, "cannot be opened: %s", reason);

@@ -219,7 +219,10 @@ static void rules_join(struct reader *reader, struct ruleset *set)
     if (list && list->next) {
         rules = reader_get(reader, reader->rule_count * sizeof *rules);
         names = arena_get(reader->scratch, reader->rule_count * sizeof *names);
-        reader->is_out_of_memory |= !names;
+        if (!names) {
+            reader->is_out_of_memory = true;
+            return;
+        }
     }
     const char **files = reader_get(reader, (reader->file_count + 1) * sizeof *files);
     if (reader->is_out_of_memory)
