@@ -222,6 +222,10 @@ static void *help(void *argument)
     /* Nobody waits for longer than this, so neither should the resolver, where it can be told. */
     uint64_t now = clock_now_ns();
     uint64_t until = atomic_load_explicit(&request->until_ns, memory_order_relaxed);
+    if (word != as(word, RUNNING)) { /* given up before it began */
+        release(request);
+        return NULL;
+    }
     struct resolver_plan plan;
     resolver_adopt(&request->settings);
     if (until != UINT64_MAX &&

@@ -64,9 +64,12 @@ static int drive(struct lookup *lookup)
     if (!lookup->name)
         return lookup_make(lookup);
     const struct ruleset *rules = rules_now();
-    bool is_off = !rules && __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) == RULES_READ;
+    uint32_t reading = rules ? RULES_READ : __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE);
+    bool is_off = !rules && reading == RULES_READ;
     if (is_off || nesting_is_inside())
         return lookup_make(lookup);
+    if (reading == RULES_BEING_READ)
+        segment_passed(PASSED_LOADING);
     resolver_restore(); /* where the last lookup of this thread was left by siglongjmp */
     struct address literal;
     char normal[NAME_MAX_BYTES];

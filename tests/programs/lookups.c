@@ -6,6 +6,8 @@
  *     lookups cancel NAME OTHER  cancels a thread that looks up
  *     lookups fork NAME OTHER    forks while an abandoned lookup may still be going on
  *     lookups host NAME          gethostbyname, gethostbyname2 and their _r forms
+ *     lookups settings NAME      with a search list of its own
+ *     lookups server NAME        with a name server of its own, where there is none
  *     lookups small NAME         gethostbyname_r with a buffer that is too small at first
  *     lookups names NAME OTHER   two threads, two names, one address: which of them each connects to is in the events */
 #include <arpa/inet.h>
@@ -208,6 +210,26 @@ static int names(const char *name, const char *other)
     return 0;
 }
 
+static void change_settings(bool is_server)
+{
+    res_init();
+    if (is_server) {
+        _res.nsaddr_list[0].sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+        return;
+    }
+    strcpy(_res.defdname, "deep.test");
+    _res.dnsrch[0] = _res.defdname;
+    _res.dnsrch[1] = NULL;
+    _res.ndots = 3;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *name = getenv("LOOK_UP_BEFORE_MAIN");
+    if (name)
+        puts(look_up(name));
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -225,6 +247,12 @@ int main(int argc, char **argv)
         return small(name);
     if (strcmp(argv[1], "names") == 0)
         return names(name, other);
+    if (strcmp(argv[1], "settings") == 0 || strcmp(argv[1], "server") == 0) {
+        change_settings(strcmp(argv[1], "server") == 0);
+        puts(look_up(name));
+        print_settings();
+        return 0;
+    }
     if (strcmp(argv[1], "timer") == 0) {
         set_timer(20);
         const char *said = look_up(name);

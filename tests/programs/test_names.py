@@ -102,10 +102,10 @@ while True:
 class Lookups(Stage):
     """A name server that does what it is told by the name, in a network namespace of its own."""
 
-    def with_name_server(self, command, services="files dns"):
+    def with_name_server(self, command, services="files dns", search=""):
         server = self.write("name_server.py", NAME_SERVER)
         return self.in_namespace(
-            {"/etc/resolv.conf": "nameserver 127.0.0.1\n", "/etc/nsswitch.conf": f"hosts: {services}\n",
+            {"/etc/resolv.conf": f"nameserver 127.0.0.1\n{search}\n", "/etc/nsswitch.conf": f"hosts: {services}\n",
              "/etc/hosts": "127.0.0.1 here.test\n127.0.0.1 localhost\n"},
             [PYTHON, server, self.questions_path(), *command], "--net", prepare="ip link set lo up")
 
@@ -121,10 +121,10 @@ class Lookups(Stage):
         os.remove(self.questions_path())
         return questions
 
-    def lookups(self, how, *arguments, rules="timeout: {resolve: 300ms}", services="files dns", seconds=30, **extra):
+    def lookups(self, how, *arguments, rules="timeout: {resolve: 300ms}", search="", seconds=30, **extra):
         """What the program `lookups` says under that policy for the names in .test and .slow."""
         file = self.rules('match: {host: ["*.test", "*.slow"]}\n' + rules + "\n")
-        ended = self.run_program(self.with_name_server([LOOKUPS, *arguments], services), file, how, seconds, **extra)
+        ended = self.run_program(self.with_name_server([LOOKUPS, *arguments], search=search), file, how, seconds, **extra)
         return "hangs" if ended.has_hung else ended.out
 
     def gives_up_in_time(self, name, time_out, command_for, says, is_late=False):
@@ -236,6 +236,22 @@ class Lookups(Stage):
                                'retry: {max_retries: 5, base_delay: 10ms, retry_on: [resolve]}\n')
             self.only_with_rules(lambda how: self.run_program(self.with_name_server(command), rules, how).out == "127.0.0.1\n")
             self.assertTrue(self.events("lookup_retry"))
+
+    def test_what_the_program_has_changed_of_its_resolver_holds_for_the_helper(self):
+        for mode in "settings", "server":
+            said = []
+            for how in BARE, RULED:
+                said.append((self.lookups(how, mode, "none.test", rules="timeout: {resolve: 20500ms}", search="search other.test"),
+                             sorted(self.questions())))
+            self.assertEqual(said[0], said[1], mode)
+            self.assertEqual(said[0][1], [] if mode == "server" else
+                             ["1 none.test", "1 none.test.deep.test", "28 none.test", "28 none.test.deep.test"])
+
+    def test_a_lookup_before_main(self):
+        def story(how):
+            return self.lookups(how, "host", "none.test", LOOK_UP_BEFORE_MAIN="late1.test").startswith("EAI_AGAIN")
+
+        self.only_with_rules(story)
 
     def test_each_thread_connects_to_the_name_that_it_looked_up(self):
         """Both names have the same address; the first thread has looked up something else meanwhile."""
