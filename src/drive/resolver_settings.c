@@ -103,12 +103,13 @@ void resolver_adopt(const struct resolver_copy *copy)
     state->ndots = copy->ndots & 15;
     state->retrans = copy->retrans;
     state->retry = copy->retry;
-    bool is_v4 = copy->servers > 0 && copy->servers <= MAXNS;
-    for (int i = 0; is_v4 && i < copy->servers; i++)
-        is_v4 = copy->server[i].sin_family == AF_INET;
-    if (is_v4 &&
-        (copy->servers != state->nscount ||
-         memcmp(copy->server, state->nsaddr_list, (size_t)copy->servers * sizeof *copy->server) != 0)) {
+    bool is_v4 = copy->servers > 0 && copy->servers <= MAXNS, is_same = copy->servers == state->nscount;
+    for (int i = 0; is_v4 && i < copy->servers; i++) {
+        const struct sockaddr_in *theirs = &copy->server[i], *ours = &state->nsaddr_list[i];
+        is_v4 = theirs->sin_family == AF_INET;
+        is_same &= theirs->sin_addr.s_addr == ours->sin_addr.s_addr && theirs->sin_port == ours->sin_port;
+    }
+    if (is_v4 && !is_same) {
         state->nscount = copy->servers;
         memcpy(state->nsaddr_list, copy->server, sizeof copy->server);
     }

@@ -3,6 +3,7 @@
  *     lookups jump NAME OTHER    leaves the first lookup by siglongjmp out of a timer's handler, as wget does
  *     lookups timer NAME         is interrupted all the time, without SA_RESTART
  *     lookups threads NAME N     N threads at once
+ *     lookups race NAME N        N threads, each many times over
  *     lookups cancel NAME OTHER  cancels a thread that looks up
  *     lookups fork NAME OTHER    forks while an abandoned lookup may still be going on
  *     lookups host NAME          gethostbyname, gethostbyname2 and their _r forms
@@ -79,12 +80,23 @@ static void print_settings(void)
     printf("%d %d %s\n", _res.retrans, _res.retry, _res.options & RES_INIT ? "set" : "unset");
 }
 
-static int threads(const char *name, int count)
+static void *look_up_often(void *name)
+{
+    const char *said = "good";
+    for (int i = 0; i < 200; i++) {
+        said = look_up(name);
+        if (strcmp(said, "good") != 0 && strcmp(said, "EAI_AGAIN") != 0)
+            break;
+    }
+    return (void *)said;
+}
+
+static int threads(const char *name, int count, void *(*how)(void *))
 {
     pthread_t all[200];
     int good = 0, again = 0;
     for (int i = 0; i < count; i++)
-        pthread_create(&all[i], NULL, look_up_in_thread, (void *)name);
+        pthread_create(&all[i], NULL, how, (void *)name);
     for (int i = 0; i < count; i++) {
         void *said;
         pthread_join(all[i], &said);
@@ -92,7 +104,7 @@ static int threads(const char *name, int count)
         again += strcmp(said, "EAI_AGAIN") == 0;
     }
     printf("%d good %d EAI_AGAIN\n", good, again);
-    return 0;
+    return good + again == count ? 0 : 1;
 }
 
 static int cancel(const char *name, const char *other)
@@ -236,7 +248,9 @@ int main(int argc, char **argv)
         return 2;
     const char *name = argv[2], *other = argc > 3 ? argv[3] : "";
     if (strcmp(argv[1], "threads") == 0)
-        return threads(name, atoi(other));
+        return threads(name, atoi(other), look_up_in_thread);
+    if (strcmp(argv[1], "race") == 0)
+        return threads(name, atoi(other), look_up_often);
     if (strcmp(argv[1], "cancel") == 0)
         return cancel(name, other);
     if (strcmp(argv[1], "fork") == 0)

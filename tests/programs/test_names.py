@@ -185,6 +185,12 @@ class Lookups(Stage):
         self.only_with_rules(lambda how: self.lookups(how, "threads", "deaf.test", "50", seconds=HANG_S if how != RULED else 30)
                              == "0 good 50 EAI_AGAIN\n")
 
+    def test_answers_that_come_at_the_deadline(self):
+        """A healthy name server, and a time that is about what it takes: who comes last frees the answer."""
+        rules = self.rules('match: {host: "*.test"}\ntimeout: {resolve: 1ms}\n')
+        ended = self.run_program(self.with_name_server([LOOKUPS, "race", "many.test", "6"]), rules)
+        self.assertEqual(ended.status, 0, ended)
+
     def test_signals_do_not_interrupt_a_lookup(self):
         self.only_with_rules(lambda how: self.lookups(how, "timer", "deaf.test", seconds=HANG_S if how != RULED else 30)
                              == "EAI_AGAIN fired\n")

@@ -132,8 +132,8 @@ TEST(what_is_fine_gets_no_warning)
         RULE "    limit: {connections: 1}\n",
         UDP "    timeout: {response: 1s, recv: 2s, send: 1s}\n    breaker:\n",
         UNIX "    timeout: {connect: 1s, response: 1s}\n    retry:\n    breaker:\n",
-        "version: 1\ndefaults: {timeout: {connect: 1s, resolve: 1s}}\nrules:\n"
-        "  - {name: a, match: {protocol: udp}}\n  - {name: b, match: {unix: '*'}}\n",
+        ("version: 1\ndefaults: {timeout: {connect: 1s, resolve: 1s}}\nrules:\n"
+         "  - {name: a, match: {protocol: udp}}\n  - {name: b, match: {unix: '*'}}\n"),
         /* An exemption, with nothing after it. */
         "version: 1\nrules:\n  - {name: a, match: {host: x}}\n",
     };
