@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""rules.schema.json and the loader agree: what one accepts the other accepts, for thousands of documents.
+
+Left out, because JSON Schema cannot say it: upper bounds of durations, more decimals than a unit has, rates that are no
+whole number a second, port ranges that run backwards, bits beyond a prefix, values that depend on each other (the open
+times of a breaker, a limit that limits nothing), names given twice, and which files may be read. The schema is also
+stricter on purpose: it wants text where the loader takes the text of a number (name: 5), and a number where the loader
+takes a text of digits (max_retries: "5"); an editor does well to say so.
+"""
+
+import copy
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import jsonschema
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+RESIL = os.path.join(os.environ.get("RESIL_BUILD", os.path.join(ROOT, "build/release")), "resil")
+DOCUMENTS = 6000
+IN_ONE_CALL = 500
+
+DURATIONS = ["1ms", "250ms", "1s", "1.5s", "30s", "2m"]
+BAD = ["", " ", "x", "5", 5, 0, -1, 1.5, True, False, None, [], {}, ["1s"], {"a": 1}, "1 s", "01s", "s", "5x", "0s", "-1s", "1e3s",
+       "150%", "%", "5 %", "on", "OFF", "infinite", "off ", "1/s/s", "10/d", "full full", "ENOENT", "111", "a b", "a/b", "*x", "a..b",
+       "http://x", "x:80", "70000", "0", "1-", "-", "::g", "1.2.3", "sctp", ["tcp", "unix"], "x" * 300, "Ā", ["a"] * 9]
+SHARES = ["0.5%", "1%", "20%", "50%", "99.99%", "100%"]
+
+
+def some(rng, items):
+    return rng.choice(items)
+
+
+def some_of(rng, properties):
+    return {key: make(rng) for key, make in properties.items() if rng.random() < 0.5}
+
+
+def list_or_one(items):
+    return lambda rng: some(rng, items) if rng.random() < 0.5 else [some(rng, items) for _ in range(rng.randint(1, 4))]
+
+
+def of(*items):
+    return lambda rng: some(rng, items)
+
+
+def or_off(make):
+    return lambda rng: "off" if rng.random() < 0.15 else make(rng)
+
+
+def section(**properties):
+    return lambda rng: some(rng, [None, "off", {}]) if rng.random() < 0.2 else some_of(rng, properties)
+
+
+ERRORS = of("ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "EACCES")
+DURATION = or_off(of(*DURATIONS))
+PARTS = {
+    "timeout": section(resolve=DURATION, connect=DURATION, response=DURATION, recv=DURATION, send=DURATION, total=DURATION),
+    "retry": section(max_retries=of(0, 1, 100, "off"), base_delay=of("0s", "50ms", "off"), max_delay=DURATION, factor=of(1, 1.5, 100),
+                     jitter=of("full", "equal", "decorrelated", "none"), addresses=of("siblings", "same"),
+                     retry_on=list_or_one(["refused", "timeout", "unreachable", "reset", "resolve"]),
+                     budget=section(ratio=of("0%", *SHARES), floor=of("0/s", "10/s", "600/m", "off"), window=of("1s", "10s", "1m"))),
+    "breaker": section(failure_threshold=of(0, 1, 255, "off"), recovery_timeout=of("1s", "5s"), max_recovery_timeout=of("5s", "1m"),
+                       jitter=of("0%", *SHARES), success_threshold=of(1, 255), scope=of("connect", "exchange"), error=ERRORS,
+                       failure_prefix=list_or_one(["HTTP/1.1 503", "-LOADING", "\xff\x01", "\n", "off"]),
+                       failure_rate=section(ratio=of(*SHARES), minimum_calls=of(1, 1000000), window=of("1s", "1m"))),
+    "limit": lambda rng: "off" if rng.random() < 0.2 else {
+        "connections": 7, **some_of(rng, {"rate": of("1/s", "off", "3600/h"), "wait": of("0s", "1s", "off"), "error": ERRORS})},
+    "enforce": of("0%", *SHARES),
+}
+
+
+def match(rng):
+    if rng.random() < 0.2:
+        return some_of(rng, {"unix": list_or_one(["/run/*.sock", "@x", "*"]), "program": of("curl")})
+    return some_of(rng, {
+        "host": list_or_one(["a", "a.b", "*.example.com", "*", "10.0.0.7", "::1", "[::1]", "A-b_c.d.", "localhost"]),
+        "address": list_or_one(["10.0.0.0/8", "10.0.0.7", "::/0", "fd00::/8", "::1"]),
+        "port": list_or_one([1, 443, 65535, "80", "8000-8100", "1-65535"]),
+        "program": list_or_one(["curl", "worker*", "[a-z]?"]), "protocol": list_or_one(["tcp", "udp"])})
+
+
+def document(rng):
+    made = {"version": 1}
+    if rng.random() < 0.3:
+        made["defaults"] = some(rng, [None, {}]) if rng.random() < 0.2 else some_of(
+            rng, {key: make for key, make in PARTS.items() if key != "limit"})
+    made["rules"] = [{"name": f"r{number}", "match": match(rng), **some_of(rng, PARTS),
+                      **some_of(rng, {"patience": of(*DURATIONS)})} for number in range(rng.randint(0, 3))]
+    return made
+
+
+def places(node):
+    """All (container, key) of a document."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield node, key
+        if isinstance(value, (dict, list)):
+            yield from places(value)
+
+
+COUNTS = ("max_retries", "factor", "failure_threshold", "success_threshold", "minimum_calls", "connections")
+
+
+def bad_for(rng, key):
+    """Something that most likely does not belong there, in the type that the schema wants of it."""
+    value = copy.deepcopy(some(rng, BAD))
+    is_text = isinstance(key, int) or key in ("name", "host", "program", "unix", "failure_prefix")
+    if is_text and isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if key in COUNTS and isinstance(value, str) and value.isdigit():
+        return int(value)
+    return value
+
+
+def mutate(rng, made):
+    container, key = some(rng, list(places(made)))
+    choice = rng.random()
+    if choice < 0.6:
+        container[key] = bad_for(rng, key)
+    elif choice < 0.75:
+        del container[key]
+    elif isinstance(container, dict):
+        key = some(rng, ["x", "hosts", "connect", "Timeout", "rate", "unix", "port", "limit", "degrade", "include"])
+        container[key] = bad_for(rng, key)
+
+
+# What the loader refuses for reasons that the schema does not know; such documents are left out.
+BEYOND = re.compile(r"limits nothing|is longer than max_recovery|runs backwards|bits set beyond|is called|too large \(at most \d+[hms]|"
+                    r"too small \(at least \d+m?s|only a file can|cannot be opened|include:")
+
+
+class Schema(unittest.TestCase):
+    def test_the_schema_fits_the_table_of_keys(self):
+        self.assertEqual(subprocess.run([os.path.join(ROOT, "tools/schema.py"), "--check"], check=False).returncode, 0)
+
+    def test_the_loader_and_the_schema_accept_the_same(self):
+        with open(os.path.join(ROOT, "rules/rules.schema.json"), encoding="utf-8") as file:
+            schema = json.load(file)
+        jsonschema.Draft7Validator.check_schema(schema)
+        validator = jsonschema.Draft7Validator(schema)
+        rng = random.Random(1)
+        counts = {True: 0, False: 0}
+        differing = []
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(0, DOCUMENTS, IN_ONE_CALL):
+                made, paths = [], []
+                for number in range(IN_ONE_CALL):
+                    one = document(rng)
+                    if rng.random() < 0.6:
+                        mutate(rng, one)
+                    made.append(one)
+                    paths.append(os.path.join(folder, f"{number}.yaml"))
+                    with open(paths[-1], "w", encoding="utf-8") as file:
+                        file.write(json.dumps(one, ensure_ascii=False) + "\n")
+                said = subprocess.run([RESIL, "check", "--json", *paths], stdout=subprocess.PIPE, check=False)
+                reports = json.loads(said.stdout)["files"]
+                self.assertEqual(len(reports), len(made))
+                for one, report in zip(made, reports):
+                    errors = [problem["text"] for problem in report["problems"] if problem["severity"] == "error"]
+                    if errors and all(BEYOND.search(error) for error in errors):
+                        continue
+                    is_valid = validator.is_valid(one)
+                    counts[is_valid] += 1
+                    if is_valid != (report["errors"] == 0):
+                        differing.append((one, errors[:2], [error.message[:200] for error in validator.iter_errors(one)][:2]))
+        for one, errors, wrong in differing[:int(os.environ.get("SHOW", "5"))]:
+            print(json.dumps(one)[:600], "\n  loader:", errors, "\n  schema:", wrong, file=sys.stderr)
+        self.assertEqual(len(differing), 0)
+        self.assertGreater(counts[True], 1500)
+        self.assertGreater(counts[False], 1500)
+        self.assertGreaterEqual(sum(counts.values()), 5000)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Makes rules/rules.schema.json of src/rules/keys.def, for editors that complete and check YAML.
+
+    tools/schema.py            writes it
+    tools/schema.py --check    fails where it is not what it should be
+"""
+
+import json
+import os
+import re
+import sys
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+PATH = os.path.join(ROOT, "rules/rules.schema.json")
+
+NUMBER = r"(0|[1-9][0-9]*)(\.[0-9]+)?"
+NOT_ZERO = r"(?!0(\.0+)?[a-z%/])"
+UNIT = r"(ns|us|ms|s|m|h|d)"
+ERRORS = ["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET", "EHOSTDOWN", "ENETDOWN", "EACCES", "EPERM"]
+ADDRESS = r"([0-9]{1,3}\.){3}[0-9]{1,3}|\[?[0-9a-fA-F:]*:[0-9a-fA-F:.]*\]?"
+
+
+def one_or_list(item, most=None):
+    items = {"type": "array", "minItems": 1, "items": item}
+    if most:
+        items["maxItems"] = most
+    return {"anyOf": [item, items]}
+
+
+def duration(may_be_zero, may_be_off):
+    pattern = f"^{'' if may_be_zero else NOT_ZERO}{NUMBER}{UNIT}$"
+    if may_be_off:
+        pattern = pattern[:-1].replace("^", "^(off|", 1) + ")$"
+    text = {"type": "string", "pattern": pattern}
+    return {"anyOf": [text, {"enum": [0, "0"]}]} if may_be_zero else text
+
+
+def number(text, name):
+    """A figure or bound of keys.def, which is C."""
+    names = {"S": 10**9, "MS": 10**6, "PPM_ONE": 10**6}
+    if not re.fullmatch(r"[0-9A-Z_ *]+", text) or re.search(r"RETRY|JITTER|SCOPE|ADDRESSES|^E[A-Z]|UINT", text):
+        return None
+    return eval(text, {"__builtins__": {}}, names)
+
+
+def value_of(name, kind, least, most):
+    """What a value of that kind looks like. Upper bounds of durations cannot be said in JSON Schema."""
+    if kind == "DURATION":
+        return duration(name in ("retry.base_delay", "limit.wait"), least == 0)
+    if kind == "COUNT":
+        least_written = 1 if name == "limit.connections" else least
+        whole = {"type": "integer", "minimum": least_written, "maximum": most}
+        return {"anyOf": [whole, {"const": "off"}]} if least == 0 else whole
+    if kind == "RATIO":
+        return {"type": "string", "pattern": f"^{NOT_ZERO if least else ''}(100|[1-9]?[0-9](\\.[0-9]{{1,4}})?)%$"}
+    if kind == "FACTOR":
+        return {"type": "number", "minimum": least // 10**6, "maximum": most // 10**6}
+    if kind == "RATE":
+        return {"type": "string", "pattern": f"^(off|{NOT_ZERO if name == 'limit.rate' else ''}(0|[1-9][0-9]*)/[smh])$"}
+    return {
+        "RETRY_ON": one_or_list({"enum": ["refused", "timeout", "unreachable", "reset", "resolve"]}),
+        "JITTER": {"enum": ["full", "equal", "decorrelated", "none"]},
+        "ADDRESSES": {"enum": ["siblings", "same"]},
+        "SCOPE": {"enum": ["connect", "exchange"]},
+        "ERROR": {"enum": ERRORS},
+        "PREFIXES": one_or_list({"type": "string", "pattern": "^[\\u0000-\\u00ff]{1,31}$"}, 8),
+    }[kind]
+
+
+def figure_text(kind, figure):
+    if figure is None or kind in ("RETRY_ON", "PREFIXES"):
+        return None
+    if kind == "DURATION":
+        return "off" if figure == 0 else f"{figure // 10**9}s" if figure % 10**9 == 0 else f"{figure // 10**6}ms"
+    if kind == "RATIO":
+        return f"{figure / 10**4:g}%"
+    if kind == "RATE":
+        return f"{figure}/s" if figure else "off"
+    if kind == "FACTOR":
+        return figure / 10**6
+    return figure or "off"
+
+
+def sections():
+    """{section: {key: schema}}"""
+    with open(os.path.join(ROOT, "src/rules/keys.def"), encoding="utf-8") as file:
+        rows = re.findall(r'^KEY\(([\w.]+), *(\w+), *(\w+), *[\w.]+, *([^,]+), *([^,]+), *([^,]+),\s*"([^"]*)"\)', file.read(), re.M)
+    found = {}
+    for section, key, kind, least, most, figure, text in rows:
+        schema = {"description": text[0].upper() + text[1:] + "."}
+        schema.update(value_of(f"{section}.{key}", kind, number(least, key), number(most, key)))
+        usual = figure_text(kind, number(figure, key))
+        if usual is not None:
+            schema["default"] = usual
+        found.setdefault(section, {})[key] = schema
+    return found
+
+
+def section(text, properties, **more):
+    return {"description": text, "anyOf": [
+        {"type": ["object", "null"], "properties": properties, "additionalProperties": False, **more}, {"const": "off"}]}
+
+
+def match():
+    shell = one_or_list({"type": "string", "minLength": 1})
+    label = "[A-Za-z0-9_-]{1,63}"
+    host = rf"^(\*|(\*\.)?({label}\.)*(?![0-9]+\.?$){label}\.?|(?!.*\.)[0-9]{{1,63}}|{ADDRESS})$"
+    port = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+    return {
+        "description": "Which targets and programs the rule is for: host or address, and port, and program. {} is every TCP target.",
+        "type": "object", "additionalProperties": False,
+        "properties": {
+            "host": {"description": "Names that the program looks up: payments.internal, *.example.com, * or an address.",
+                     **one_or_list({"type": "string", "pattern": host})},
+            "address": {"description": "Where it connects to: 10.1.0.0/16, fd00::/8 or one address.",
+                        **one_or_list({"type": "string", "pattern": f"^({ADDRESS})(/[0-9]{{1,3}})?$"})},
+            "port": {"description": "443 or 8000-8100.", **one_or_list({"anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535}, {"type": "string", "pattern": f"^{port}(-{port})?$"}]})},
+            "program": {"description": "Shell patterns for the file name of the program.",
+                        **one_or_list({"type": "string", "pattern": "^[^/]+$"})},
+            "unix": {"description": "Shell patterns for the path of a UNIX socket; an abstract one begins with @.", **shell},
+            "protocol": {"description": "What the rule is for; tcp unless it says otherwise.", "default": "tcp",
+                         **one_or_list({"enum": ["tcp", "udp"]})},
+        },
+        "dependencies": {"unix": {"not": {"anyOf": [{"required": [key]} for key in ("host", "address", "port", "protocol")]}}},
+    }
+
+
+def make():
+    keys = sections()
+    budget = section("How many retries there may be, of all processes together.", keys["retry.budget"])
+    rate = section("The share of failures that opens the circuit.", keys["breaker.failure_rate"])
+    parts = {
+        "timeout": section("How long things may take.", keys["timeout"]),
+        "retry": section("Connects and lookups that failed are tried again.", {**keys["retry"], "budget": budget}),
+        "breaker": section("A host that keeps failing is left alone for a while.", {**keys["breaker"], "failure_rate": rate}),
+        "limit": section("How much one process may ask of a host; names connections or rate.", keys["limit"]),
+        "enforce": {"description": "Share of the connections for which decisions are carried out; 0% only records them.",
+                    "type": "string", "pattern": r"^(100|[1-9]?[0-9](\.[0-9]{1,4})?)%$", "default": "100%"},
+    }
+    rule = {
+        "type": "object", "additionalProperties": False, "required": ["name", "match"],
+        "properties": {
+            "name": {"description": "Breakers and reports go by it; no two rules have the same.", "type": "string",
+                     "pattern": "^[A-Za-z0-9._-]{1,63}$"},
+            "match": match(), **parts,
+            "patience": {"description": "How long the caller's user waits; `resil check` compares.", **duration(False, False)},
+        },
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "libresil rules",
+        "description": "Made by tools/schema.py. What it cannot say, `resil check` does: bounds of durations, rates of whole "
+                       "events, bits beyond a prefix, values that contradict each other, rules of one name.",
+        "type": "object", "additionalProperties": False, "required": ["version"],
+        "properties": {
+            "version": {"description": "Of this format.", "const": 1},
+            "include": {"description": "Rule files whose rules come first; relative to this file.",
+                        "anyOf": [{"type": "null"}, *one_or_list({"type": "string", "minLength": 1})["anyOf"]]},
+            "defaults": {"description": "For every rule of this file that does not say otherwise.", "type": ["object", "null"],
+                         "additionalProperties": False, "properties": parts},
+            "rules": {"description": "The first that matches decides.", "type": ["array", "null"], "items": rule},
+        },
+    }
+
+
+def main():
+    text = json.dumps(make(), indent=2, ensure_ascii=True) + "\n"
+    if sys.argv[1:] == ["--check"]:
+        with open(PATH, encoding="utf-8") as file:
+            if file.read() != text:
+                sys.exit("rules/rules.schema.json does not fit src/rules/keys.def (run tools/schema.py)")
+        return
+    with open(PATH, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    main()
