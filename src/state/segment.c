@@ -37,6 +37,7 @@ static struct {
 } opened;
 static _Atomic uint64_t look_at_ns; /* when to look again; 0: never, it is private */
 
+static void name_here(const struct whereabouts *here, const char *rules_path, char *name, size_t capacity);
 static struct segment *open_shared(const char *rules_path, struct segment *at);
 static int open_directory(void);
 static struct segment *open_existing(int directory, const char *name, struct segment *at, bool *is_wrong);
@@ -133,8 +134,13 @@ void segment_file_name(const char *rules_path, char *name, size_t capacity)
 {
     struct whereabouts here;
     find_whereabouts(&here);
+    name_here(&here, rules_path, name, capacity);
+}
+
+static void name_here(const struct whereabouts *here, const char *rules_path, char *name, size_t capacity)
+{
     uint64_t hash =
-        hash_bytes(rules_path, strlen(rules_path), here.pid_namespace ^ hash_mix(here.time_namespace));
+        hash_bytes(rules_path, strlen(rules_path), here->pid_namespace ^ hash_mix(here->time_namespace));
     struct text text = text_begin(name, capacity);
     text_add(&text, "v%u-%lx", SEGMENT_LAYOUT, (unsigned long)hash);
 }
@@ -147,7 +153,7 @@ static struct segment *open_shared(const char *rules_path, struct segment *at)
     if (directory < 0)
         return NULL;
     char name[64];
-    segment_file_name(rules_path, name, sizeof name);
+    name_here(&opened.here, rules_path, name, sizeof name);
     struct segment *segment = NULL;
     /* Others may create or replace the file meanwhile; whoever comes second takes the first one's. */
     for (int tries = 0; !segment && tries < 4; tries++) {

@@ -33,7 +33,7 @@ EXCLUDED = {
 KNOWN = {
     r"connect .* bad_page.*": "the address is read before the kernel has said whether it can be",
     r"connect .* blocking copied .*": "the socket's options are ours, and a number copied before is not guarded",
-    r"process tcp4 .*(exec|spawn).*": "a fork child hands over its standard streams only; posix_spawn is not seen",
+    r"process tcp4 (exec|execve|spawn)( own)?": "a fork child hands over its standard streams only; posix_spawn is not seen",
 }
 
 RULE = """version: 1

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,10 @@
 #include "conform.h"
 
 extern char **environ;
+extern ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
+extern ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
+extern ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags,
+                              struct sockaddr *address, socklen_t *length);
 static const char *self_path;
 
 static void say_times(int fd)
@@ -37,6 +42,38 @@ static void use_in_child(struct ends *ends)
     say_times(ends->fd);
     use(ends->fd);
     CALL("close", close(ends->fd));
+}
+
+/* libc ends a program that would write beyond its buffer, before it receives anything. What it says of that is not
+ * compared. */
+static void prepare_to_abort(void)
+{
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    setenv("LIBC_FATAL_STDERR_", "1", 1);
+    dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), 2);
+    line_flush();
+}
+
+static void read_beyond_room(struct ends *ends)
+{
+    char data[64];
+    prepare_to_abort();
+    CALL("read", __read_chk(ends->fd, data, sizeof data, sizeof data - 1));
+}
+
+static void recv_beyond_room(struct ends *ends)
+{
+    char data[64];
+    prepare_to_abort();
+    CALL("recv", __recv_chk(ends->fd, data, sizeof data, sizeof data - 1, 0));
+}
+
+static void recvfrom_beyond_room(struct ends *ends)
+{
+    char data[64];
+    prepare_to_abort();
+    CALL("recvfrom", __recvfrom_chk(ends->fd, data, sizeof data, sizeof data - 1, 0, NULL, NULL));
 }
 
 static void wait_then_feed(struct ends *ends)
@@ -68,12 +105,38 @@ static void vfork_and_close(struct ends *ends)
     say(" status=%x", (unsigned)status);
 }
 
+/* Becomes another by the function of that name. */
+static void exec_by(const char *function, char *name, char *number)
+{
+    char *arguments[] = {name, (char *)"--became", (char *)"using", number, NULL};
+    const char *path = "/proc/self/exe";
+    if (strcmp(function, "execl") == 0)
+        execl(path, name, "--became", "using", number, (char *)NULL);
+    else if (strcmp(function, "execle") == 0)
+        execle(path, name, "--became", "using", number, (char *)NULL, environ);
+    else if (strcmp(function, "execlp") == 0)
+        execlp(path, name, "--became", "using", number, (char *)NULL);
+    else if (strcmp(function, "execv") == 0)
+        execv(path, arguments);
+    else if (strcmp(function, "execve") == 0)
+        execve(path, arguments, environ);
+    else if (strcmp(function, "execvp") == 0)
+        execvp(path, arguments);
+    else if (strcmp(function, "execvpe") == 0)
+        execvpe(path, arguments, environ);
+    else if (strcmp(function, "fexecve") == 0)
+        fexecve(open(path, O_RDONLY | O_CLOEXEC), arguments, environ);
+    else if (strcmp(function, "execveat") == 0)
+        execveat(open(path, O_PATH | O_CLOEXEC), "", arguments, environ, AT_EMPTY_PATH);
+}
+
 /* The process that was execed tells what it has: argv is self, --became, WHAT, FD. */
 int became_another(int argc, char **argv)
 {
     const char *what = argc > 2 ? argv[2] : "";
     int fd = argc > 3 ? atoi(argv[3]) : -1;
-    if (strcmp(what, "connecting") == 0) { /* a process of its own, not a fork child: it connects, and execs */
+    if (strcmp(what, "connecting") ==
+        0) { /* a process of its own, not a fork child: it connects, and execs */
         struct ends ends;
         listeners_open();
         ends_open(&ends, TCP4, BLOCKING, INWARD, false);
@@ -84,7 +147,7 @@ int became_another(int argc, char **argv)
         CALL("failing", execl("/nowhere", "nowhere", (char *)NULL));
         say_times(ends.fd);
         line_flush();
-        execl("/proc/self/exe", argv[0], "--became", "using", number, (char *)NULL);
+        exec_by(argc > 3 ? argv[3] : "execl", argv[0], number);
         return 1;
     }
     say_times(fd);
@@ -105,7 +168,8 @@ static void exec_in_child_with_path(struct ends *ends)
 {
     char number[16];
     snprintf(number, sizeof number, "%d", ends->fd);
-    execve(self_path, (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL}, environ);
+    execve(self_path, (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL},
+           environ);
 }
 
 static void exec_of_its_own(struct ends *ends)
@@ -113,6 +177,21 @@ static void exec_of_its_own(struct ends *ends)
     (void)ends;
     execlp(self_path, "conform", "--became", "connecting", (char *)NULL);
 }
+
+#define OF_ITS_OWN_BY(function)                                                                              \
+    static void function##_of_its_own(struct ends *ends)                                                     \
+    {                                                                                                        \
+        (void)ends;                                                                                          \
+        execlp(self_path, "conform", "--became", "connecting", #function, (char *)NULL);                     \
+    }
+OF_ITS_OWN_BY(execle)
+OF_ITS_OWN_BY(execlp)
+OF_ITS_OWN_BY(execv)
+OF_ITS_OWN_BY(execve)
+OF_ITS_OWN_BY(execvp)
+OF_ITS_OWN_BY(execvpe)
+OF_ITS_OWN_BY(fexecve)
+OF_ITS_OWN_BY(execveat)
 
 static void spawn_in_child(struct ends *ends)
 {
@@ -123,8 +202,10 @@ static void spawn_in_child(struct ends *ends)
     posix_spawn_file_actions_adddup2(&actions, ends->fd, 100);
     pid_t child;
     int status;
-    CALL("spawn", posix_spawn(&child, self_path, &actions, NULL,
-                              (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL}, environ));
+    CALL("spawn",
+         posix_spawn(&child, self_path, &actions, NULL,
+                     (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL},
+                     environ));
     line_flush();
     waitpid(child, &status, 0);
     say(" status=%x", (unsigned)status);
@@ -135,11 +216,14 @@ static const struct {
     void (*in_child)(struct ends *ends);
     void (*meanwhile)(struct ends *ends);
 } stories[] = {
-    {"fork_uses", use_in_child, wait_then_feed},
-    {"fork_closes_all", close_all_in_child, NULL},
-    {"exec", exec_in_child, wait_then_feed},
-    {"execve", exec_in_child_with_path, wait_then_feed},
-    {"exec_of_its_own", exec_of_its_own, NULL},
+    {"fork_uses", use_in_child, wait_then_feed},         {"read_beyond_room", read_beyond_room, NULL},
+    {"recv_beyond_room", recv_beyond_room, NULL},        {"recvfrom_beyond_room", recvfrom_beyond_room, NULL},
+    {"fork_closes_all", close_all_in_child, NULL},       {"exec", exec_in_child, wait_then_feed},
+    {"execve", exec_in_child_with_path, wait_then_feed}, {"exec_of_its_own", exec_of_its_own, NULL},
+    {"execle_of_its_own", execle_of_its_own, NULL},      {"execlp_of_its_own", execlp_of_its_own, NULL},
+    {"execv_of_its_own", execv_of_its_own, NULL},        {"execve_of_its_own", execve_of_its_own, NULL},
+    {"execvp_of_its_own", execvp_of_its_own, NULL},      {"execvpe_of_its_own", execvpe_of_its_own, NULL},
+    {"fexecve_of_its_own", fexecve_of_its_own, NULL},    {"execveat_of_its_own", execveat_of_its_own, NULL},
     {"spawn", spawn_in_child, wait_then_feed},
 };
 
@@ -161,7 +245,8 @@ void stories_processes(const char *self)
             struct timeval own = {9, 0};
             struct ends ends;
             for (size_t s = 0; s < COUNT_OF(stories); s++)
-                if (cell_begin("process %s %s%s", kind_names[kinds[k]], stories[s].name, has_own ? " own" : "")) {
+                if (cell_begin("process %s %s%s", kind_names[kinds[k]], stories[s].name,
+                               has_own ? " own" : "")) {
                     ends_open(&ends, kinds[k], BLOCKING, INWARD, false);
                     if (has_own)
                         setsockopt(ends.fd, SOL_SOCKET, SO_RCVTIMEO, &own, sizeof own);

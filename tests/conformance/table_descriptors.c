@@ -62,6 +62,11 @@ static int copy_by_fcntl(int fd)
     return CALL_FD("fcntl", fcntl(fd, F_DUPFD, 150));
 }
 
+static int copy_by_fcntl64(int fd)
+{
+    return CALL_FD("fcntl", fcntl64(fd, F_DUPFD, 150));
+}
+
 static int copy_by_fcntl_cloexec(int fd)
 {
     return CALL_FD("fcntl", fcntl(fd, F_DUPFD_CLOEXEC, 0));
@@ -80,6 +85,7 @@ static const struct {
     {"over_another", copy_over_another},
     {"negative", copy_negative},
     {"f_dupfd", copy_by_fcntl},
+    {"f_dupfd_64", copy_by_fcntl64},
     {"f_dupfd_cloexec", copy_by_fcntl_cloexec},
 };
 

@@ -78,8 +78,8 @@ static void cell(enum kind kind, enum mode mode, const char *way, bool has_asked
                 CALL("fflush", fflush(stream));
             }
         }
-        if (strcmp(way, "freopen") == 0) {
-            stream = freopen("/dev/null", "r", stream);
+        if (strncmp(way, "freopen", 7) == 0) {
+            stream = way[7] ? freopen64("/dev/null", "r", stream) : freopen("/dev/null", "r", stream);
             say(" freopen=%d", stream != NULL);
             say_fd("number", fileno(stream), 0);
             get_line(stream);
@@ -107,7 +107,7 @@ static void cell(enum kind kind, enum mode mode, const char *way, bool has_asked
 void table_streams(void)
 {
     static const enum kind kinds[] = {TCP4, TCP6, UNIX_STREAM, PIPE, CLOSED, MINUS_ONE};
-    static const char *const ways[] = {"fclose", "reset", "freopen", "closed_before"};
+    static const char *const ways[] = {"fclose", "reset", "freopen", "freopen64", "closed_before"};
     for (size_t k = 0; k < COUNT_OF(kinds); k++)
         for (int mode = 0; mode < MODES; mode++)
             for (size_t w = 0; w < COUNT_OF(ways); w++)
