@@ -1,18 +1,23 @@
 /* Makes one libc call many times over a connection to itself, for whoever counts instructions, system calls or time.
  *
- *     calls KIND COUNT [PORT]
+ *     calls KIND COUNT [PORT [OPEN]]
  *
- * KIND: send recv read write (one byte each, TCP over loopback, data always ready), exchange (send one byte and receive
+ * KIND: send recv read write sendto recvfrom sendmsg recvmsg writev readv (one byte each, TCP over loopback, data always
+ * ready, while OPEN more connections are open), exchange (send one byte and receive
  * one back), refused (connect to a closed port, a new socket each time), rejected (the same on one socket: meant for an
- * open circuit; prints the best batch's ns per call), connect (connect and close). Between the marks it does nothing
+ * open circuit; prints the best batch's ns per call), connect (connect and close), memory (prints what COUNT open
+ * connections cost of private memory in bytes each, and what remains of it once they are closed, and what as many more cost then, in all). Between the marks it does nothing
  * else. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,26 +54,100 @@ static double now_ns(void)
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-static void transfer(const char *kind, long count)
+static int connect_to(int port)
 {
-    int port = 0, listener = listen_on(&port), fd = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = local(port);
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         die("connect");
+    return fd;
+}
+
+/* Their other ends are closed at once: one number for each. */
+static void open_many(int *fds, long count, int listener, int port)
+{
+    for (long i = 0; i < count; i++) {
+        fds[i] = connect_to(port);
+        syscall(SYS_close, accept(listener, NULL, NULL));
+    }
+}
+
+/* Through system calls only: stdio would change what is measured. */
+static long private_bytes(void)
+{
+    static char text[4096];
+    long fd = syscall(SYS_open, "/proc/self/smaps_rollup", 0),
+         length = syscall(SYS_read, fd, text, sizeof text - 1);
+    syscall(SYS_close, fd);
+    if (length <= 0)
+        die("smaps_rollup");
+    char *anonymous = strstr(text, "Anonymous:");
+    return anonymous ? atol(anonymous + strlen("Anonymous:")) * 1024 : 0;
+}
+
+static void memory(long count)
+{
+    int port = 0, listener = listen_on(&port), first = connect_to(port);
+    int *fds = calloc((size_t)count, sizeof *fds);
+    memset(fds, 1, (size_t)count * sizeof *fds);
+    (void)private_bytes(); /* its page */
+    long before = private_bytes();
+    open_many(fds, count, listener, port);
+    long open = private_bytes();
+    for (long i = 0; i < count; i++)
+        close(fds[i]);
+    long closed = private_bytes();
+    open_many(fds, count, listener, port);
+    long again = private_bytes();
+    close(first);
+    printf("%.1f %ld %ld\n", (double)(open - before) / (double)count, closed - before, again - open);
+}
+
+/* One byte, by the call of that name. */
+static ssize_t move(const char *kind, int fd, char *byte)
+{
+    struct iovec piece = {byte, 1};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (strcmp(kind, "send") == 0)
+        return send(fd, byte, 1, 0);
+    if (strcmp(kind, "recv") == 0)
+        return recv(fd, byte, 1, 0);
+    if (strcmp(kind, "write") == 0)
+        return write(fd, byte, 1);
+    if (strcmp(kind, "read") == 0)
+        return read(fd, byte, 1);
+    if (strcmp(kind, "sendto") == 0)
+        return sendto(fd, byte, 1, 0, NULL, 0);
+    if (strcmp(kind, "recvfrom") == 0)
+        return recvfrom(fd, byte, 1, 0, NULL, NULL);
+    if (strcmp(kind, "sendmsg") == 0)
+        return sendmsg(fd, &message, 0);
+    if (strcmp(kind, "recvmsg") == 0)
+        return recvmsg(fd, &message, 0);
+    if (strcmp(kind, "writev") == 0)
+        return writev(fd, &piece, 1);
+    if (strcmp(kind, "readv") == 0)
+        return readv(fd, &piece, 1);
+    return -1;
+}
+
+static void transfer(const char *kind, long count, long open)
+{
+    int port = 0, listener = listen_on(&port);
+    open_many(calloc((size_t)open + 1, sizeof(int)), open, listener, port);
+    int fd = connect_to(port);
     int peer = accept(listener, NULL, NULL);
     char byte = 'x';
     static char many[65536];
+    bool receives = strstr("recv read recvfrom recvmsg readv", kind),
+         exchanges = strcmp(kind, "exchange") == 0;
     /* The peer's calls are no libc calls: they are not what is measured. */
     for (long done = 0; done < count;) {
         long batch = count - done < 1000 ? count - done : 1000;
-        if ((strcmp(kind, "recv") == 0 || strcmp(kind, "read") == 0) &&
-            syscall(SYS_write, peer, many, batch) != batch)
+        if (receives && syscall(SYS_write, peer, many, batch) != batch)
             die("write");
         for (long i = 0; i < batch; i++) {
-            ssize_t moved = strcmp(kind, "send") == 0    ? send(fd, &byte, 1, 0)
-                            : strcmp(kind, "write") == 0 ? write(fd, &byte, 1)
-                            : strcmp(kind, "recv") == 0  ? recv(fd, &byte, 1, 0)
-                            : strcmp(kind, "read") == 0  ? read(fd, &byte, 1)
+            ssize_t moved = !exchanges ? move(kind, fd, &byte)
                             : send(fd, &byte, 1, 0) == 1 && syscall(SYS_read, peer, &byte, 1) == 1 &&
                                     syscall(SYS_write, peer, &byte, 1) == 1
                                 ? recv(fd, &byte, 1, 0)
@@ -76,7 +155,7 @@ static void transfer(const char *kind, long count)
             if (moved != 1)
                 die(kind);
         }
-        if (strcmp(kind, "send") == 0 || strcmp(kind, "write") == 0)
+        if (!receives && !exchanges)
             for (long got = 0; got < batch;)
                 got += syscall(SYS_read, peer, many, sizeof many);
         done += batch;
@@ -102,12 +181,18 @@ static void rejected(long count, int port)
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: calls send|recv|read|write|exchange|connect|refused|rejected COUNT [PORT]\n");
+        fprintf(stderr, "usage: calls KIND COUNT [PORT [OPEN]]\n");
         return 2;
     }
     long count = atol(argv[2]);
     int port = argc > 3 ? atoi(argv[3]) : 0;
-    if (strcmp(argv[1], "rejected") == 0) {
+    struct rlimit most;
+    getrlimit(RLIMIT_NOFILE, &most);
+    most.rlim_cur = most.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &most);
+    if (strcmp(argv[1], "memory") == 0) {
+        memory(count);
+    } else if (strcmp(argv[1], "rejected") == 0) {
         rejected(count, port);
     } else if (strcmp(argv[1], "connect") == 0 || strcmp(argv[1], "refused") == 0) {
         int listener = -1;
@@ -122,7 +207,7 @@ int main(int argc, char **argv)
                 close(accept(listener, NULL, NULL));
         }
     } else {
-        transfer(argv[1], count);
+        transfer(argv[1], count, argc > 4 ? atol(argv[4]) : 0);
     }
     return 0;
 }
