@@ -184,13 +184,16 @@ static bool is_non_blocking(int fd)
 
 static int reject(struct connecting *call, uint64_t until_ns)
 {
-    connect_text(call);
-    host_count(call->host, HOST_REJECTED);
-    struct event event = event_about(EVENT_REJECTED, call->text);
-    event.time_ns = call->begun_ns;
-    event.delay_ns = until_ns > call->begun_ns ? until_ns - call->begun_ns : 0;
-    event.error = call->rule->policy.breaker.error;
-    tell(&event);
+    uint32_t count = breakers_rejected(call->host, call->begun_ns);
+    if (count) {
+        connect_text(call);
+        struct event event = event_about(EVENT_REJECTED, call->text);
+        event.time_ns = call->begun_ns;
+        event.delay_ns = until_ns > call->begun_ns ? until_ns - call->begun_ns : 0;
+        event.error = call->rule->policy.breaker.error;
+        event.count = count;
+        tell(&event);
+    }
     errno = call->rule->policy.breaker.error;
     return -1;
 }

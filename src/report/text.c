@@ -68,6 +68,8 @@ void event_say(const struct event *event, struct text *text)
             text_add(text, "circuit held open; the call gets %s", code);
         else
             text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
+        if (event->count > 1)
+            text_add(text, ", as did %u before it", event->count - 1);
         break;
     case EVENT_OPENED:
         text_add(text, "circuit open after %u failure%s, for %s; calls get %s", event->count,

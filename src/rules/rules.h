@@ -14,6 +14,7 @@
 #include "policy/breaker.h"
 #include "policy/budget.h"
 #include "policy/outcome.h"
+#include "policy/prefix.h"
 #include "rules/address.h"
 
 #define RETRY_ON_ALL                                                                                         \
@@ -23,17 +24,6 @@
 enum scope { SCOPE_CONNECT, SCOPE_EXCHANGE };
 
 enum addresses { ADDRESSES_SIBLINGS, ADDRESSES_SAME };
-
-/* First bytes of answers. No pointers, and zeroes where nothing is, so that it may be copied and hashed as it is. */
-#define FAILURE_PREFIXES_MAX     8
-#define FAILURE_PREFIX_BYTES_MAX 31
-struct failure_prefixes {
-    uint8_t count;
-    struct {
-        uint8_t length; /* 1 or more */
-        char bytes[FAILURE_PREFIX_BYTES_MAX];
-    } items[FAILURE_PREFIXES_MAX];
-};
 
 /* The values in force for a target. 0 ns = no such timeout. */
 struct policy {

@@ -6,7 +6,11 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "policy/call.h"
+#include "policy/sample.h"
 #include "state/process.h"
+
+/* A program that is rejected 10 000 times a second would leave nothing else in the recorder. */
+#define REJECTIONS_TOLD_PER_S 10
 
 static uint64_t key_of(const struct rule *rule, const struct target *target);
 static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
@@ -117,6 +121,22 @@ void breakers_succeeded(struct host_handle handle, const struct breaker_params *
                   (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
 }
 
+uint32_t breakers_rejected(struct host_handle handle, uint64_t now_ns)
+{
+    host_count(handle, HOST_REJECTED);
+    if (!is_still(handle))
+        return 1;
+    struct sample_answer answer;
+    uint64_t word = atomic_load_explicit(&handle.host->rejections, memory_order_relaxed);
+    do
+        answer = sample_take(word, REJECTIONS_TOLD_PER_S, now_ns);
+    while (!atomic_compare_exchange_weak_explicit(&handle.host->rejections, &word, answer.word,
+                                                  memory_order_relaxed, memory_order_relaxed));
+    if (answer.count == 0 && segment_current)
+        atomic_fetch_add_explicit(&segment_current->events[EVENT_REJECTED], 1, memory_order_relaxed);
+    return answer.count;
+}
+
 void breakers_steer(struct host *host, enum steering steering)
 {
     /* Given back it begins anew. Outcomes are heard again only after that. */
@@ -190,6 +210,7 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
         return expected == key ? host : NULL;
     if (old) {
         atomic_store_explicit(&host->breaker, 0, memory_order_relaxed);
+        atomic_store_explicit(&host->rejections, 0, memory_order_relaxed);
         atomic_store_explicit(&host->steering, STEERING_AUTO, memory_order_relaxed);
         empty(host->failures);
         empty(host->retries);

@@ -40,6 +40,10 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
 /* One more success of a closed breaker without failures: counts for the failure rate, where there is one. */
 void breakers_succeeded(struct host_handle handle, const struct breaker_params *params);
 
+/* Counts a rejected call. How many rejections its event stands for; 0: it is one of too many in this second, and is left
+ * out of recorder and log. The counters miss none. */
+uint32_t breakers_rejected(struct host_handle handle, uint64_t now_ns);
+
 /* For tools: takes a circuit into one's own hands, or gives it back, and then it begins closed and empty. What is said
  * holds for all processes until it is taken back or the state is lost. */
 void breakers_steer(struct host *host, enum steering steering);

@@ -16,7 +16,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 3u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 4u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -60,9 +60,10 @@ struct host {
     _Atomic uint64_t retries[WINDOW_BUCKETS];  /* calls and retries */
     _Atomic uint64_t used_ns;                  /* the last call */
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
-    _Atomic uint32_t probe_pid; /* who holds the probe, for people */
-    _Atomic uint32_t steering;  /* enum steering */
-    char target[72]; /* "payments.internal:443" */
+    _Atomic uint64_t rejections; /* which of them are told (policy/sample.h) */
+    _Atomic uint32_t probe_pid;  /* who holds the probe, for people */
+    _Atomic uint32_t steering;   /* enum steering */
+    char target[72];             /* "payments.internal:443" */
     char rule[64];
 };
 

@@ -291,6 +291,24 @@ TEST(a_full_table_keeps_hosts_that_are_held)
     ck_assert_int_eq(breakers_steering(open.host), STEERING_OPEN);
 }
 
+TEST(a_flood_of_rejections_is_counted_and_told_in_part)
+{
+    struct host_handle host = found("a.test");
+    unsigned told = 0;
+    uint32_t stands_for = 0;
+    for (int i = 0; i < 10000; i++) {
+        uint32_t count = breakers_rejected(host, NS_PER_S);
+        told += count != 0;
+        stands_for += count;
+    }
+    ck_assert_uint_eq(told, 10);
+    ck_assert_uint_eq(stands_for + breakers_rejected(host, 2 * NS_PER_S), 10001);
+    ck_assert_uint_eq(atomic_load(&host.host->counts[HOST_REJECTED]), 10001);
+    /* The recorder counts those that it is given. */
+    ck_assert_uint_eq(atomic_load(&segment_current->events[EVENT_REJECTED]), 10001 - 11);
+    ck_assert_uint_eq(breakers_rejected((struct host_handle){0}, 1), 1);
+}
+
 TEST(targets_are_written_as_people_write_them)
 {
     char text[72];
@@ -315,4 +333,4 @@ SUITE("breakers", a_target_keeps_its_place, a_name_is_one_host_whatever_its_addr
       a_circuit_that_is_given_back_begins_closed_and_empty, what_began_while_it_was_held_moves_nothing_later,
       giving_back_what_nobody_held_changes_nothing, a_reset_circuit_is_closed_and_empty,
       damaged_steering_is_none, a_full_table_keeps_hosts_that_are_held,
-      targets_are_written_as_people_write_them)
+      a_flood_of_rejections_is_counted_and_told_in_part, targets_are_written_as_people_write_them)
