@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "drive/nesting.h"
@@ -14,9 +16,11 @@
 #include "state/descriptors.h"
 #include "state/process.h"
 
-#define LOWEST_ADDRESS 65536u /* vm.mmap_min_addr, as everybody has it */
+#define CALLERS_STACK     8192u
+#define KERNEL_SIGNAL_SET 8u
 
 static bool find_target(struct connecting *call, const struct ruleset *rules);
+static bool is_readable(const void *address, size_t size);
 static bool is_tcp(int fd);
 static bool is_non_blocking(int fd);
 static int reject(struct connecting *call, uint64_t until_ns);
@@ -90,8 +94,7 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
 
 bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct target *target)
 {
-    /* A pointer into the first pages is a mistake that the kernel answers with EFAULT; we must not fall over it. */
-    if ((uintptr_t)address < LOWEST_ADDRESS || length < sizeof address->sa_family)
+    if (length < sizeof(struct sockaddr_in) || !is_readable(address, length))
         return false;
     if (address->sa_family == AF_INET && length >= sizeof(struct sockaddr_in)) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
@@ -110,6 +113,28 @@ bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct
     target->protocol = PROTOCOL_TCP;
     target->path = NULL;
     return true;
+}
+
+/* A wild pointer is a mistake that the kernel answers with EFAULT; we must not fall over it. What lies a little above
+ * our frame is the caller's. About anything else the kernel is asked: it reads a signal set of 8 bytes before it finds
+ * that nothing is to be done with it. */
+static bool is_readable(const void *address, size_t size)
+{
+    uintptr_t first = (uintptr_t)address;
+    if (first - (uintptr_t)__builtin_frame_address(0) < CALLERS_STACK)
+        return true;
+    if (size > sizeof(struct sockaddr_in6))
+        size = sizeof(struct sockaddr_in6);
+    int error = errno;
+    uintptr_t last = first + size - KERNEL_SIGNAL_SET;
+    bool is_mapped = true, is_one_page = first / 4096 == last / 4096;
+    for (uintptr_t at = is_one_page ? last : first; is_mapped; at = last) {
+        is_mapped = syscall(SYS_rt_sigprocmask, ~0, at, NULL, KERNEL_SIGNAL_SET) == 0 || errno != EFAULT;
+        if (at == last)
+            break;
+    }
+    errno = error;
+    return is_mapped;
 }
 
 void connect_text(struct connecting *call)
