@@ -47,6 +47,7 @@ class Table(Stage):
         for program in PROGRAMS:
             path = shutil.which(program)
             if not path:
+                print(f"{program} is not installed: skipped")
                 continue
             seen += 1
             loaded = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
