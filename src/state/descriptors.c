@@ -195,7 +195,9 @@ static struct descriptor *take_entry(void)
     uint64_t head = atomic_load_explicit(&free_head, memory_order_acquire);
     while ((uint32_t)head) {
         struct descriptor *entry = entry_number((uint32_t)head - 1);
-        uint64_t next = (head & ~0xffffffffull) + (1ull << 32) + entry->next;
+        /* Another thread may have taken it, and be giving it back: then the laps differ. */
+        uint32_t second = atomic_load_explicit(&entry->next, memory_order_relaxed);
+        uint64_t next = (head & ~0xffffffffull) + (1ull << 32) + second;
         if (atomic_compare_exchange_weak_explicit(&free_head, &head, next, memory_order_acq_rel,
                                                   memory_order_acquire))
             return entry;
@@ -223,7 +225,7 @@ static void give_entry(struct descriptor *entry)
 {
     uint64_t head = atomic_load_explicit(&free_head, memory_order_relaxed), mine;
     do {
-        entry->next = (uint32_t)head;
+        atomic_store_explicit(&entry->next, (uint32_t)head, memory_order_relaxed);
         mine = (head & ~0xffffffffull) + (1ull << 32) + entry->number + 1;
     } while (!atomic_compare_exchange_weak_explicit(&free_head, &head, mine, memory_order_acq_rel,
                                                     memory_order_relaxed));

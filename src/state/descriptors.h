@@ -50,7 +50,8 @@ struct descriptor {
     struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
     int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
-    uint32_t number, next;             /* in the pool: its own, and the next free one + 1 */
+    uint32_t number;                   /* in the pool */
+    _Atomic uint32_t next;             /* the number of the next free one + 1 */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
 };
 _Static_assert(sizeof(struct descriptor) <= 128, "a tracked connection is cheap");

@@ -4,12 +4,11 @@
 #include "state/descriptors.h"
 #include "suite.h"
 
-static struct policy policy;
+static const struct policy policy = {.timeout.recv_ns = 5};
 
 static struct descriptor *adopt(int fd)
 {
     ck_assert(descriptors_open());
-    policy.timeout.recv_ns = 5;
     struct descriptor *entry =
         descriptor_adopt(fd, 77, guard_of(&policy), (struct host_handle){NULL, 0}, "a.test:80");
     ck_assert_ptr_nonnull(entry);

@@ -14,7 +14,7 @@
 #include "suite.h"
 
 /* Sanitizers reserve more address space than can be limited, and take their time. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
 #define IS_SANITIZED true
 #else
 #define IS_SANITIZED false
