@@ -206,8 +206,7 @@ static void spawn_in_child(struct ends *ends)
          posix_spawn(&child, self_path, &actions, NULL,
                      (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL},
                      environ));
-    line_flush();
-    waitpid(child, &status, 0);
+    waitpid(child, &status, 0); /* what it says comes first, and this process's with the next flush */
     say(" status=%x", (unsigned)status);
 }
 

@@ -1,4 +1,6 @@
 /* Every function that sends x every kind of descriptor x flags x how much room there is. What arrives is compared too. */
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -190,8 +192,17 @@ static void before_own_timeout(struct ends *ends)
     setsockopt(ends->fd, SOL_SOCKET, SO_SNDTIMEO, &own, sizeof own);
 }
 
+/* Full for good: until everything is acknowledged and the window is closed, the kernel may make room again, and that
+ * may be sooner or later than the timeout. */
 static void before_full_and_own_timeout(struct ends *ends)
 {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    int tries = 0;
+    do {
+        fill(ends);
+        getsockopt(ends->fd, IPPROTO_TCP, TCP_INFO, &info, &length);
+    } while ((info.tcpi_unacked || info.tcpi_snd_wnd) && ++tries < 1000);
     fill(ends);
     before_own_timeout(ends);
 }
