@@ -56,10 +56,11 @@ void transfer_hand_over(int fd)
     struct descriptor *entry = descriptor_of(fd);
     if (!entry || !transfer_is_same(entry, fd))
         return;
+    const struct guard *guard = descriptor_guard(entry);
     atomic_fetch_or_explicit(&entry->state, HANDED_OVER, memory_order_relaxed);
-    if (entry->guard->recv_ns || entry->guard->response_ns)
+    if (guard->recv_ns || guard->response_ns)
         option_set_timeout(fd, SO_RCVTIMEO, entry->own_recv_ns);
-    if (entry->guard->send_ns)
+    if (guard->send_ns)
         option_set_timeout(fd, SO_SNDTIMEO, entry->own_send_ns);
 }
 
@@ -94,13 +95,13 @@ int transfer_take_back(const struct handed *handed, int result)
         struct descriptor *entry = descriptor_of(handed->fds[i]);
         if (!entry)
             continue;
+        const struct guard *guard = descriptor_guard(entry);
         atomic_fetch_and_explicit(&entry->state, ~HANDED_OVER, memory_order_relaxed);
-        uint64_t recv_ns = shorter(entry->guard->recv_ns, entry->guard->response_ns);
+        uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
         if (recv_ns)
             option_set_timeout(handed->fds[i], SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
-        if (entry->guard->send_ns)
-            option_set_timeout(handed->fds[i], SO_SNDTIMEO,
-                               shorter(entry->guard->send_ns, entry->own_send_ns));
+        if (guard->send_ns)
+            option_set_timeout(handed->fds[i], SO_SNDTIMEO, shorter(guard->send_ns, entry->own_send_ns));
     }
     return result;
 }
@@ -110,8 +111,8 @@ static uint64_t rule_timeout(const struct descriptor *entry, int option)
 {
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HANDED_OVER)
         return 0;
-    return option == SO_RCVTIMEO ? shorter(entry->guard->recv_ns, entry->guard->response_ns)
-                                 : entry->guard->send_ns;
+    const struct guard *guard = descriptor_guard(entry);
+    return option == SO_RCVTIMEO ? shorter(guard->recv_ns, guard->response_ns) : guard->send_ns;
 }
 
 int transfer_set_timeout(struct descriptor *entry, int fd, int option, const struct timeval *own)
@@ -140,6 +141,7 @@ bool transfer_is_same(struct descriptor *entry, int fd)
     if (option_cookie(fd) == entry->cookie)
         return true;
     segment_passed(PASSED_STALE);
-    transfer_let_go(fd);
+    if (descriptor_of(fd) == entry) /* else the number has another connection's entry already */
+        transfer_let_go(fd);
     return false;
 }

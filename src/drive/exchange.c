@@ -66,7 +66,7 @@ void exchange_broken(struct descriptor *entry, int error)
     int before = errno;
     host_count(entry->host, HOST_UNANSWERED);
     if (error != ETIMEDOUT) {
-        struct event event = event_about(EVENT_NO_ANSWER, entry->target.text);
+        struct event event = event_about(EVENT_NO_ANSWER, descriptor_target(entry).text);
         event.error = error;
         tell(&event);
     }
@@ -90,21 +90,22 @@ void exchange_abandoned(struct descriptor *entry)
 
 static void report(struct descriptor *entry, enum breaker_report what)
 {
-    const struct guard *guard = entry->guard;
+    const struct guard *guard = descriptor_guard(entry);
+    const struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
     uint32_t before = atomic_fetch_and_explicit(&entry->state, ~HOLDS_TICKET, memory_order_acq_rel);
-    if (!guard->has_breaker || !entry->host.host)
+    if (!guard->has_breaker || !host.host)
         return;
     struct breaker_ticket ticket = entry->ticket;
     if (!(before & HOLDS_TICKET)) {
-        uint64_t word = atomic_load_explicit(&entry->host.host->breaker, memory_order_relaxed);
+        uint64_t word = atomic_load_explicit(&host.host->breaker, memory_order_relaxed);
         struct breaker_view view = breaker_view(word);
         /* The common case on a healthy connection: nothing to reset, only to count. */
         if (what == BREAKER_SUCCESS && view.state == BREAKER_CLOSED && !view.failures) {
-            breakers_succeeded(entry->host, &guard->breaker);
+            breakers_succeeded(host, &guard->breaker);
             return;
         }
         ticket = (struct breaker_ticket){.generation = view.generation, .is_probe = false};
     }
-    connect_report(entry->host, entry->target.text, &guard->breaker, guard->breaker_error, ticket, what,
+    connect_report(host, descriptor_target(entry).text, &guard->breaker, guard->breaker_error, ticket, what,
                    process_next_seed(), false);
 }

@@ -180,7 +180,7 @@ static enum waited wait_within(struct descriptor *entry, const struct transfer *
                                enum direction direction, struct limits *limits, const sigset_t *mask)
 {
     short events = direction == RECEIVING ? POLLIN | POLLRDHUP : POLLOUT;
-    uint64_t look_ns = direction == RECEIVING ? entry->guard->response_ns : 0;
+    uint64_t look_ns = direction == RECEIVING ? descriptor_guard(entry)->response_ns : 0;
     for (;;) {
         uint64_t now = clock_now_ns();
         uint64_t until = limits->rule_ns < limits->own_ns ? limits->rule_ns : limits->own_ns;
@@ -224,7 +224,7 @@ static bool may_wait(struct descriptor *entry, const struct transfer *transfer)
 static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns,
                                uint64_t sent_ns)
 {
-    const struct guard *guard = entry->guard;
+    const struct guard *guard = descriptor_guard(entry);
     struct limits limits = {.began_ns = began_ns, .rule_ns = NEVER, .own_ns = NEVER};
     uint64_t own_ns = direction == RECEIVING ? entry->own_recv_ns : entry->own_send_ns;
     limits.window_ns = direction == RECEIVING ? guard->recv_ns : guard->send_ns;
@@ -245,7 +245,7 @@ static struct limits limits_of(const struct descriptor *entry, enum direction di
 /* What the kernel was told: the smallest timeout that may be in force. */
 static uint64_t tick_ns(const struct descriptor *entry, enum direction direction)
 {
-    const struct guard *guard = entry->guard;
+    const struct guard *guard = descriptor_guard(entry);
     return direction == RECEIVING ? shorter(entry->own_recv_ns, shorter(guard->recv_ns, guard->response_ns))
                                   : shorter(entry->own_send_ns, guard->send_ns);
 }
@@ -253,7 +253,7 @@ static uint64_t tick_ns(const struct descriptor *entry, enum direction direction
 static void tell_timeout(struct descriptor *entry, const struct limits *limits)
 {
     host_count(entry->host, HOST_TIMEOUTS);
-    struct event event = event_about(limits->kind, entry->target.text);
+    struct event event = event_about(limits->kind, descriptor_target(entry).text);
     event.duration_ns = limits->window_ns;
     event.error = ETIMEDOUT;
     tell(&event);

@@ -7,12 +7,12 @@
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "state/pool.h"
 
-#define LIMIT_MAX     (1u << 20)
-#define LIMIT_MIN     (1u << 16)
-#define CHUNK_ENTRIES 64u
-#define CHUNKS_MAX    (LIMIT_MAX / CHUNK_ENTRIES)
-#define GUARDS_MAX    4096u
+#define LIMIT_MAX  (1u << 20)
+#define LIMIT_MIN  (1u << 16)
+#define GUARDS_MAX 4096u
+_Static_assert(POOL_ENTRIES_MAX >= LIMIT_MAX, "there is an entry for each number");
 
 struct descriptor **descriptor_table;
 unsigned descriptor_limit;
@@ -20,19 +20,10 @@ static uint8_t *kinds;
 static unsigned
     guarded_end; /* no number from here on was ever guarded: spares a walk through the whole table */
 
-/* The pool: chunks of entries, never given back to the system, and a stack of the free ones. `free_head` is
- * `laps:32 | number + 1`: the laps keep a slow thread from putting back a head that has been used since. */
-static struct descriptor **chunks;
-static _Atomic uint32_t entries_made;
-static _Atomic uint64_t free_head;
-
+const struct guard guard_of_nothing = {0};
 static const struct guard **guards;
 
-static void *map_zeroed(size_t size);
 static void put(int fd, struct descriptor *entry);
-static struct descriptor *entry_number(uint32_t number);
-static struct descriptor *take_entry(void);
-static void give_entry(struct descriptor *entry);
 
 bool descriptors_open(void)
 {
@@ -46,12 +37,10 @@ bool descriptors_open(void)
     /* Reserved, not used: pages come with the descriptors. */
     void *table = map_zeroed(limit * sizeof *descriptor_table);
     void *kind_bytes = map_zeroed(limit);
-    void *directory = map_zeroed(CHUNKS_MAX * sizeof *chunks);
     void *shared = map_zeroed(GUARDS_MAX * sizeof *guards);
-    if (!table || !kind_bytes || !directory || !shared)
+    if (!table || !kind_bytes || !shared || !pool_open())
         return false; /* once per process; what was had is not worth giving back */
     kinds = kind_bytes;
-    chunks = directory;
     guards = shared;
     descriptor_table = table;
     __atomic_store_n(&descriptor_limit, limit, __ATOMIC_RELEASE);
@@ -75,12 +64,12 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
     if ((unsigned)fd >= descriptor_limit)
         return NULL;
     descriptor_drop(fd, NULL);
-    struct descriptor *entry = take_entry();
+    struct descriptor *entry = pool_take();
     if (!entry)
         return NULL;
     atomic_store_explicit(&entry->state, 0, memory_order_relaxed);
     entry->cookie = cookie;
-    entry->guard = guard;
+    __atomic_store_n(&entry->guard, guard, __ATOMIC_RELAXED);
     entry->host = host;
     entry->own_recv_ns = entry->own_send_ns = 0;
     entry->due_recv_error = entry->due_send_error = 0;
@@ -124,7 +113,30 @@ void descriptor_drop(int fd, struct descriptor *last)
         return;
     if (last)
         memcpy(last, entry, sizeof *last);
-    give_entry(entry);
+    pool_give(entry);
+}
+
+struct target_name descriptor_target(const struct descriptor *entry)
+{
+    char whole[sizeof entry->host.host->target];
+    struct target_name name;
+    struct text text = text_begin(name.text, sizeof name.text);
+    size_t known = strnlen(entry->target.text, sizeof entry->target.text);
+    const struct host *host = __atomic_load_n(&entry->host.host, __ATOMIC_RELAXED);
+    if (known == sizeof entry->target.text - 1 && host) {
+        memcpy(whole, host->target, sizeof whole);
+        whole[sizeof whole - 1] = '\0';
+        if (strncmp(whole, entry->target.text, known) == 0) { /* else the place has become another host's */
+            const char *port = strrchr(whole, ':');
+            int length = port ? (int)(port - whole) : (int)strlen(whole);
+            if (strlen(whole) >= sizeof name.text && length > (int)sizeof name.text - 8)
+                length = sizeof name.text - 8;
+            text_add(&text, "%.*s%s", length, whole, port ? port : "");
+            return name;
+        }
+    }
+    text_add(&text, "%.*s", (int)known, entry->target.text);
+    return name;
 }
 
 int descriptor_next(unsigned fd, unsigned last)
@@ -167,15 +179,6 @@ const struct guard *guard_of(const struct policy *policy)
     return NULL;
 }
 
-static void *map_zeroed(size_t size)
-{
-    int error = errno;
-    void *memory =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    errno = error;
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
 static void put(int fd, struct descriptor *entry)
 {
     unsigned end = __atomic_load_n(&guarded_end, __ATOMIC_RELAXED);
@@ -183,50 +186,4 @@ static void put(int fd, struct descriptor *entry)
                                                                __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         ;
     __atomic_store_n(&descriptor_table[fd], entry, __ATOMIC_RELEASE);
-}
-
-static struct descriptor *entry_number(uint32_t number)
-{
-    return &__atomic_load_n(&chunks[number / CHUNK_ENTRIES], __ATOMIC_ACQUIRE)[number % CHUNK_ENTRIES];
-}
-
-static struct descriptor *take_entry(void)
-{
-    uint64_t head = atomic_load_explicit(&free_head, memory_order_acquire);
-    while ((uint32_t)head) {
-        struct descriptor *entry = entry_number((uint32_t)head - 1);
-        /* Another thread may have taken it, and be giving it back: then the laps differ. */
-        uint32_t second = atomic_load_explicit(&entry->next, memory_order_relaxed);
-        uint64_t next = (head & ~0xffffffffull) + (1ull << 32) + second;
-        if (atomic_compare_exchange_weak_explicit(&free_head, &head, next, memory_order_acq_rel,
-                                                  memory_order_acquire))
-            return entry;
-    }
-    uint32_t number = atomic_load_explicit(&entries_made, memory_order_relaxed);
-    do {
-        if (number >= LIMIT_MAX)
-            return NULL;
-        struct descriptor **chunk = &chunks[number / CHUNK_ENTRIES];
-        if (!__atomic_load_n(chunk, __ATOMIC_ACQUIRE)) {
-            struct descriptor *none = NULL, *fresh = map_zeroed(CHUNK_ENTRIES * sizeof *fresh);
-            if (!fresh)
-                return NULL;
-            if (!__atomic_compare_exchange_n(chunk, &none, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-                munmap(fresh, CHUNK_ENTRIES * sizeof *fresh);
-        }
-    } while (!atomic_compare_exchange_weak_explicit(&entries_made, &number, number + 1, memory_order_acq_rel,
-                                                    memory_order_relaxed));
-    struct descriptor *entry = entry_number(number);
-    entry->number = number;
-    return entry;
-}
-
-static void give_entry(struct descriptor *entry)
-{
-    uint64_t head = atomic_load_explicit(&free_head, memory_order_relaxed), mine;
-    do {
-        atomic_store_explicit(&entry->next, (uint32_t)head, memory_order_relaxed);
-        mine = (head & ~0xffffffffull) + (1ull << 32) + entry->number + 1;
-    } while (!atomic_compare_exchange_weak_explicit(&free_head, &head, mine, memory_order_acq_rel,
-                                                    memory_order_relaxed));
 }

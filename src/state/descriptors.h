@@ -2,8 +2,8 @@
  *
  * A table of pointers by number: the unguarded path is one load and one branch. It is a table of hints: fclose, raw
  * system calls and vfork children change descriptors behind our back, so an entry is verified by its socket's cookie
- * before policy acts on it. Duplicated numbers share one entry. Entries come from a pool that never shrinks, so a
- * pointer that another thread still holds stays readable. */
+ * before policy acts on it. Duplicated numbers share one entry. Entries come from a pool (pool.h): a pointer that another
+ * thread still holds stays readable, but what it leads to may have become another connection, or zeros. */
 #ifndef STATE_DESCRIPTORS_H
 #define STATE_DESCRIPTORS_H
 
@@ -41,21 +41,22 @@ struct guard {
 struct descriptor {
     _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */
     _Atomic uint32_t state;
-    uint64_t cookie; /* SO_COOKIE when it was adopted */
-    const struct guard *guard;
+    uint64_t cookie;           /* SO_COOKIE when it was adopted */
+    const struct guard *guard; /* to be asked for with descriptor_guard */
     struct host_handle host;
-    struct target_name {
-        char text[52]; /* for events */
+    struct {
+        char text[24]; /* the beginning of it: descriptor_target */
     } target;
     struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
     int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
-    uint32_t number;                   /* in the pool */
-    _Atomic uint32_t next;             /* the number of the next free one + 1 */
+    uint32_t number;                   /* the pool's */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
 };
-_Static_assert(sizeof(struct descriptor) <= 128, "a tracked connection is cheap");
+_Static_assert(sizeof(struct descriptor) <= 112,
+               "a tracked connection costs at most 128 bytes, with its place in the table");
 
+extern const struct guard guard_of_nothing HIDDEN;
 extern struct descriptor **descriptor_table HIDDEN;
 extern unsigned descriptor_limit HIDDEN; /* 0 until a rule set is loaded */
 
@@ -65,6 +66,19 @@ static inline struct descriptor *descriptor_of(int fd)
 {
     return (unsigned)fd < descriptor_limit ? descriptor_table[(unsigned)fd] : NULL;
 }
+
+/* Its guard; one that has none, where another thread has closed the descriptor meanwhile. */
+static inline const struct guard *descriptor_guard(const struct descriptor *entry)
+{
+    const struct guard *guard = __atomic_load_n(&entry->guard, __ATOMIC_RELAXED);
+    return guard ? guard : &guard_of_nothing;
+}
+
+/* The target, for events: cut as it is in those of the connect. */
+struct target_name {
+    char text[52];
+};
+struct target_name descriptor_target(const struct descriptor *entry);
 
 /* What socket() made, as far as we saw it; a hint that saves system calls. */
 enum socket_kind {

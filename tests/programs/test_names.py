@@ -37,6 +37,15 @@ class Names(Stage):
         self.assertEqual(failed["target"], f"payments.test:{server.port}")
         self.assertIn(f"payments.test:{server.port}", self.resil("status"))
 
+    def test_a_long_name_is_told_whole_of_a_connection_too(self):
+        """A connection keeps the beginning of it only."""
+        name = "shard-17.read-only.payments.test"
+        rules = self.rules(f"match: {{host: {name}}}\ntimeout: {{response: 300ms}}\n")
+        server = self.server("hang")
+        self.run_program(self.with_hosts(self.wget(server.url(name)), f"127.0.0.1 {name}\n"), rules)
+        (late,) = self.events("response_timeout")
+        self.assertEqual(late["target"], f"{name}:{server.port}")
+
     def test_the_last_name_looked_up_wins_where_an_address_has_several(self):
         rules = self.rules("match: {host: payments.test}\ntimeout: {response: 300ms}\nbreaker: {}\n")
         server = self.server("answer")

@@ -1,5 +1,6 @@
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "state/descriptors.h"
 #include "suite.h"
@@ -117,8 +118,100 @@ TEST(threads_take_and_give_entries_without_losing_any)
     }
 }
 
+/* Resident pages of a range that is all ours. */
+static size_t resident(const void *from, size_t pages)
+{
+    unsigned char in_core[64];
+    size_t count = 0;
+    ck_assert_uint_le(pages, sizeof in_core);
+    ck_assert_int_eq(mincore((void *)from, pages * 4096, in_core), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += in_core[i] & 1;
+    return count;
+}
+
+TEST(memory_of_closed_connections_is_given_back)
+{
+    struct descriptor *entry = NULL;
+    for (int fd = 10; fd < 5010; fd++)
+        entry = adopt(fd);
+    entry = descriptor_of(4000);
+    char *page = (char *)((uintptr_t)entry & ~(uintptr_t)4095);
+    ck_assert_uint_eq(resident(page, 1), 1);
+    for (int fd = 10; fd < 5010; fd++)
+        descriptor_drop(fd, NULL);
+    ck_assert_uint_eq(resident(page, 1), 0);
+    /* Whoever held on to it reads of an entry without a guard, without a host, and in the pool. */
+    ck_assert_uint_eq(entry->references, 0);
+    ck_assert_ptr_eq(descriptor_guard(entry), &guard_of_nothing);
+    ck_assert_ptr_null(entry->host.host);
+    ck_assert_str_eq(descriptor_target(entry).text, "");
+    for (int fd = 10; fd < 5010; fd++) {
+        entry = adopt(fd);
+        ck_assert_str_eq(entry->target.text, "a.test:80");
+    }
+}
+
+TEST(a_connection_that_comes_and_goes_keeps_its_page)
+{
+    char *page = (char *)((uintptr_t)adopt(5) & ~(uintptr_t)4095);
+    for (int i = 0; i < 1000; i++) {
+        adopt(5);
+        descriptor_drop(5, NULL);
+        ck_assert_uint_eq(resident(page, 1), 1);
+    }
+}
+
+TEST(a_target_that_does_not_fit_is_had_from_its_host)
+{
+    static const char name[] = "a-name-that-is-longer-than-an-entry.test:443",
+                      longest[] = "a-name-that-is-so-long-that-events-have-no-room-for-it-either.test:443";
+    static struct host host;
+    struct host_handle handle = {&host, 1};
+    ck_assert(descriptors_open());
+    strcpy(host.target, name);
+    struct descriptor *entry = descriptor_adopt(5, 77, guard_of(&policy), handle, name);
+    ck_assert_str_eq(descriptor_target(entry).text, name);
+    strcpy(host.target, "another.test:80"); /* the host's place is somebody else's by now */
+    ck_assert_str_eq(descriptor_target(entry).text, "a-name-that-is-longer-t");
+    strcpy(host.target, longest);
+    entry = descriptor_adopt(6, 77, guard_of(&policy), handle, longest);
+    ck_assert_str_eq(descriptor_target(entry).text, "a-name-that-is-so-long-that-events-have-no-r:443");
+    memset(host.target, 'x', sizeof host.target); /* whatever others have written there */
+    memcpy(host.target, longest, 23);
+    ck_assert_uint_eq(strlen(descriptor_target(entry).text), 44);
+}
+
+static atomic_bool is_over;
+
+/* Holds on to an entry that others close and open anew, as a thread does that is in recv meanwhile. */
+static void *hold(void *entry)
+{
+    uint64_t sum = 0;
+    while (!atomic_load(&is_over))
+        sum += descriptor_guard(entry)->recv_ns;
+    return (void *)(uintptr_t)sum;
+}
+
+TEST(who_holds_a_closed_entry_reads_on)
+{
+    pthread_t holder;
+    for (int turn = 0; turn < 20; turn++) {
+        for (int fd = 10; fd < 1010; fd++)
+            adopt(fd);
+        if (turn == 0)
+            pthread_create(&holder, NULL, hold, descriptor_of(900));
+        for (int fd = 10; fd < 1010; fd++)
+            descriptor_drop(fd, NULL);
+    }
+    atomic_store(&is_over, true);
+    pthread_join(holder, NULL);
+}
+
 SUITE("descriptors", nothing_is_guarded_before_the_table_exists, numbers_beyond_the_table_are_not_guarded,
       an_adopted_descriptor_is_found_until_it_is_dropped,
       copies_share_an_entry_and_the_last_one_gives_it_back, entries_are_used_again,
       the_next_guarded_number_is_found, equal_policies_share_one_guard,
-      threads_take_and_give_entries_without_losing_any)
+      threads_take_and_give_entries_without_losing_any, memory_of_closed_connections_is_given_back,
+      a_connection_that_comes_and_goes_keeps_its_page, a_target_that_does_not_fit_is_had_from_its_host,
+      who_holds_a_closed_entry_reads_on)
