@@ -10,6 +10,18 @@
 #include "hooks/real.h"
 #include "state/process.h"
 
+/* The other numbers of the socket, made before it was connected: they are guarded too, as they have its options. */
+static void adopt_copies(const struct descriptor *entry, int fd)
+{
+    for (int copy = descriptor_next_copied(0); copy >= 0; copy = descriptor_next_copied((unsigned)copy + 1)) {
+        if (descriptor_of(copy) == entry || option_cookie(copy) != entry->cookie)
+            continue;
+        if (descriptor_of(copy)) /* of the connection that it was before */
+            transfer_let_go(copy);
+        descriptor_share(fd, copy);
+    }
+}
+
 void transfer_adopt(const struct connecting *call, bool holds_ticket)
 {
     const struct policy *policy = &call->rule->policy;
@@ -37,6 +49,8 @@ void transfer_adopt(const struct connecting *call, bool holds_ticket)
     atomic_store_explicit(
         &entry->state, (guard->response_ns ? IDLE | FIRST_EXCHANGE : 0) | (holds_ticket ? HOLDS_TICKET : 0),
         memory_order_release);
+    if (descriptor_is_copied(call->fd))
+        adopt_copies(entry, call->fd);
 }
 
 void transfer_let_go(int fd)

@@ -192,8 +192,10 @@ static bool is_tcp(int fd)
         socklen_t length = sizeof protocol;
         bool is_known = real.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0;
         kind = is_known && protocol == IPPROTO_TCP ? SOCKET_TCP : SOCKET_OTHER;
-        if (is_known && process_owns_memory())
+        if (is_known && process_owns_memory()) {
             descriptor_note_kind(fd, kind);
+            descriptor_note_unseen(fd);
+        }
         errno = error;
     }
     return kind >= SOCKET_TCP;

@@ -29,9 +29,13 @@ static int copied(int fd, int copy)
 {
     if (copy < 0 || copy == fd)
         return copy;
+    if (!descriptor_limit) {
+        descriptor_copied_early(fd, copy);
+        return copy;
+    }
     if (descriptor_of(copy))
         transfer_let_go(copy); /* closed behind our back */
-    if ((descriptor_of(fd) || descriptor_kind(fd) != descriptor_kind(copy)) && process_owns_memory())
+    if ((descriptor_of(fd) || descriptor_kind(fd) || descriptor_kind(copy)) && process_owns_memory())
         descriptor_share(fd, copy);
     return copy;
 }

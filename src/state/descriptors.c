@@ -16,7 +16,10 @@ _Static_assert(POOL_ENTRIES_MAX >= LIMIT_MAX, "there is an entry for each number
 
 struct descriptor **descriptor_table;
 unsigned descriptor_limit;
-static uint8_t *kinds;
+static uint8_t *kinds; /* enum socket_kind, and COPIED */
+#define COPIED 0x80u
+static unsigned copied_end; /* no number from here on is COPIED */
+static unsigned early_end;  /* no number from here on was copied before there was a table */
 static unsigned
     guarded_end; /* no number from here on was ever guarded: spares a walk through the whole table */
 
@@ -24,6 +27,7 @@ const struct guard guard_of_nothing = {0};
 static const struct guard **guards;
 
 static void put(int fd, struct descriptor *entry);
+static void raise_end(unsigned *end, int fd);
 
 bool descriptors_open(void)
 {
@@ -49,13 +53,48 @@ bool descriptors_open(void)
 
 enum socket_kind descriptor_kind(int fd)
 {
-    return (unsigned)fd < descriptor_limit ? __atomic_load_n(&kinds[fd], __ATOMIC_RELAXED) : SOCKET_UNKNOWN;
+    return (unsigned)fd < descriptor_limit ? __atomic_load_n(&kinds[fd], __ATOMIC_RELAXED) & ~COPIED
+                                           : SOCKET_UNKNOWN;
 }
 
 void descriptor_note_kind(int fd, enum socket_kind kind)
 {
     if ((unsigned)fd < descriptor_limit && __atomic_load_n(&kinds[fd], __ATOMIC_RELAXED) != kind)
         __atomic_store_n(&kinds[fd], (uint8_t)kind, __ATOMIC_RELAXED);
+}
+
+static void note_copied(int fd)
+{
+    if ((unsigned)fd >= descriptor_limit)
+        return;
+    __atomic_fetch_or(&kinds[fd], COPIED, __ATOMIC_RELAXED);
+    raise_end(&copied_end, fd);
+}
+
+bool descriptor_is_copied(int fd)
+{
+    return (unsigned)fd < descriptor_limit && __atomic_load_n(&kinds[fd], __ATOMIC_RELAXED) & COPIED;
+}
+
+int descriptor_next_copied(unsigned fd)
+{
+    unsigned end = __atomic_load_n(&copied_end, __ATOMIC_ACQUIRE);
+    unsigned early = __atomic_load_n(&early_end, __ATOMIC_ACQUIRE);
+    for (; fd < end || fd < early; fd++)
+        if (descriptor_is_copied((int)fd) || (fd < early && descriptor_kind((int)fd) == SOCKET_UNKNOWN))
+            return (int)fd;
+    return -1;
+}
+
+void descriptor_copied_early(int fd, int copy)
+{
+    raise_end(&early_end, fd > copy ? fd : copy);
+}
+
+void descriptor_note_unseen(int fd)
+{
+    if ((unsigned)fd < __atomic_load_n(&early_end, __ATOMIC_ACQUIRE))
+        note_copied(fd);
 }
 
 struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard *guard,
@@ -89,6 +128,10 @@ void descriptor_share(int fd, int copy)
         SOCKET_TCP_FRESH) /* what the program changes through one number the other does not see */
         descriptor_note_kind(fd, SOCKET_TCP);
     descriptor_note_kind(copy, descriptor_kind(fd));
+    if (descriptor_kind(fd) != SOCKET_UNKNOWN) {
+        note_copied(fd);
+        note_copied(copy);
+    }
     descriptor_drop(copy, NULL);
     if (!entry || (unsigned)copy >= descriptor_limit)
         return;
@@ -179,11 +222,16 @@ const struct guard *guard_of(const struct policy *policy)
     return NULL;
 }
 
-static void put(int fd, struct descriptor *entry)
+static void raise_end(unsigned *end, int fd)
 {
-    unsigned end = __atomic_load_n(&guarded_end, __ATOMIC_RELAXED);
-    while (end <= (unsigned)fd && !__atomic_compare_exchange_n(&guarded_end, &end, (unsigned)fd + 1, true,
+    unsigned now = __atomic_load_n(end, __ATOMIC_RELAXED);
+    while (now <= (unsigned)fd && !__atomic_compare_exchange_n(end, &now, (unsigned)fd + 1, true,
                                                                __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         ;
+}
+
+static void put(int fd, struct descriptor *entry)
+{
+    raise_end(&guarded_end, fd);
     __atomic_store_n(&descriptor_table[fd], entry, __ATOMIC_RELEASE);
 }

@@ -90,6 +90,14 @@ enum socket_kind {
 enum socket_kind descriptor_kind(int fd);
 void descriptor_note_kind(int fd, enum socket_kind kind);
 
+/* Sockets of which there were copies before they were guarded. descriptor_next_copied: the next number at or after `fd`
+ * that may be one, -1 when there is none. What was copied before the table existed is known by its number only:
+ * descriptor_note_unseen says that the socket was made then. */
+bool descriptor_is_copied(int fd);
+int descriptor_next_copied(unsigned fd);
+void descriptor_copied_early(int fd, int copy);
+void descriptor_note_unseen(int fd);
+
 /* Makes room for the table. Called once rules are in force; false without memory. */
 bool descriptors_open(void);
 

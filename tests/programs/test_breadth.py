@@ -177,6 +177,23 @@ class HandedOver(Stage):
                                   "while libc.fgets(line, 1000, f): print(line.value.decode(), end='')\n")
 
 
+class Copies(Stage):
+    def test_a_number_that_was_copied_before_the_connect_is_guarded_too(self):
+        """The first time the copy is made before the rules are read, the second time after."""
+        code = ("import socket, sys\n"
+                "for _ in range(2):\n"
+                "    s = socket.socket()\n"
+                "    copy = s.dup()\n"
+                "    s.connect(('127.0.0.1', int(sys.argv[1])))\n"
+                "    s.sendall(b'x')\n"
+                "    try: copy.recv(1)\n"
+                "    except OSError as e: print(e.errno)\n")
+        server = self.server("hang")
+        rules = self.rules("match: {}\ntimeout: {response: 300ms}\n")
+        self.only_with_rules(lambda how: self.run_program([PYTHON, "-c", code, str(server.port)], rules, how,
+                                                          30 if how == RULED else 3).out == "110\n110\n")
+
+
 class Flags(Stage):
     def test_receives_that_never_wait_do_not_wait_under_a_rule(self):
         """The error queue and urgent data: empty, they say so at once, on a blocking socket too."""

@@ -57,6 +57,26 @@ TEST(copies_share_an_entry_and_the_last_one_gives_it_back)
     ck_assert_ptr_nonnull(last.guard);
 }
 
+TEST(sockets_that_were_copied_before_they_were_guarded_are_found)
+{
+    descriptor_copied_early(4, 20); /* before the table */
+    adopt(5);
+    ck_assert(!descriptor_is_copied(4));
+    descriptor_note_kind(4, SOCKET_TCP);
+    descriptor_note_unseen(4);
+    ck_assert(descriptor_is_copied(4));
+    descriptor_note_kind(6, SOCKET_TCP_FRESH); /* not early: seen */
+    ck_assert_int_eq(descriptor_next_copied(6), 7);
+    ck_assert_int_eq(descriptor_next_copied(20), 20);
+    ck_assert_int_eq(descriptor_next_copied(21), -1);
+    descriptor_share(6, 900);
+    ck_assert_int_eq(descriptor_kind(6), SOCKET_TCP);
+    ck_assert_int_eq(descriptor_kind(900), SOCKET_TCP);
+    ck_assert_int_eq(descriptor_next_copied(21), 900);
+    descriptor_note_kind(900, SOCKET_UNKNOWN); /* closed */
+    ck_assert_int_eq(descriptor_next_copied(21), -1);
+}
+
 TEST(entries_are_used_again)
 {
     adopt(5);
@@ -210,7 +230,8 @@ TEST(who_holds_a_closed_entry_reads_on)
 
 SUITE("descriptors", nothing_is_guarded_before_the_table_exists, numbers_beyond_the_table_are_not_guarded,
       an_adopted_descriptor_is_found_until_it_is_dropped,
-      copies_share_an_entry_and_the_last_one_gives_it_back, entries_are_used_again,
+      copies_share_an_entry_and_the_last_one_gives_it_back,
+      sockets_that_were_copied_before_they_were_guarded_are_found, entries_are_used_again,
       the_next_guarded_number_is_found, equal_policies_share_one_guard,
       threads_take_and_give_entries_without_losing_any, memory_of_closed_connections_is_given_back,
       a_connection_that_comes_and_goes_keeps_its_page, a_target_that_does_not_fit_is_had_from_its_host,
