@@ -19,6 +19,8 @@
 #define CALLERS_STACK     8192u
 #define KERNEL_SIGNAL_SET 8u
 
+static int connect_under(const struct ruleset *rules, int fd, const struct sockaddr *address,
+                         socklen_t length);
 static bool find_target(struct connecting *call, const struct ruleset *rules);
 static bool is_readable(const void *address, size_t size);
 static bool is_tcp(int fd);
@@ -30,12 +32,21 @@ static bool is_drawn(uint32_t ratio_ppm);
 
 int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
-    const struct ruleset *rules = rules_now();
+    struct visit visit;
+    const struct ruleset *rules = rules_enter(&visit);
     if (!rules) {
-        if (__atomic_load_n(&rules_state, __ATOMIC_RELAXED) == RULES_BEING_READ)
+        if (rules_are_coming())
             segment_passed(PASSED_LOADING);
         return real.connect(fd, address, length);
     }
+    int result = connect_under(rules, fd, address, length);
+    rules_leave(&visit);
+    return result;
+}
+
+static int connect_under(const struct ruleset *rules, int fd, const struct sockaddr *address,
+                         socklen_t length)
+{
     if (nesting_is_inside())
         return real.connect(fd, address, length);
     /* Connecting again: what was known of an earlier connection on this descriptor no longer holds. */
@@ -53,7 +64,6 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
 
     const struct policy *policy = &call.rule->policy;
     call.begun_ns = clock_now_ns();
-    segment_look_again(call.begun_ns);
     call.host = hosts_find(call.rule, &call.target, call.begun_ns);
     call.verdict = BREAKER_ADMIT;
     call.ticket = (struct breaker_ticket){0, false};

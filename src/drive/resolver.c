@@ -17,6 +17,7 @@
 #include "state/process.h"
 
 static int drive(struct lookup *lookup);
+static int drive_under(struct lookup *lookup, const struct ruleset *rules);
 static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target);
 static int look_up(struct lookup *lookup, uint64_t resolve_ns, uint64_t until_ns);
 static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool is_plain,
@@ -63,13 +64,23 @@ static int drive(struct lookup *lookup)
 {
     if (!lookup->name)
         return lookup_make(lookup);
-    const struct ruleset *rules = rules_now();
-    uint32_t reading = rules ? RULES_READ : __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE);
-    bool is_off = !rules && reading == RULES_READ;
-    if (is_off || nesting_is_inside())
+    struct visit visit;
+    const struct ruleset *rules = rules_enter(&visit);
+    bool are_coming = !rules && rules_are_coming();
+    if (!rules && !are_coming)
         return lookup_make(lookup);
-    if (reading == RULES_BEING_READ)
+    if (are_coming)
         segment_passed(PASSED_LOADING);
+    int eai = drive_under(lookup, rules);
+    rules_leave(&visit);
+    return eai;
+}
+
+/* `rules` may be NULL, if they are only being read. */
+static int drive_under(struct lookup *lookup, const struct ruleset *rules)
+{
+    if (nesting_is_inside())
+        return lookup_make(lookup);
     resolver_restore(); /* where the last lookup of this thread was left by siglongjmp */
     struct address literal;
     char normal[NAME_MAX_BYTES];

@@ -1,5 +1,7 @@
 /* What happens before main: the real functions are looked up and the environment is copied. Rules are read at the
  * first call that they could touch, or here if asked to: later may be after chroot, setuid or a seccomp filter. */
+#include <pthread.h>
+
 #include "hooks/real.h"
 #include "report/sink.h"
 #include "state/current.h"
@@ -12,9 +14,10 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
     real_look_up();
     process_begin(environment);
     if (settings.is_disabled) {
-        rules_state = RULES_READ; /* and none are in force */
+        rules_state = RULES_DISABLED;
         return;
     }
+    pthread_atfork(NULL, NULL, process_forked);
     if (settings.log[0] || settings.rules[0])
         sink_begin(settings.log);
     if (settings.is_early || settings.is_strict)

@@ -98,6 +98,17 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "%u error%s in the rules: nothing is changed by libresil", event->count,
                  event->count == 1 ? "" : "s");
         break;
+    case EVENT_RULES_RELOADED:
+        text_add(text, "the rules have changed: %u rule%s in force", event->count,
+                 event->count == 1 ? "" : "s");
+        break;
+    case EVENT_RULES_KEPT:
+        if (event->count)
+            text_add(text, "%u error%s in the changed rules: those from before stay in force", event->count,
+                     event->count == 1 ? "" : "s");
+        else
+            text_add(text, "the file is gone: its rules stay in force");
+        break;
     case EVENT_PASSED_THROUGH:
         text_add(text, event->count == PASSED_PRIVATE ? "%s" : "passed through: %s",
                  passed_help((enum passed_reason)event->count));

@@ -21,6 +21,7 @@ char *file_text(const char *path, struct arena *memory, size_t *size, struct fil
 {
     int saved_errno = errno;
     char *text = NULL;
+    memset(identity, 0, sizeof *identity);
     /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
@@ -36,9 +37,12 @@ char *file_text(const char *path, struct arena *memory, size_t *size, struct fil
 static bool file_is_fit(int fd, struct file_identity *identity, struct refusal *refusal)
 {
     struct stat status;
-    if (syscall(SYS_fstat, fd, &status) != 0)
+    if (syscall(SYS_fstat, fd, &status) != 0) {
         refuse_opening(refusal, errno);
-    else if (!S_ISREG(status.st_mode))
+        return false;
+    }
+    *identity = file_identity_of(&status);
+    if (!S_ISREG(status.st_mode))
         refuse(refusal, "is not a regular file");
     else if (status.st_uid != 0 && status.st_uid != geteuid())
         refuse(refusal, "belongs to user %u (it must belong to root or to user %u)", status.st_uid,
@@ -47,8 +51,6 @@ static bool file_is_fit(int fd, struct file_identity *identity, struct refusal *
         refuse(refusal, "others can write it (chmod go-w FILE)");
     else if (status.st_size > (off_t)RULES_SIZE_MAX)
         refuse(refusal, "is larger than 4 MB");
-    else
-        *identity = (struct file_identity){status.st_dev, status.st_ino};
     return !*refusal->text;
 }
 

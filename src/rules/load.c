@@ -10,7 +10,7 @@
 #define NAME_MAX_BYTES   63
 
 static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
-                             struct problems *problems);
+                             struct problems *problems, struct sources *sources);
 static void file_load(struct reader *reader, const char *path, const struct node *include,
                       struct ruleset *set);
 static void now_reading(struct reader *reader, const char *path, uint32_t file);
@@ -35,14 +35,24 @@ struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, u
 {
     int saved_errno = errno;
     memset(problems, 0, sizeof *problems);
-    struct ruleset *set = parse(text, size, path, flags, problems);
+    struct ruleset *set = parse(text, size, path, flags, problems, NULL);
     errno = saved_errno;
     return set;
 }
 
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems)
 {
-    return ruleset_parse(NULL, 0, path, flags, problems);
+    return ruleset_load_from(path, flags, problems, NULL);
+}
+
+struct ruleset *ruleset_load_from(const char *path, unsigned flags, struct problems *problems,
+                                  struct sources *sources)
+{
+    int saved_errno = errno;
+    memset(problems, 0, sizeof *problems);
+    struct ruleset *set = parse(NULL, 0, path, flags, problems, sources);
+    errno = saved_errno;
+    return set;
 }
 
 struct ruleset *ruleset_builtin(unsigned flags, struct problems *problems)
@@ -58,7 +68,7 @@ void ruleset_free(struct ruleset *set)
 
 /* Without a text it is read from the file. */
 static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
-                             struct problems *problems)
+                             struct problems *problems, struct sources *sources)
 {
     struct arena *arena = arena_open(MEMORY_MAX_BYTES), *scratch = arena_open(MEMORY_MAX_BYTES);
     struct ruleset *set = arena ? arena_get(arena, sizeof *set) : NULL;
@@ -69,6 +79,7 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
         reader->arena = arena;
         reader->scratch = scratch;
         reader->problems = problems;
+        reader->sources = sources;
         reader->flags = flags;
         set->arena = arena;
         set->path = reader->path = arena_copy(arena, path, strlen(path));
@@ -102,6 +113,8 @@ static void file_load(struct reader *reader, const char *path, const struct node
     size_t size = 0;
     struct arena *memory = arena_open(RULES_SIZE_MAX + 4096);
     const char *text = memory ? file_text(path, memory, &size, &identity, &refusal) : NULL;
+    if (memory && reader->sources)
+        sources_add(reader->sources, path, &identity);
     uint32_t line = include ? include->line : 0, column = include ? include->column : 0;
     uint32_t twin = text ? 0 : reader->file_count;
     while (twin < reader->file_count && (reader->files[twin].identity.device != identity.device ||

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "rules/keys.h"
 #include "rules/problems.h"
+#include "rules/sources.h"
 #include "rules/tree.h"
 
 enum section {
@@ -31,11 +32,6 @@ struct settings {
     } keys[KEY_COUNT_MAX], enforce;
 };
 
-/* Which file it is, whatever its path. */
-struct file_identity {
-    uint64_t device, inode;
-};
-
 /* Rules as they stand in one file. */
 struct rule_list {
     struct rule_list *next;
@@ -48,6 +44,7 @@ struct reader {
     struct arena *arena;   /* of the rule set */
     struct arena *scratch; /* gone after loading */
     struct problems *problems;
+    struct sources *sources; /* which files were looked at; NULL: nobody asks */
     unsigned flags;
     bool is_out_of_memory;
     struct settings defaults; /* of the file that is being read */
@@ -104,7 +101,8 @@ bool ratio_read(struct reader *reader, const struct node *node, const char *path
 
 /* file.c */
 
-/* The text of a file that is fit to be read, in `memory`; NULL with the reason, for a message that names the file. */
+/* The text of a file that is fit to be read, in `memory`; NULL with the reason, for a message that names the file.
+ * `identity` is that of the file if it could be opened at all. */
 struct refusal {
     char text[160];
 };

@@ -150,6 +150,11 @@ struct problems {
  * those of the file that includes them. Their paths are relative to that file. */
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems);
 
+/* The same. `sources`, which the caller has emptied, gets the files that were looked at, whether they are good or not. */
+struct sources;
+struct ruleset *ruleset_load_from(const char *path, unsigned flags, struct problems *problems,
+                                  struct sources *sources);
+
 /* The same from text, which cannot include files; `path` is what messages call it. */
 struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, unsigned flags,
                               struct problems *problems);

@@ -7,23 +7,64 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/arena.h"
+#include "base/clock.h"
 #include "base/text.h"
-#include "report/sink.h"
+#include "base/undisturbed.h"
+#include "rules/sources.h"
 #include "state/descriptors.h"
 #include "state/process.h"
-#include "state/recorder.h"
+#include "state/rule_news.h"
 #include "state/segment.h"
 
 #define EXIT_BAD_CONFIGURATION 78 /* sysexits.h: EX_CONFIG */
+#define LOOK_EVERY_NS          NS_PER_S
+#define LOOK_SOON_NS           (250 * NS_PER_MS)
+/* Old rules stay for as long as a call under them may take, and at most for as long as this. Nobody reads them then. */
+#define KEPT_AT_MOST_NS (60 * NS_PER_S)
 
 uint32_t rules_state;
-const struct ruleset *rules_in_force;
+static const void *rules_in_force; /* struct ruleset; NULL: none */
 
-static void read_in(struct problems *problems);
+/* The process of the thread that reads the rules, or looks whether they have changed; 0: nobody does. */
+static pid_t claimed_by;
+static uint64_t look_at_ns; /* CLOCK_MONOTONIC, when to look again; 0: never */
+
+/* What was read last, good or bad. For whoever has the claim. A fork child may find them as another thread was changing
+ * them: each is changed by one store, in an order in which at worst something is read once more or not freed. */
+static struct {
+    char path[4096];
+    bool is_builtin, is_named;
+    struct sources *sources; /* NULL: built in, or without memory */
+    uint64_t hash;           /* of the text of the last good rules, which are in force */
+    bool was_bad;
+    uint64_t told; /* the version of the files that was complained of */
+} latest;
+
+/* A rule set that is in force no longer, in memory of its own. */
+struct retired {
+    struct ruleset *set;
+    struct retired *next;
+    uint64_t free_at_ns;
+};
+static struct retired *all_retired;
+
+/* What reading takes: too much for the stack of whoever called connect. */
+struct reading {
+    struct problems problems;
+    char path[sizeof latest.path];
+};
+
+static bool claim(void);
+static void read_in(struct reading *reading);
+static uint64_t read_again(struct reading *reading, uint64_t now_ns);
+static bool put_in_force(struct ruleset *set, uint64_t now_ns);
+static void retire(const struct ruleset *set, uint64_t now_ns);
+static void free_retired(uint64_t now_ns);
+static void take_sources(struct sources *sources);
 static void find_canonical(const char *path, char *canonical, size_t capacity);
-static void tell_bad(const char *path, const struct problems *problems, bool is_named);
-static void tell_private(void);
-static bool is_first_of_session(void);
+static uint64_t wall_clock_ns(void);
+static void *map(size_t size);
 static void refuse_to_start(void);
 
 void rules_allow_reading(void)
@@ -36,19 +77,74 @@ void rules_read(void)
     int error = errno;
     if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) == RULES_TOO_EARLY)
         rules_allow_reading();
-    uint32_t unread = RULES_UNREAD;
-    if (!__atomic_compare_exchange_n(&rules_state, &unread, RULES_BEING_READ, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE))
-        return;
-    /* Problems are 5 KB: too much for the stack of whoever called connect. */
-    struct problems *problems =
-        mmap(NULL, sizeof *problems, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (problems != MAP_FAILED) {
-        read_in(problems);
-        munmap(problems, sizeof *problems);
+    struct undisturbed before;
+    undisturbed_begin(&before);
+    if (claim()) {
+        if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) == RULES_UNREAD) {
+            struct reading *reading = map(sizeof *reading);
+            if (reading) {
+                read_in(reading);
+                munmap(reading, sizeof *reading);
+            }
+            __atomic_store_n(&look_at_ns, clock_now_ns() + LOOK_EVERY_NS, __ATOMIC_RELEASE);
+            __atomic_store_n(&rules_state, RULES_READ, __ATOMIC_RELEASE);
+        }
+        __atomic_store_n(&claimed_by, 0, __ATOMIC_RELEASE);
     }
-    __atomic_store_n(&rules_state, RULES_READ, __ATOMIC_RELEASE);
+    undisturbed_end(&before);
     errno = error;
+}
+
+const struct ruleset *rules_enter(struct visit *visit)
+{
+    uint32_t state = __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(state != RULES_READ, 0)) {
+        visit->place = 0;
+        if (state == RULES_UNREAD)
+            rules_read();
+        if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) != RULES_READ)
+            return NULL;
+    } else {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        uint64_t now_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+        if (__builtin_expect(now_ns >= __atomic_load_n(&look_at_ns, __ATOMIC_ACQUIRE), 0))
+            rules_look(now_ns);
+    }
+    return visitors_enter(visit, &rules_in_force);
+}
+
+void rules_look(uint64_t now_ns)
+{
+    uint64_t due = __atomic_load_n(&look_at_ns, __ATOMIC_ACQUIRE);
+    pid_t holder = __atomic_load_n(&claimed_by, __ATOMIC_ACQUIRE);
+    if (!due || (holder && holder == process_id()))
+        return;
+    int error = errno;
+    struct undisturbed before;
+    undisturbed_begin(&before);
+    /* Another thread may have looked between our clock and our claim. */
+    if (claim()) {
+        if (now_ns >= __atomic_load_n(&look_at_ns, __ATOMIC_ACQUIRE)) {
+            segment_look_again(now_ns);
+            free_retired(now_ns);
+            struct reading *reading = map(sizeof *reading);
+            uint64_t wait_ns = LOOK_EVERY_NS;
+            if (reading) {
+                wait_ns = read_again(reading, now_ns);
+                munmap(reading, sizeof *reading);
+            }
+            __atomic_store_n(&look_at_ns, now_ns + wait_ns, __ATOMIC_RELEASE);
+        }
+        __atomic_store_n(&claimed_by, 0, __ATOMIC_RELEASE);
+    }
+    undisturbed_end(&before);
+    errno = error;
+}
+
+bool rules_are_coming(void)
+{
+    return __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) <= RULES_UNREAD;
 }
 
 bool rules_find_file(char *path, size_t capacity, bool *is_named)
@@ -69,31 +165,41 @@ bool rules_find_file(char *path, size_t capacity, bool *is_named)
     return access(path, F_OK) == 0;
 }
 
-static void read_in(struct problems *problems)
+/* One thread of a process at a time; the others go on with what there is. Not in a vfork child: its parent's memory may
+ * be taken away from it in the middle of it. */
+static bool claim(void)
 {
-    static char path[4096],
-        canonical[4096]; /* read_in runs once: not on the stack of whoever called connect */
-    bool is_named = false;
+    if (!process_owns_memory())
+        return false;
+    pid_t process = process_id(), holder = 0;
+    if (__atomic_compare_exchange_n(&claimed_by, &holder, process, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return true;
+    /* This is a fork child, and the thread that had it is not here. */
+    return holder != process && __atomic_compare_exchange_n(&claimed_by, &holder, process, false,
+                                                            __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static void read_in(struct reading *reading)
+{
+    static char canonical[4096]; /* whoever has the claim is alone here */
+    struct problems *problems = &reading->problems;
     struct ruleset *set;
-    process_owns_memory(); /* remember whose memory this is while we are surely not in a vfork child of ours */
-    if (rules_find_file(path, sizeof path, &is_named)) {
-        find_canonical(path, canonical, sizeof canonical);
-        set = ruleset_load(path, 0, problems);
+    if (rules_find_file(latest.path, sizeof latest.path, &latest.is_named)) {
+        struct sources *sources = map(sizeof *sources);
+        find_canonical(latest.path, canonical, sizeof canonical);
+        set = ruleset_load_from(latest.path, 0, problems, sources);
+        take_sources(sources);
     } else {
         strcpy(canonical, "built-in");
+        latest.is_builtin = true;
         set = ruleset_builtin(0, problems);
     }
     bool is_shared = false;
     if (segment_open(canonical, &is_shared) && !is_shared)
-        tell_private();
-    struct event event = {.kind = EVENT_RULES_BAD, .count = problems->errors};
-    struct text target = text_begin(event.target, sizeof event.target);
-    size_t length = strlen(canonical);
-    text_add(&target, "%s",
-             canonical + (length >= sizeof event.target ? length - sizeof event.target + 1 : 0));
+        rule_news_private();
     if (!set) {
-        recorder_note(&event);
-        tell_bad(path, problems, is_named);
+        latest.was_bad = true;
+        rule_news_bad(latest.path, canonical, problems, latest.is_named);
         if (settings.is_strict)
             refuse_to_start();
         return;
@@ -101,9 +207,109 @@ static void read_in(struct problems *problems)
     /* Counted, not recorded: every process reads them, and would push out what matters. */
     if (segment_current)
         atomic_fetch_add_explicit(&segment_current->events[EVENT_RULES_LOADED], 1, memory_order_relaxed);
-    if (!set->rule_count || !descriptors_open())
-        return;
-    __atomic_store_n(&rules_in_force, set, __ATOMIC_RELEASE);
+    put_in_force(set, 0);
+}
+
+/* Reads the rules again if their files have changed. When to look the next time. */
+static uint64_t read_again(struct reading *reading, uint64_t now_ns)
+{
+    bool is_named;
+    if (latest.is_builtin) {
+        if (!rules_find_file(reading->path, sizeof reading->path, &is_named))
+            return LOOK_EVERY_NS;
+        strcpy(latest.path, reading->path);
+        latest.is_builtin = false;
+    } else if (latest.sources) {
+        struct glance glance = sources_glance(latest.sources, wall_clock_ns());
+        if (glance.identity == latest.sources->identity)
+            return LOOK_EVERY_NS;
+        if (glance.is_being_written)
+            return LOOK_SOON_NS;
+        if (glance.is_gone) {
+            if (latest.told != glance.identity)
+                rule_news_gone(latest.path, glance.identity);
+            latest.told = glance.identity;
+            return LOOK_EVERY_NS;
+        }
+    }
+    struct sources *sources = map(sizeof *sources);
+    if (!sources)
+        return LOOK_EVERY_NS;
+    struct ruleset *set = ruleset_load_from(latest.path, 0, &reading->problems, sources);
+    uint64_t version = sources->identity;
+    if (!set && sources_glance(sources, 0).identity != version) {
+        munmap(sources, sizeof *sources);
+        return LOOK_SOON_NS; /* it changed while it was read: what was wrong with it is of no interest */
+    }
+    bool was_bad = latest.was_bad, is_new = set && (set->hash != latest.hash || was_bad);
+    uint32_t count = set ? set->rule_count : 0;
+    if (!set || (is_new && !put_in_force(set, now_ns)))
+        is_new = false;
+    else if (!is_new)
+        ruleset_free(set); /* touched, or put back */
+    latest.was_bad = !set;
+    take_sources(sources);
+    if (is_new)
+        rule_news_reloaded(latest.path, count, version);
+    else if (!set && latest.told != version)
+        rule_news_kept(latest.path, &reading->problems, latest.is_named, version);
+    latest.told = set ? 0 : version;
+    return LOOK_EVERY_NS;
+}
+
+/* Takes the rule set over. False: without memory for what comes with it, and then it is freed. */
+static bool put_in_force(struct ruleset *set, uint64_t now_ns)
+{
+    bool is_in_force = set->rule_count && descriptors_open();
+    if (set->rule_count && !is_in_force) {
+        ruleset_free(set);
+        return false;
+    }
+    latest.hash = set->hash;
+    const struct ruleset *old =
+        __atomic_exchange_n(&rules_in_force, is_in_force ? set : NULL, __ATOMIC_SEQ_CST);
+    if (!is_in_force)
+        ruleset_free(set);
+    if (old)
+        retire(old, now_ns);
+    return true;
+}
+
+/* Its memory has room for a note of it. */
+static void retire(const struct ruleset *set, uint64_t now_ns)
+{
+    struct retired *retired = arena_get(set->arena, sizeof *retired);
+    if (!retired)
+        return; /* at the limit of what a rule file may have: it stays */
+    uint64_t longest_ns = 0;
+    for (uint32_t i = 0; i < set->rule_count; i++) {
+        uint64_t total_ns = set->rules[i].policy.timeout.total_ns;
+        longest_ns = total_ns > longest_ns ? total_ns : longest_ns;
+    }
+    retired->set = (struct ruleset *)set;
+    retired->free_at_ns = now_ns + (longest_ns < KEPT_AT_MOST_NS ? longest_ns : KEPT_AT_MOST_NS);
+    retired->next = all_retired;
+    __atomic_store_n(&all_retired, retired, __ATOMIC_RELEASE);
+}
+
+static void free_retired(uint64_t now_ns)
+{
+    for (struct retired **link = &all_retired, *retired; (retired = *link);) {
+        if (now_ns < retired->free_at_ns || visitors_hold(retired->set)) {
+            link = &retired->next;
+            continue;
+        }
+        __atomic_store_n(link, retired->next, __ATOMIC_RELEASE);
+        ruleset_free(retired->set);
+    }
+}
+
+static void take_sources(struct sources *sources)
+{
+    struct sources *old = latest.sources;
+    __atomic_store_n(&latest.sources, sources, __ATOMIC_RELEASE);
+    if (old)
+        munmap(old, sizeof *old);
 }
 
 /* Without realpath, which may call malloc. */
@@ -125,55 +331,17 @@ static void find_canonical(const char *path, char *canonical, size_t capacity)
     text_add(&text, "%s", path);
 }
 
-/* On stderr, but only where the user named the file, and once for all the processes of a session. */
-static void tell_bad(const char *path, const struct problems *problems, bool is_named)
+static uint64_t wall_clock_ns(void)
 {
-    if (!is_named || (!is_first_of_session() && !settings.is_strict))
-        return;
-    char line[1400];
-    for (uint32_t i = 0; i < problems->count && i < 3; i++) {
-        const struct problem *problem = &problems->items[i];
-        if (problem->kind != PROBLEM_ERROR)
-            continue;
-        struct text text = text_begin(line, sizeof line);
-        text_add(&text, "libresil: %s:", *problem->path ? problem->path : path);
-        if (problem->line)
-            text_add(&text, "%u:%u:", problem->line, problem->column);
-        text_add(&text, " %s\n", problem->text);
-        sink_write_stderr(line, text.length);
-    }
-    struct text text = text_begin(line, sizeof line);
-    text_add(&text, "libresil: %s: %u error%s; %s (`resil check` shows all)\n", path, problems->errors,
-             problems->errors == 1 ? "" : "s",
-             settings.is_strict ? "RESIL_STRICT is set, so the program is not started"
-                                : "no rules are in force, the program runs as without libresil");
-    sink_write_stderr(line, text.length);
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-/* Breakers then know of this process's calls only. */
-static void tell_private(void)
+static void *map(size_t size)
 {
-    struct event event = {.kind = EVENT_PASSED_THROUGH, .count = PASSED_PRIVATE};
-    char directory[1100];
-    segment_directory(directory, sizeof directory);
-    struct text target = text_begin(event.target, sizeof event.target);
-    text_add(&target, "%s", directory);
-    recorder_note(&event);
-    char line[320];
-    struct text text = text_begin(line, sizeof line - 1);
-    text_add(&text, "libresil: ");
-    event_say(&event, &text);
-    line[text.length++] = '\n';
-    if (!sink_write(line, text.length))
-        segment_passed(PASSED_LOG_LOST);
-}
-
-static bool is_first_of_session(void)
-{
-    if (!segment_current)
-        return true;
-    uint64_t session = (uint64_t)getsid(0);
-    return atomic_exchange_explicit(&segment_current->told_session, session, memory_order_relaxed) != session;
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
 }
 
 static void refuse_to_start(void)

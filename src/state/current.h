@@ -1,5 +1,6 @@
 /* The rule set in force. Read at the first call that it could touch, or in the constructor with RESIL_EARLY or
- * RESIL_STRICT. A rule file that is bad leaves the program as it is without us, and says so. */
+ * RESIL_STRICT, and again when its files have changed. A rule file that is bad leaves the program as it is without us,
+ * or under the rules from before, and says so. */
 #ifndef STATE_CURRENT_H
 #define STATE_CURRENT_H
 
@@ -8,34 +9,36 @@
 
 #include "base/hidden.h"
 #include "rules/rules.h"
+#include "state/visitors.h"
 
 enum rules_state {
     RULES_TOO_EARLY, /* the constructor has not run: other constructors' calls pass through */
     RULES_UNREAD,
-    RULES_BEING_READ,
     RULES_READ,
+    RULES_DISABLED,
 };
 extern uint32_t rules_state HIDDEN;
-extern const struct ruleset *rules_in_force HIDDEN; /* NULL: none */
 
 /* From now on the first call that rules could touch reads them. */
 void rules_allow_reading(void);
 
-/* Reads the rules. Meant to be called once; a second call, or one while another thread reads, does nothing. */
+/* Reads the rules, unless that has been done or another thread is at it. */
 void rules_read(void);
 
-/* The rule set in force, read now if it was not yet; NULL: pass everything through. */
-static inline const struct ruleset *rules_now(void)
+/* The rule set in force, which stays until rules_leave; read now if it was not yet, or if its files have changed. NULL:
+ * pass everything through. */
+const struct ruleset *rules_enter(struct visit *visit);
+static inline void rules_leave(const struct visit *visit)
 {
-    uint32_t state = __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE);
-    if (__builtin_expect(state != RULES_READ, 0)) {
-        if (state == RULES_UNREAD)
-            rules_read();
-        if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) != RULES_READ)
-            return NULL;
-    }
-    return rules_in_force;
+    visitors_leave(visit);
 }
+
+/* What rules_enter does at that time (CLOCK_MONOTONIC), once a second at most: looks whether the files have changed, and
+ * frees old rules that nobody reads any more. */
+void rules_look(uint64_t now_ns);
+
+/* After rules_enter gave NULL: will there be rules in a moment? */
+bool rules_are_coming(void);
 
 /* Finds the rule file: RESIL_RULES, else the user's, else the machine's. False: there is none, the built-in rules
  * apply. `is_named` says that RESIL_RULES named it. */

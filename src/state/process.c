@@ -103,6 +103,12 @@ bool process_owns_memory(void)
     return owner == pid;
 }
 
+void process_forked(void)
+{
+    if (identity)
+        __atomic_store_n(&identity->owner, getpid(), __ATOMIC_RELEASE);
+}
+
 bool process_is_original(void)
 {
     return getpid() == __atomic_load_n(&born, __ATOMIC_RELAXED);

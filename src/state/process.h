@@ -32,6 +32,9 @@ const char *process_program(void);
  * shared tables must leave them alone there (python's subprocess closes every descriptor in one). Costs one getpid. */
 bool process_owns_memory(void);
 
+/* In a fork child, before anything else: the memory is its own, though a vfork child of it may be the first to ask. */
+void process_forked(void);
+
 /* Is this the process that read the rules, and not a fork child of it? */
 bool process_is_original(void);
 

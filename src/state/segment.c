@@ -76,7 +76,7 @@ void segment_look_again(uint64_t now_ns)
     if (!due || now_ns < due)
         return;
     /* Not in a vfork child: it may be in the middle of it when its parent's memory is taken away from it. */
-    if (!process_owns_memory() || !atomic_compare_exchange_strong(&look_at_ns, &due, 0))
+    if (!process_owns_memory() || !atomic_compare_exchange_strong(&look_at_ns, &due, now_ns + LOOK_EVERY_NS))
         return;
     int error = errno;
     struct segment *segment = segment_current;
@@ -96,7 +96,6 @@ void segment_look_again(uint64_t now_ns)
             segment_passed(PASSED_PRIVATE);
     }
     errno = error;
-    atomic_store_explicit(&look_at_ns, now_ns + LOOK_EVERY_NS, memory_order_release);
 }
 
 struct segment *segment_map(const char *path, bool is_writable)

@@ -1,10 +1,11 @@
 /* Threads that connect, send, receive, duplicate, close and fork at once, under every feature, against servers of their
  * own that answer, reset, hang or are not there. The sanitizers watch; what the calls return does not matter, as long as
- * each of them comes back.
+ * each of them comes back. The rules change meanwhile: a copy of them, under which the program starts itself again.
  *
  *   storm SECONDS */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -190,9 +191,52 @@ static void handle(int number)
     errno = error;
 }
 
+static char rules[] = "/tmp/resil-storm-XXXXXX";
+
+static size_t read_rules(const char *path, char *text, size_t capacity)
+{
+    int file = open(path, O_RDONLY);
+    ssize_t size = file >= 0 ? read(file, text, capacity) : -1;
+    close(file);
+    if (size < 0)
+        abort();
+    return (size_t)size;
+}
+
+/* Renamed into place. Each time another text: a comment. */
+static void change_rules(const char *path, const char *text, size_t size, unsigned version)
+{
+    char aside[256];
+    snprintf(aside, sizeof aside, "%s.new", path);
+    FILE *file = fopen(aside, "w");
+    if (!file)
+        abort();
+    fwrite(text, 1, size, file);
+    fprintf(file, "# version %u\n", version);
+    fclose(file);
+    rename(aside, path);
+}
+
+static void start_again_with_a_copy(char **arguments)
+{
+    char text[16384];
+    size_t size = read_rules(getenv("RESIL_RULES"), text, sizeof text);
+    close(mkstemp(rules));
+    change_rules(rules, text, size, 0);
+    setenv("RESIL_RULES", rules, 1);
+    setenv("STORM_RULES", rules, 1);
+    execv("/proc/self/exe", arguments);
+    abort();
+}
+
 int main(int count, char **arguments)
 {
     unsigned seconds = count > 1 ? (unsigned)atoi(arguments[1]) : 3;
+    const char *own_rules = getenv("STORM_RULES");
+    if (!own_rules && getenv("RESIL_RULES"))
+        start_again_with_a_copy(arguments);
+    char text[16384];
+    size_t size = own_rules ? read_rules(own_rules, text, sizeof text) : 0;
     pthread_t threads[SERVERS + CLIENTS];
     for (int i = 0; i < SERVERS; i++) {
         servers[i].kind = (enum kind)i;
@@ -218,6 +262,8 @@ int main(int count, char **arguments)
     for (unsigned i = 0; i < seconds * 50; i++) {
         struct timespec pause = {0, 20 * 1000 * 1000};
         nanosleep(&pause, NULL);
+        if (own_rules)
+            change_rules(own_rules, text, size, i);
         pthread_kill(threads[SERVERS + i % CLIENTS], SIGUSR1);
     }
     atomic_store(&is_over, true);
@@ -227,6 +273,8 @@ int main(int count, char **arguments)
     }
     for (int i = SERVERS; i < SERVERS + CLIENTS; i++)
         pthread_join(threads[i], NULL);
+    if (own_rules)
+        unlink(own_rules);
     printf("%lu connections, %lu signals handled\n", atomic_load(&connections), atomic_load(&handled));
     return connections > 20 && handled > 0 ? 0 : 1;
 }

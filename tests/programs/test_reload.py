@@ -1,0 +1,225 @@
+"""Rule files that change under running programs: the next connect, after at most a second, is under the new rules; bad
+ones leave the old rules in force."""
+
+import os
+import select
+import subprocess
+import time
+
+from stage import PYTHON, RULED, Stage, main
+
+NOTHING = "version: 1\nrules:\n  - name: other\n    match: {address: 127.0.0.1, port: 1}\n    timeout: {connect: 1s}\n"
+BOUNDED = "version: 1\nrules:\n  - name: bounded\n    match: {address: 127.0.0.1}\n    timeout: {response: 300ms}\n"
+BAD = "version: 1\nrules:\n  - name: bounded\n    match: {address: 127.0.0.1}\n    timeout: {respond: 300ms}\n"
+
+# Asks once for each line that it gets, and says what came of it.
+CLIENT = """
+import http.client, sys
+for line in sys.stdin:
+    client = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]))
+    try:
+        client.request('GET', '/')
+        print(client.getresponse().read().decode(), flush=True)
+    except OSError as e: print(e.errno, flush=True)
+    client.close()
+"""
+
+
+class Reload(Stage):
+    def put(self, text, name="rules.yaml"):
+        """As editors and configuration management do it: written aside, and renamed."""
+        os.rename(self.write("new", text), os.path.join(self.folder, name))
+
+    def client(self, port, rules, how=RULED, **extra):
+        process = subprocess.Popen([PYTHON, "-c", CLIENT, str(port)], env=self.environment(rules, how, **extra), text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+        def end():
+            process.kill()
+            process.communicate()
+
+        self.addCleanup(end)
+        return process
+
+    def ask(self, client):
+        client.stdin.write("\n")
+        client.stdin.flush()
+        return client.stdout.readline().strip()
+
+    def ask_until(self, client, condition):
+        answers = set()
+
+        def is_so():
+            answers.add(self.ask(client))
+            return condition()
+
+        self.wait_for(is_so)
+        return answers
+
+    def errors_of(self, client):
+        client.stdin.close()
+        client.stdin = None
+        return client.communicate()[1]
+
+    def test_a_python_client_is_bounded_by_rules_that_come_while_it_runs(self):
+
+        def story(how):
+            server = self.server("answer --body fine")
+            rules = self.write("rules.yaml", NOTHING)
+            client = self.client(server.port, rules, how)
+            self.assertEqual(self.ask(client), "fine")
+            self.put(BOUNDED)
+            if how == RULED:
+                self.assertEqual(self.ask_until(client, lambda: self.events("rules_reloaded")), {"fine"})
+            server.mode("hang")
+            client.stdin.write("\n")
+            client.stdin.flush()
+            is_told = select.select([client.stdout], [], [], 20 if how == RULED else 2)[0]
+            return bool(is_told) and client.stdout.readline().strip() == "110"
+
+        self.only_with_rules(story)
+        (event,) = self.events("rules_reloaded")
+        self.assertTrue(event["target"].endswith("/rules.yaml"), event)
+
+    def test_a_wget_that_is_at_it_follows_too(self):
+        def story(how):
+            server = self.server("answer --body fine")
+            rules = self.write("rules.yaml", NOTHING)
+            urls = [f"{server.url()}{number}" for number in range(25)]
+            process = self.start(["wget", "--tries=1", "--timeout=0", "--no-http-keep-alive", "--wait=0.1", "-O-", *urls], rules, how)
+            self.assertTrue(server.wait("accepted", 1))
+            self.put(BOUNDED)
+            if how == RULED:
+                self.wait_for(lambda: self.events("rules_reloaded") or process.poll() is not None)
+            server.mode("hang")
+            ended = self.finish(process, 60 if how == RULED else 3)
+            self.assertEqual(ended.has_hung, how != RULED, ended)
+            return "Connection timed out" in ended.err
+
+        self.only_with_rules(story)
+
+    def test_bad_rules_leave_the_old_ones_in_force_and_are_named_with_their_place(self):
+        server = self.server("hang")
+        client = self.client(server.port, self.write("rules.yaml", BOUNDED))
+        self.assertEqual(self.ask(client), "110")
+        self.put(BAD)
+        self.assertEqual(self.ask_until(client, lambda: self.events("rules_kept")), {"110"})
+        self.assertEqual(self.ask_until(client, lambda: len(self.events("response_timeout")) > 9), {"110"})
+        (event,) = self.events("rules_kept")
+        self.assertRegex(event["target"], r"rules\.yaml:5:15$")
+        self.assertRegex(event["text"], "1 error in the changed rules: those from before stay in force")
+        self.put(NOTHING)
+        server.mode("answer --body fine")
+        self.ask_until(client, lambda: self.events("rules_reloaded"))
+        said = self.errors_of(client)
+        self.assertRegex(said, r"^libresil: .*rules\.yaml:5:15: timeout: unknown key "respond".*\n$")
+
+    def test_the_log_says_it_where_there_is_one(self):
+        server = self.server("hang")
+        log = os.path.join(self.folder, "log")
+        client = self.client(server.port, self.write("rules.yaml", BOUNDED), RESIL_LOG=log)
+        self.ask(client)
+        self.put(BAD)
+        self.ask_until(client, lambda: self.events("rules_kept"))
+        self.put(NOTHING)
+        server.mode("answer --body fine")
+        self.ask_until(client, lambda: self.events("rules_reloaded"))
+        with open(log) as file:
+            lines = [line for line in file if "rules.yaml" in line]
+        self.assertEqual(len(lines), 3, lines)
+        self.assertRegex(lines[0], r"rules\.yaml:5:15: timeout: unknown key "respond"")
+        self.assertRegex(lines[1], r"rules\.yaml:5:15: 1 error in the changed rules")
+        self.assertRegex(lines[2], r"rules\.yaml: the rules have changed: 1 rule in force")
+        self.assertEqual(self.errors_of(client), "")
+
+    def test_a_file_that_vanishes_leaves_its_rules_in_force(self):
+        server = self.server("hang")
+        client = self.client(server.port, self.write("rules.yaml", BOUNDED))
+        self.ask(client)
+        os.remove(os.path.join(self.folder, "rules.yaml"))
+        self.assertEqual(self.ask_until(client, lambda: self.events("rules_kept")), {"110"})
+        self.assertEqual(self.ask_until(client, lambda: len(self.events("response_timeout")) > 9), {"110"})
+        self.assertEqual(len(self.events("rules_kept")), 1)
+
+    def test_an_included_file_counts_too(self):
+        server = self.server("answer --body fine")
+        self.write("included.yaml", NOTHING)
+        client = self.client(server.port, self.write("rules.yaml", "version: 1\ninclude: included.yaml\n"))
+        self.ask(client)
+        self.put(BOUNDED, "included.yaml")
+        self.ask_until(client, lambda: self.events("rules_reloaded"))
+        server.mode("hang")
+        self.assertEqual(self.ask(client), "110")
+
+    def test_connections_that_were_made_keep_what_they_had(self):
+        """The old rules bound the one that is open, the new ones the next."""
+        server = self.server("hang")
+        rules = self.write("rules.yaml", BOUNDED)
+        code = ("import os, socket, sys, time\n"
+                "def made():\n"
+                "    s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "    return s\n"
+                "old = made()\n"
+                "sys.stdout.write('made\\n'); sys.stdout.flush()\n"
+                "for line in sys.stdin:\n"
+                "    made().close()\n"
+                "    print('again', flush=True)\n"
+                "    if line == 'ask\\n': break\n"
+                "old.sendall(b'x')\n"
+                "try: old.recv(1)\n"
+                "except OSError as e: print(e.errno, flush=True)\n")
+        client = subprocess.Popen([PYTHON, "-c", code, str(server.port)], env=self.environment(rules), text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(client.communicate)
+        self.addCleanup(client.kill)
+        self.assertEqual(client.stdout.readline(), "made\n")
+        self.put(NOTHING)
+        self.ask_until(client, lambda: self.events("rules_reloaded"))
+        client.stdin.write("ask\n")
+        client.stdin.flush()
+        self.assertEqual(client.stdout.readline(), "again\n")
+        self.assertEqual(client.stdout.readline(), "110\n")
+
+    def test_a_thousand_changes_under_eight_threads(self):
+        server = self.server("answer --body fine")
+        rules = self.write("rules.yaml", BOUNDED)
+        code = ("import os, socket, sys, threading\n"
+                "over, counts = threading.Event(), []\n"
+                "def size(): return int(next(l for l in open('/proc/self/status') if l.startswith('VmData')).split()[1])\n"
+                "def connect():\n"
+                "    n = 0\n"
+                "    while not over.is_set():\n"
+                "        socket.create_connection(('127.0.0.1', int(sys.argv[1]))).close()\n"
+                "        n += 1\n"
+                "    counts.append(n)\n"
+                "threads = [threading.Thread(target=connect) for _ in range(8)]\n"
+                "for t in threads: t.start()\n"
+                "print(flush=True)\n"
+                "sys.stdin.readline()\n"
+                "before = size()\n"
+                "print(flush=True)\n"
+                "sys.stdin.readline()\n"
+                "after = size()\n"
+                "over.set()\n"
+                "for t in threads: t.join()\n"
+                "print(min(counts) > 0, after - before, flush=True)\n")
+        client = subprocess.Popen([PYTHON, "-c", code, str(server.port)], env=self.environment(rules), text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(client.communicate)
+        self.addCleanup(client.kill)
+        client.stdout.readline()
+        self.ask(client)
+        for number in range(1000):
+            self.put(BOUNDED.replace("300ms", f"{300 + number}ms"))
+            time.sleep(0.003)  # so that the program looks in the middle of it, more than once
+        self.put(NOTHING)
+        self.wait_for(lambda: any(event["target"].endswith("rules.yaml") for event in self.events("rules_reloaded")))
+        is_busy, grown = self.ask(client).split()
+        self.assertEqual(is_busy, "True")
+        self.assertLess(int(grown), 4096)
+        self.assertEqual(self.events("rules_kept"), [])
+        self.assertEqual(client.wait(), 0)
+
+
+if __name__ == "__main__":
+    main()
