@@ -79,7 +79,8 @@ const char *process_program(void)
 bool process_owns_memory(void)
 {
     int error = errno;
-    if (!identity) {
+    struct identity *mine = __atomic_load_n(&identity, __ATOMIC_ACQUIRE);
+    if (!mine) {
         struct identity *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == MAP_FAILED) {
             errno = error;
@@ -90,23 +91,25 @@ bool process_owns_memory(void)
             errno = error;
             return true;
         }
-        struct identity *none = NULL;
-        if (!__atomic_compare_exchange_n(&identity, &none, page, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (__atomic_compare_exchange_n(&identity, &mine, page, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            mine = page;
+        else
             munmap(page, 4096);
     }
     errno = error;
     pid_t pid = getpid(), unborn = 0;
     __atomic_compare_exchange_n(&born, &unborn, pid, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     pid_t owner = 0;
-    if (__atomic_compare_exchange_n(&identity->owner, &owner, pid, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    if (__atomic_compare_exchange_n(&mine->owner, &owner, pid, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return true;
     return owner == pid;
 }
 
 void process_forked(void)
 {
-    if (identity)
-        __atomic_store_n(&identity->owner, getpid(), __ATOMIC_RELEASE);
+    struct identity *mine = __atomic_load_n(&identity, __ATOMIC_ACQUIRE);
+    if (mine)
+        __atomic_store_n(&mine->owner, getpid(), __ATOMIC_RELEASE);
 }
 
 bool process_is_original(void)
@@ -116,7 +119,8 @@ bool process_is_original(void)
 
 pid_t process_id(void)
 {
-    pid_t owner = identity ? __atomic_load_n(&identity->owner, __ATOMIC_RELAXED) : 0;
+    struct identity *mine = __atomic_load_n(&identity, __ATOMIC_ACQUIRE);
+    pid_t owner = mine ? __atomic_load_n(&mine->owner, __ATOMIC_RELAXED) : 0;
     if (owner)
         return owner;
     process_owns_memory(); /* a fork child's first call: remember who it is */

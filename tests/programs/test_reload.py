@@ -112,7 +112,7 @@ class Reload(Stage):
         server.mode("answer --body fine")
         self.ask_until(client, lambda: self.events("rules_reloaded"))
         said = self.errors_of(client)
-        self.assertRegex(said, r"^libresil: .*rules\.yaml:5:15: timeout: unknown key "respond".*\n$")
+        self.assertRegex(said, r'^libresil: .*rules\.yaml:5:15: timeout: unknown key "respond".*\n$')
 
     def test_the_log_says_it_where_there_is_one(self):
         server = self.server("hang")
@@ -127,7 +127,7 @@ class Reload(Stage):
         with open(log) as file:
             lines = [line for line in file if "rules.yaml" in line]
         self.assertEqual(len(lines), 3, lines)
-        self.assertRegex(lines[0], r"rules\.yaml:5:15: timeout: unknown key "respond"")
+        self.assertRegex(lines[0], r'rules\.yaml:5:15: timeout: unknown key "respond"')
         self.assertRegex(lines[1], r"rules\.yaml:5:15: 1 error in the changed rules")
         self.assertRegex(lines[2], r"rules\.yaml: the rules have changed: 1 rule in force")
         self.assertEqual(self.errors_of(client), "")
