@@ -29,8 +29,9 @@ struct event {
     uint32_t count;    /* what the kind says: failures in a row, why a call passed through */
     char program[16];
     char target[60]; /* "payments.internal:443" */
+    uint8_t address[16]; /* which of the name's addresses was tried, IPv4 in its v4-mapped form; zeroes: it has one only */
 };
-_Static_assert(sizeof(struct event) == 120, "recorder slots are 128 bytes with their sequence number");
+_Static_assert(sizeof(struct event) == 136, "there is no padding in what is shared");
 
 const char *event_name(enum event_kind kind);
 const char *event_help(enum event_kind kind);
@@ -63,6 +64,11 @@ struct event_text {
     char text[256];
 };
 struct event_text event_text(const struct event *event);
+/* The address that was tried; empty where there is no choice. */
+struct event_address {
+    char text[46];
+};
+struct event_address event_address(const struct event *event);
 struct text;
 void event_say(const struct event *event, struct text *text); /* the same, appended */
 

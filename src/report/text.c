@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/text.h"
 #include "report/event.h"
@@ -10,6 +11,12 @@
 /* No circuit waits so long for its probe: somebody holds it open. */
 #define HELD_OPEN_NS (UINT64_MAX / 2)
 
+/* " to 10.0.0.7"; empty where the target says it. */
+struct tried {
+    char text[56];
+};
+static struct tried tried_by(const struct event *event);
+static void add_those_before(const struct event *event, struct text *text);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -21,6 +28,18 @@ struct event_text event_text(const struct event *event)
     return result;
 }
 
+struct event_address event_address(const struct event *event)
+{
+    static const struct address none;
+    struct event_address result;
+    struct address address;
+    memcpy(address.bytes, event->address, sizeof address.bytes);
+    struct text text = text_begin(result.text, sizeof result.text);
+    if (!address_equal(&address, &none))
+        text_add(&text, "%s", address_text(&address).text);
+    return result;
+}
+
 void event_say(const struct event *event, struct text *text)
 {
     struct duration_text delay = duration_text(event->delay_ns);
@@ -28,6 +47,7 @@ void event_say(const struct event *event, struct text *text)
     bool is_lookup = event->kind == EVENT_LOOKUP_FAILED || event->kind == EVENT_LOOKUP_RETRY;
     const char *error = is_lookup ? said_of_lookup(event->error) : said(event->error);
     const char *code = errno_name(event->error);
+    struct tried tried = tried_by(event);
 
     if (event->target[0])
         text_add(text, "%.*s: ", (int)sizeof event->target, event->target);
@@ -35,21 +55,25 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "(not enforced) ");
     switch ((enum event_kind)event->kind) {
     case EVENT_RETRY:
-        text_add(text, "connect %s (attempt %u of %u), again in %s", error, event->attempt, event->attempts,
-                 delay.text);
+        text_add(text, "connect%s %s (attempt %u of %u), again in %s", tried.text, error, event->attempt,
+                 event->attempts, delay.text);
+        break;
+    case EVENT_SIBLING:
+        text_add(text, "connect%s %s (attempt %u of %u), the next address at once", tried.text, error,
+                 event->attempt, event->attempts);
         break;
     case EVENT_CONNECT_FAILED:
-        text_add(text, "connect %s", error);
+        text_add(text, "connect%s %s", tried.text, error);
         if (event->attempts > 1)
             text_add(text, " (attempt %u of %u)", event->attempt, event->attempts);
         text_add(text, ", given up after %s", duration.text);
         break;
     case EVENT_CONNECTED_LATE:
-        text_add(text, "connected at attempt %u of %u, after %s", event->attempt, event->attempts,
-                 duration.text);
+        text_add(text, "connected%s at attempt %u of %u, after %s", tried.text, event->attempt,
+                 event->attempts, duration.text);
         break;
     case EVENT_TIMEOUT_CONNECT:
-        text_add(text, "no answer to connect within %s", duration.text);
+        text_add(text, "no answer to connect%s within %s", tried.text, duration.text);
         break;
     case EVENT_TIMEOUT_RESPONSE:
         text_add(text, "no answer within %s; the call gets ETIMEDOUT", duration.text);
@@ -63,13 +87,27 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_NO_ANSWER:
         text_add(text, "%s before the first answer", event->error ? error : "closed by the peer");
         break;
+    case EVENT_FAILURE_ANSWER:
+        text_add(text, "the answer says that it failed");
+        break;
+    case EVENT_LIMIT_CONNECTIONS:
+        text_add(text, "too many connections at once; the call gets %s", code);
+        add_those_before(event, text);
+        break;
+    case EVENT_LIMIT_RATE:
+        text_add(text, "connected too often; the call gets %s", code);
+        add_those_before(event, text);
+        break;
+    case EVENT_LIMIT_WAIT:
+        text_add(text, "waited %s for its turn", duration.text);
+        add_those_before(event, text);
+        break;
     case EVENT_REJECTED:
         if (event->delay_ns > HELD_OPEN_NS)
             text_add(text, "circuit held open; the call gets %s", code);
         else
             text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
-        if (event->count > 1)
-            text_add(text, ", as did %u before it", event->count - 1);
+        add_those_before(event, text);
         break;
     case EVENT_OPENED:
         text_add(text, "circuit open after %u failure%s, for %s; calls get %s", event->count,
@@ -117,6 +155,23 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "unknown event");
         break;
     }
+}
+
+static struct tried tried_by(const struct event *event)
+{
+    struct tried tried;
+    struct text text = text_begin(tried.text, sizeof tried.text);
+    struct event_address address = event_address(event);
+    if (address.text[0])
+        text_add(&text, " to %s", address.text);
+    return tried;
+}
+
+/* Those that were left out, because there are too many of them. */
+static void add_those_before(const struct event *event, struct text *text)
+{
+    if (event->count > 1)
+        text_add(text, ", as did %u before it", event->count - 1);
 }
 
 /* What a connect did, as a verb: strerror takes locks and reads the locale. */

@@ -27,46 +27,49 @@ static bool open_table(void);
 static uint64_t hash_of(const char *name, bool is_v4);
 static struct answer *newest(uint64_t hash);
 static struct answer *claim(uint64_t hash, uint32_t *sequence);
-static void write_answer(const char *name, bool is_v4, const struct address *addresses, unsigned count);
+static void write_answer(const char *name, bool is_v4, const struct address *addresses, unsigned count,
+                         uint64_t stamp);
+static unsigned read_answer(const char *name, bool is_v4, struct address addresses[ANSWER_MAX],
+                            uint64_t *stamp);
 
 void names_answered(const char *name, const struct address *addresses, unsigned count)
 {
     char normal[NAME_MAX_BYTES];
     if (!name_normalize(name, normal) || !open_table())
         return;
-    write_answer(normal, true, addresses, count);
-    write_answer(normal, false, addresses, count);
+    uint64_t stamp = 1 + atomic_fetch_add_explicit(&stamps, 1, memory_order_relaxed);
+    write_answer(normal, true, addresses, count, stamp);
+    write_answer(normal, false, addresses, count, stamp);
 }
 
 unsigned names_siblings(const char *name, const struct address *own, struct address *siblings, unsigned most)
 {
-    if (!__atomic_load_n(&table, __ATOMIC_ACQUIRE))
+    struct address addresses[ANSWER_MAX];
+    uint64_t stamp;
+    unsigned count = read_answer(name, address_is_v4(own), addresses, &stamp), found = 0;
+    for (unsigned i = 0; i < count && found < most; i++)
+        if (!address_equal(&addresses[i], own))
+            siblings[found++] = addresses[i];
+    return found;
+}
+
+unsigned names_addresses(const char *name, const struct address *own,
+                         struct address addresses[2 * ANSWER_MAX])
+{
+    uint64_t stamp, other_stamp;
+    bool is_v4 = address_is_v4(own), has_own = false;
+    unsigned count = read_answer(name, is_v4, addresses, &stamp);
+    for (unsigned i = 0; i < count; i++)
+        has_own |= address_equal(&addresses[i], own);
+    if (!has_own)
         return 0;
-    uint64_t hash = hash_of(name, address_is_v4(own));
-    size_t size = strnlen(name, NAME_MAX_BYTES - 1) + 1;
-    for (int tries = 0; tries < 3; tries++) {
-        const struct answer *answer = newest(hash);
-        if (!answer)
-            return 0;
-        uint32_t before = atomic_load_explicit(&answer->sequence, memory_order_acquire);
-        if (before & 1)
-            continue;
-        /* What is read here may be half of one answer and half of another; then it is not used. */
-        unsigned count = answer->count < ANSWER_MAX ? answer->count : ANSWER_MAX, found = 0;
-        for (unsigned i = 0; i < count && found < most; i++) {
-            siblings[found] = answer->addresses[i];
-            found += !address_equal(&siblings[found], own);
-        }
-        bool is_meant = memcmp(answer->name, name, size) == 0;
-        atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(&answer->sequence, memory_order_relaxed) == before)
-            return is_meant ? found : 0;
-    }
-    return 0;
+    unsigned others = read_answer(name, !is_v4, addresses + count, &other_stamp);
+    return other_stamp == stamp ? count + others : count;
 }
 
 /* What the answer has of one family. If it has none, an earlier answer stays: it was to another question. */
-static void write_answer(const char *name, bool is_v4, const struct address *addresses, unsigned count)
+static void write_answer(const char *name, bool is_v4, const struct address *addresses, unsigned count,
+                         uint64_t stamp)
 {
     unsigned first = 0;
     while (first < count && address_is_v4(&addresses[first]) != is_v4)
@@ -85,9 +88,36 @@ static void write_answer(const char *name, bool is_v4, const struct address *add
             answer->addresses[answer->count++] = addresses[i];
     strcpy(answer->name, name);
     atomic_store_explicit(&answer->name_hash, hash, memory_order_relaxed);
-    atomic_store_explicit(&answer->stamp, 1 + atomic_fetch_add_explicit(&stamps, 1, memory_order_relaxed),
-                          memory_order_relaxed);
+    atomic_store_explicit(&answer->stamp, stamp, memory_order_relaxed);
     atomic_store_explicit(&answer->sequence, sequence + 2, memory_order_release);
+}
+
+/* Gives how many; 0 also where no stable copy could be had in three tries. */
+static unsigned read_answer(const char *name, bool is_v4, struct address addresses[ANSWER_MAX],
+                            uint64_t *stamp)
+{
+    *stamp = 0;
+    if (!__atomic_load_n(&table, __ATOMIC_ACQUIRE))
+        return 0;
+    uint64_t hash = hash_of(name, is_v4);
+    size_t size = strnlen(name, NAME_MAX_BYTES - 1) + 1;
+    for (int tries = 0; tries < 3; tries++) {
+        const struct answer *answer = newest(hash);
+        if (!answer)
+            return 0;
+        uint32_t before = atomic_load_explicit(&answer->sequence, memory_order_acquire);
+        if (before & 1)
+            continue;
+        /* What is read here may be half of one answer and half of another; then it is not used. */
+        unsigned count = answer->count < ANSWER_MAX ? answer->count : ANSWER_MAX;
+        memcpy(addresses, answer->addresses, count * sizeof *addresses);
+        *stamp = atomic_load_explicit(&answer->stamp, memory_order_relaxed);
+        bool is_meant = memcmp(answer->name, name, size) == 0;
+        atomic_thread_fence(memory_order_acquire);
+        if (atomic_load_explicit(&answer->sequence, memory_order_relaxed) == before)
+            return is_meant ? count : 0;
+    }
+    return 0;
 }
 
 /* A place to write to: the name's own, else the oldest. One that is being written is passed over: its writer may be

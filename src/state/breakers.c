@@ -10,7 +10,7 @@
 #include "state/process.h"
 
 /* A program that is rejected 10 000 times a second would leave nothing else in the recorder. */
-#define REJECTIONS_TOLD_PER_S 10
+#define TOLD_PER_S 10
 
 static uint64_t key_of(const struct rule *rule, const struct target *target);
 static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
@@ -19,6 +19,7 @@ static struct host *evict(struct segment *segment, uint64_t key, const struct ru
                           const struct target *target);
 static bool is_still(struct host_handle handle);
 static bool is_held(struct host_handle handle, struct breaker_answer *answer);
+static void forget_addresses(struct host *host);
 static void empty(_Atomic uint64_t words[WINDOW_BUCKETS]);
 static void add_to_window(_Atomic uint64_t *words, uint64_t window_ns, struct window_sum add,
                           uint64_t now_ns);
@@ -88,6 +89,8 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
         *failures = 0;
     if (!is_still(handle) || breakers_steering(handle.host) != STEERING_AUTO)
         return change;
+    if (report == BREAKER_SUCCESS)
+        forget_addresses(handle.host);
     struct window_sum recent = {0, 0};
     if (params->failure_ratio_ppm && report != BREAKER_NEUTRAL) {
         bool has_failed = report == BREAKER_FAILURE;
@@ -112,7 +115,10 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
 
 void breakers_succeeded(struct host_handle handle, const struct breaker_params *params)
 {
-    if (!params->failure_ratio_ppm || !is_still(handle))
+    if (!is_still(handle))
+        return;
+    forget_addresses(handle.host);
+    if (!params->failure_ratio_ppm)
         return;
     /* For every answer on every connection: the coarse clock does for buckets of a tenth of a second and more. */
     struct timespec now;
@@ -121,20 +127,42 @@ void breakers_succeeded(struct host_handle handle, const struct breaker_params *
                   (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
 }
 
+uint32_t hosts_sample(struct host_handle handle, enum sample_kind kind, enum event_kind event,
+                      uint64_t now_ns)
+{
+    if (!is_still(handle))
+        return 1;
+    _Atomic uint64_t *told = &handle.host->told[kind];
+    struct sample_answer answer;
+    uint64_t word = atomic_load_explicit(told, memory_order_relaxed);
+    do
+        answer = sample_take(word, TOLD_PER_S, now_ns);
+    while (!atomic_compare_exchange_weak_explicit(told, &word, answer.word, memory_order_relaxed,
+                                                  memory_order_relaxed));
+    if (answer.count == 0 && segment_current)
+        atomic_fetch_add_explicit(&segment_current->events[event], 1, memory_order_relaxed);
+    return answer.count;
+}
+
 uint32_t breakers_rejected(struct host_handle handle, uint64_t now_ns)
 {
     host_count(handle, HOST_REJECTED);
+    return hosts_sample(handle, SAMPLE_REJECTED, EVENT_REJECTED, now_ns);
+}
+
+enum breaker_report breakers_addresses_failed(struct host_handle handle, const struct addresses_tried *tried,
+                                              uint64_t now_ns)
+{
     if (!is_still(handle))
-        return 1;
-    struct sample_answer answer;
-    uint64_t word = atomic_load_explicit(&handle.host->rejections, memory_order_relaxed);
+        return tried->is_ours ? BREAKER_NEUTRAL : BREAKER_FAILURE;
+    struct addresses_answer answer;
+    uint64_t word = atomic_load_explicit(&handle.host->failed_addresses, memory_order_relaxed);
     do
-        answer = sample_take(word, REJECTIONS_TOLD_PER_S, now_ns);
-    while (!atomic_compare_exchange_weak_explicit(&handle.host->rejections, &word, answer.word,
+        answer = addresses_failed(word, tried, now_ns);
+    while (answer.word != word &&
+           !atomic_compare_exchange_weak_explicit(&handle.host->failed_addresses, &word, answer.word,
                                                   memory_order_relaxed, memory_order_relaxed));
-    if (answer.count == 0 && segment_current)
-        atomic_fetch_add_explicit(&segment_current->events[EVENT_REJECTED], 1, memory_order_relaxed);
-    return answer.count;
+    return answer.report;
 }
 
 void breakers_steer(struct host *host, enum steering steering)
@@ -157,6 +185,7 @@ void breakers_reset(struct host *host)
     while (!atomic_compare_exchange_weak_explicit(&host->breaker, &word, breaker_reset(word),
                                                   memory_order_acq_rel, memory_order_acquire))
         ;
+    forget_addresses(host);
     empty(host->failures);
 }
 
@@ -210,7 +239,9 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
         return expected == key ? host : NULL;
     if (old) {
         atomic_store_explicit(&host->breaker, 0, memory_order_relaxed);
-        atomic_store_explicit(&host->rejections, 0, memory_order_relaxed);
+        atomic_store_explicit(&host->failed_addresses, 0, memory_order_relaxed);
+        for (unsigned i = 0; i < SAMPLE_KINDS; i++)
+            atomic_store_explicit(&host->told[i], 0, memory_order_relaxed);
         atomic_store_explicit(&host->steering, STEERING_AUTO, memory_order_relaxed);
         empty(host->failures);
         empty(host->retries);
@@ -264,6 +295,13 @@ static bool is_held(struct host_handle handle, struct breaker_answer *answer)
         .until_ns = steering == STEERING_OPEN ? NEVER : 0,
     };
     return true;
+}
+
+/* One that answers is enough for the name. */
+static void forget_addresses(struct host *host)
+{
+    if (atomic_load_explicit(&host->failed_addresses, memory_order_relaxed))
+        atomic_store_explicit(&host->failed_addresses, 0, memory_order_relaxed);
 }
 
 static void empty(_Atomic uint64_t words[WINDOW_BUCKETS])

@@ -3,6 +3,7 @@
 #ifndef STATE_BREAKERS_H
 #define STATE_BREAKERS_H
 
+#include "policy/addresses.h"
 #include "policy/breaker.h"
 #include "policy/budget.h"
 #include "rules/rules.h"
@@ -37,12 +38,21 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
                                      struct breaker_ticket ticket, enum breaker_report report, uint64_t seed,
                                      uint64_t now_ns, uint32_t *failures);
 
-/* One more success of a closed breaker without failures: counts for the failure rate, where there is one. */
+/* One more success of a closed breaker without failures: counts for the failure rate, where there is one, and for all
+ * addresses of the name. */
 void breakers_succeeded(struct host_handle handle, const struct breaker_params *params);
 
-/* Counts a rejected call. How many rejections its event stands for; 0: it is one of too many in this second, and is left
- * out of recorder and log. The counters miss none. */
+/* Which of several events of one kind are told: how many this one stands for; 0: it is one of too many in this second,
+ * and is left out of recorder and log. The counters miss none. */
+uint32_t hosts_sample(struct host_handle handle, enum sample_kind kind, enum event_kind event,
+                      uint64_t now_ns);
+
+/* Counts a rejected call, and says the same of it. */
 uint32_t breakers_rejected(struct host_handle handle, uint64_t now_ns);
+
+/* A call has failed at some addresses of its name: is that the name's failure (policy/addresses.h)? */
+enum breaker_report breakers_addresses_failed(struct host_handle handle, const struct addresses_tried *tried,
+                                              uint64_t now_ns);
 
 /* For tools: takes a circuit into one's own hands, or gives it back, and then it begins closed and empty. What is said
  * holds for all processes until it is taken back or the state is lost. */

@@ -12,6 +12,8 @@
 
 #define LOOKERS 8u
 
+#define LOOKED_UP_HERE (1ull << 63) /* in a rank: by this thread */
+
 struct entry {
     _Atomic uint32_t sequence; /* odd while it is being written */
     uint32_t length;
@@ -83,6 +85,25 @@ bool names_find(const struct address *address, char name[NAME_MAX_BYTES])
             return true;
     }
     return false;
+}
+
+unsigned names_others(const struct address *address, const char *name,
+                      char others[NAMES_MAX][NAME_MAX_BYTES])
+{
+    if (!__atomic_load_n(&table, __ATOMIC_ACQUIRE))
+        return 0;
+    const struct entry *set = set_of(address);
+    unsigned found = 0;
+    for (unsigned i = 0; i < WAYS; i++) {
+        if (!is_for(&set[i], address))
+            continue;
+        if (rank_of(&set[i]) >= LOOKED_UP_HERE)
+            return 0;
+        if (found < NAMES_MAX && copy_name(&set[i], address, others[found]) &&
+            strcmp(others[found], name) != 0)
+            found++;
+    }
+    return found;
 }
 
 void names_looked_up(const char *name)
@@ -174,7 +195,7 @@ static uint64_t rank_of(const struct entry *entry)
     for (unsigned i = 0; i < LOOKERS; i++) {
         uint64_t looker = atomic_load_explicit(&entry->lookers[i], memory_order_relaxed);
         if (looker >> 32 == self)
-            return 1ull << 63 | (uint32_t)looker;
+            return LOOKED_UP_HERE | (uint32_t)looker;
     }
     return atomic_load_explicit(&entry->stamp, memory_order_relaxed);
 }

@@ -19,6 +19,12 @@ void names_remember(const char *name, const struct address *address);
 /* Copies the name; false when there is none. */
 bool names_find(const struct address *address, char name[NAME_MAX_BYTES]);
 
+/* The other names that led to that address, where it is in doubt which of them is meant: this thread has looked up none
+ * of them. Returns how many; 0 also where there is no doubt. */
+#define NAMES_MAX 3u
+unsigned names_others(const struct address *address, const char *name,
+                      char others[NAMES_MAX][NAME_MAX_BYTES]);
+
 /* Says which of several names this thread means from now on; names_remember does not. */
 void names_looked_up(const char *name);
 
@@ -30,6 +36,11 @@ void names_answered(const char *name, const struct address *addresses, unsigned 
  * names_find gives it) led to, in the order of the answer; v4-mapped is IPv4. Returns how many; 0 also where no stable
  * copy could be had in three tries. May be called in signal handlers. */
 unsigned names_siblings(const char *name, const struct address *own, struct address *siblings, unsigned most);
+
+/* All the addresses of that answer, `own` among them: of both families if one lookup gave both. 0: `own` is not of it, or
+ * no stable copy could be had. */
+unsigned names_addresses(const char *name, const struct address *own,
+                         struct address addresses[2 * ANSWER_MAX]);
 
 /* Lower case, without a dot at the end. False when it is too long to be a name. */
 bool name_normalize(const char *name, char normal[NAME_MAX_BYTES]);

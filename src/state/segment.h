@@ -28,11 +28,16 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(CALLS, "calls", "connect calls under a rule")                                                      \
     COUNT(CONNECTED, "connected", "connect calls that succeeded")                                            \
     COUNT(FAILED, "failed", "connect calls that failed for good")                                            \
-    COUNT(RETRIES, "retries", "attempts after the first")                                                    \
+    COUNT(RETRIES, "retries", "attempts after the first, each after a wait")                                 \
+    COUNT(SIBLINGS, "siblings", "attempts at another address of the name, at once")                          \
+    COUNT(SINGLES, "single_attempts", "calls that others had already retried for")                           \
     COUNT(REJECTED, "rejected", "calls that an open circuit failed at once")                                 \
+    COUNT(LIMITED, "limited", "connect calls that failed at once because of a limit")                        \
+    COUNT(WAITED, "waited", "connect calls that waited for their turn")                                      \
     COUNT(TIMEOUTS, "timeouts", "attempts and waits that were cut short")                                    \
     COUNT(ANSWERED, "answered", "exchanges whose answer began in time")                                      \
     COUNT(UNANSWERED, "unanswered", "exchanges without an answer in time")                                   \
+    COUNT(FAILURE_ANSWERS, "failure_answers", "answers that began with a failure prefix")                    \
     COUNT(OPENINGS, "openings", "times the circuit opened")                                                  \
     COUNT(PROBES, "probes", "calls let through half-open")                                                   \
     COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
@@ -51,6 +56,9 @@ enum steering {
     STEERING_CLOSED, /* every call is admitted */
 };
 
+/* What happens too often to be told each time. */
+enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_KINDS };
+
 /* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
  * read with a bound. */
 struct host {
@@ -60,7 +68,8 @@ struct host {
     _Atomic uint64_t retries[WINDOW_BUCKETS];  /* calls and retries */
     _Atomic uint64_t used_ns;                  /* the last call */
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
-    _Atomic uint64_t rejections; /* which of them are told (policy/sample.h) */
+    _Atomic uint64_t failed_addresses;   /* marks of policy/addresses.h */
+    _Atomic uint64_t told[SAMPLE_KINDS]; /* which of them are told (policy/sample.h) */
     _Atomic uint32_t probe_pid;  /* who holds the probe, for people */
     _Atomic uint32_t steering;   /* enum steering */
     char target[72];             /* "payments.internal:443" */
@@ -72,7 +81,7 @@ struct recorder_slot {
     _Atomic uint64_t sequence;
     struct event event;
 };
-_Static_assert(sizeof(struct recorder_slot) == 128, "recorder slots are two cache lines");
+_Static_assert(sizeof(struct recorder_slot) == 144, "4096 of them are 576 KiB");
 
 struct segment {
     struct {

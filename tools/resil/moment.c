@@ -58,12 +58,14 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
         strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
     snprintf(text, sizeof text, "%s.%03uZ", date, milliseconds);
 
+    struct event_address address = event_address(event);
     struct json_object *line = json_new();
     json_add_text(line, "time", text);
     json_add_text(line, "program", event->program);
     json_add_number(line, "pid", event->pid);
     json_add_text(line, "event", event_name((enum event_kind)event->kind));
     json_add_text(line, "target", event->target);
+    json_add_text(line, "address", address.text[0] ? address.text : NULL);
     json_add_text(line, "error", error_name(event));
     json_add_number(line, "attempt", event->attempt);
     json_add_number(line, "attempts", event->attempts);
