@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "drive/exchange.h"
+#include "drive/throttle.h"
 #include "drive/options.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
@@ -22,20 +23,23 @@ static void adopt_copies(const struct descriptor *entry, int fd)
     }
 }
 
-void transfer_adopt(const struct connecting *call, bool holds_ticket)
+void transfer_adopt(struct connecting *call, bool holds_ticket)
 {
     const struct policy *policy = &call->rule->policy;
     /* SO_SNDTIMEO has its value already: connect used it too. */
-    if (!policy->timeout.recv_ns && !policy->timeout.send_ns && !policy->timeout.response_ns)
+    if (!policy->timeout.recv_ns && !policy->timeout.send_ns && !policy->timeout.response_ns) {
+        throttle_keep(call);
         return; /* nothing to watch: the data path stays as it is */
-    const struct guard *guard = guard_of(policy);
+    }
+    const struct guard *guard = call->is_shadow ? guard_of_shadow(policy) : guard_of(policy);
     struct descriptor *entry =
         guard ? descriptor_adopt(call->fd, option_cookie(call->fd), guard, call->host, call->text) : NULL;
     if (!entry) {
         segment_passed(PASSED_NO_MEMORY);
+        throttle_leave(call);
         if (holds_ticket) /* nobody will report later: connected is the best that is known */
             connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error,
-                           call->ticket, BREAKER_SUCCESS, call->seed, false);
+                           call->ticket, BREAKER_SUCCESS, call->seed, call->is_shadow);
         return;
     }
     entry->ticket = call->ticket;
@@ -47,10 +51,11 @@ void transfer_adopt(const struct connecting *call, bool holds_ticket)
     }
     entry->own_send_ns = call->own_send_ns;
     atomic_store_explicit(
-        &entry->state, (guard->response_ns ? IDLE | FIRST_EXCHANGE : 0) | (holds_ticket ? HOLDS_TICKET : 0),
+        &entry->state, (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) | (holds_ticket ? HOLDS_TICKET : 0),
         memory_order_release);
     if (descriptor_is_copied(call->fd))
         adopt_copies(entry, call->fd);
+    throttle_connected(call, entry);
 }
 
 void transfer_let_go(int fd)
@@ -61,8 +66,10 @@ void transfer_let_go(int fd)
     }
     struct descriptor last;
     descriptor_drop(fd, &last);
-    if (last.guard)
+    if (last.guard) {
         exchange_abandoned(&last);
+        throttle_ended(&last);
+    }
 }
 
 void transfer_hand_over(int fd)

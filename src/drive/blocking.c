@@ -7,14 +7,18 @@
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "drive/connect.h"
+#include "drive/throttle.h"
 #include "drive/options.h"
+#include "drive/siblings.h"
 #include "drive/signals.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "policy/call.h"
+#include "state/credits.h"
 #include "state/segment.h"
 
 /* What an attempt came to. */
@@ -30,26 +34,47 @@ struct attempt {
     int error;
 };
 
+/* A call, and how far it has come. */
+struct blocking {
+    struct connecting *call;
+    struct call state;
+    struct siblings siblings; /* looked up once an attempt has failed */
+    bool tries_siblings;
+};
+
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns);
 static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
 static struct attempt attempt_start(struct connecting *call);
 static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
 static struct attempt take_back(struct connecting *call);
 static void set_send_option(struct connecting *call, uint64_t ns);
-static struct call_step judge(struct call *state, struct connecting *call, struct attempt attempt,
-                              uint64_t began_ns);
+static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns);
+static struct event about_attempt(enum event_kind kind, const struct blocking *blocking);
 static bool has_left(int fd);
 static __attribute__((noinline)) void drain_error_queue(const struct connecting *call);
-static int finish(struct connecting *call, const struct call *state, const struct call_step *step);
-static int finish_in_flight(struct connecting *call, struct attempt attempt);
+static int finish(struct blocking *blocking, const struct call_step *step);
+static int finish_in_flight(struct blocking *blocking, struct attempt attempt);
+static unsigned siblings_tried(const struct blocking *blocking);
+static enum breaker_report report_of(const struct blocking *blocking, enum breaker_report report, int error);
 
 int blocking_connect(struct connecting *call)
 {
     const struct policy *policy = &call->rule->policy;
+    /* Retried for already by a call that has failed: not even siblings, which were tried too. */
+    bool is_single =
+        policy->retry.is_on && call->verdict != BREAKER_PROBE && credits_use(call->host.key, call->begun_ns);
+    struct blocking blocking;
+    blocking.call = call;
+    blocking.siblings.count = 0;
+    blocking.siblings.known = 1;
+    blocking.tries_siblings =
+        policy->retry.is_on && !is_single && policy->retry.addresses == ADDRESSES_SIBLINGS;
+    uint64_t waited_ns = call->started_ns - call->begun_ns; /* that much of `total` is gone */
     struct call_params params = {
         .attempt_timeout_ns = policy->timeout.connect_ns,
-        .total_ns = policy->timeout.total_ns,
-        .max_retries = policy->retry.is_on ? policy->retry.max_retries : 0,
+        .total_ns = policy->timeout.total_ns > waited_ns ? policy->timeout.total_ns - waited_ns
+                                                         : policy->timeout.total_ns != 0,
+        .max_retries = policy->retry.is_on && !is_single ? policy->retry.max_retries : 0,
         .retry_on = policy->retry.retry_on,
         .backoff = policy->retry.backoff,
         .rejected_error = policy->breaker.error,
@@ -57,49 +82,55 @@ int blocking_connect(struct connecting *call)
     };
     if (policy->retry.is_on)
         budget_call(call->host, &policy->retry.budget, call->begun_ns);
+    if (is_single)
+        host_count(call->host, HOST_SINGLES);
 
     int error_before = errno;
     sigset_t mask;
     bool is_blocked = false; /* signals */
     struct attempt attempt = {ENDED, 0};
-    struct call state;
-    struct call_step step = call_begin(&state, &params, call->verdict, call->seed, call->begun_ns);
+    struct call *state = &blocking.state;
+    struct call_step step = call_begin(state, &params, call->verdict, call->seed, call->started_ns);
     call->own_send_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_SNDTIMEO);
     call->send_option_ns = call->own_send_ns;
 
     while (step.action != CALL_DONE) {
+        if (!is_blocked && state->attempts > (step.action == CALL_ATTEMPT)) {
+            signals_block(&mask);
+            is_blocked = true;
+        }
         if (step.action == CALL_ATTEMPT) {
             uint64_t began = clock_now_ns();
+            siblings_choose(&blocking.siblings, call, step.address);
             attempt =
                 is_blocked ? attempt_again(call, step.until_ns, &mask) : attempt_first(call, step.until_ns);
             if (attempt.how != ENDED && attempt.how != ENDED_CUT)
                 break;
-            step = judge(&state, call, attempt, began);
+            step = judge(&blocking, attempt, began);
             continue;
         }
-        if (!is_blocked)
-            signals_block(&mask);
-        is_blocked = true;
         bool is_interrupted = signals_wait(-1, 0, step.until_ns, &mask) == WAITED_INTERRUPTED;
-        drain_error_queue(call);
         uint64_t now = clock_now_ns();
         if (is_interrupted)
-            state.due_ns = now;
-        step = call_due(&state, now);
+            state->due_ns = now;
+        step = call_due(state, now);
         if (!is_interrupted || step.action == CALL_DONE)
             continue;
         /* Between attempts SO_ERROR reads 0 and the program would believe that it is connected: it may see EINTR only
          * while an attempt is in flight. So the next one starts now. */
+        siblings_choose(&blocking.siblings, call, step.address);
         attempt = attempt_start(call);
         if (attempt.how == ENDED_IN_FLIGHT) {
             attempt = (struct attempt){ENDED_INTERRUPTED, EINTR};
             break;
         }
-        step = judge(&state, call, attempt, now);
+        blocking.tries_siblings = false; /* enough */
+        state->params.siblings = 0;
+        step = judge(&blocking, attempt, now);
         if (step.action == CALL_WAIT)
-            step = call_denied(&state);
+            step = call_denied(state);
     }
-    int result = step.action == CALL_DONE ? finish(call, &state, &step) : finish_in_flight(call, attempt);
+    int result = step.action == CALL_DONE ? finish(&blocking, &step) : finish_in_flight(&blocking, attempt);
     if (result == 0)
         errno = error_before;
     if (is_blocked)
@@ -114,7 +145,7 @@ static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
     uint64_t left = until_ns == NEVER ? 0 : until_ns > now ? until_ns - now : 1;
     if (left)
         set_send_option(call, shorter(left, call->own_send_ns));
-    if (real.connect(call->fd, call->address, call->length) == 0)
+    if (real.connect(call->fd, call->tried, call->tried_length) == 0)
         return (struct attempt){ENDED, 0};
     int error = errno;
     if (error == EINPROGRESS || error == EALREADY) {
@@ -145,8 +176,9 @@ static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, 
 /* Sends the SYN and comes back: a blocking socket with the shortest timeout there is does not block to speak of. */
 static struct attempt attempt_start(struct connecting *call)
 {
+    drain_error_queue(call);
     set_send_option(call, 1);
-    if (real.connect(call->fd, call->address, call->length) == 0)
+    if (real.connect(call->fd, call->tried, call->tried_length) == 0)
         return (struct attempt){ENDED, 0};
     if (errno == EINPROGRESS || errno == EALREADY)
         return (struct attempt){ENDED_IN_FLIGHT, 0};
@@ -165,7 +197,7 @@ static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, c
         case WAITED_READY:
             break;
         }
-        if (real.connect(call->fd, call->address, call->length) == 0 || errno == EISCONN)
+        if (real.connect(call->fd, call->tried, call->tried_length) == 0 || errno == EISCONN)
             return (struct attempt){ENDED, 0};
         if (errno != EALREADY && errno != EINPROGRESS)
             return (struct attempt){ENDED, errno};
@@ -190,37 +222,54 @@ static void set_send_option(struct connecting *call, uint64_t ns)
 }
 
 /* What the attempt means for the call, and what comes next. */
-static struct call_step judge(struct call *state, struct connecting *call, struct attempt attempt,
-                              uint64_t began_ns)
+static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns)
 {
+    struct connecting *call = blocking->call;
+    struct call *state = &blocking->state;
     uint64_t now = clock_now_ns();
     bool is_cut = attempt.how == ENDED_CUT;
     bool might_be_ours = attempt.error == EHOSTUNREACH || attempt.error == ENETUNREACH;
     enum outcome outcome =
         is_cut ? OUTCOME_TIMEOUT : outcome_of_connect(attempt.error, !might_be_ours || has_left(call->fd));
+    if (state->attempts == 1 && outcome != OUTCOME_SUCCESS) {
+        siblings_find(&blocking->siblings, call);
+        state->params.siblings = blocking->tries_siblings ? blocking->siblings.count : 0;
+    }
     if (outcome == OUTCOME_TIMEOUT) {
         host_count(call->host, HOST_TIMEOUTS);
-        struct event event = event_about(EVENT_TIMEOUT_CONNECT, call->text);
+        struct event event = about_attempt(EVENT_TIMEOUT_CONNECT, blocking);
         event.duration_ns = now - began_ns;
         event.error = ETIMEDOUT;
-        event.attempt = (uint16_t)state->attempts;
-        event.attempts = (uint16_t)(state->params.max_retries + 1);
         tell(&event);
     }
     struct call_step step = call_ended(state, outcome, attempt.error, now);
-    if (step.action != CALL_WAIT)
+    if (step.action == CALL_DONE)
         return step;
-    if (!budget_take(call->host, &call->rule->policy.retry.budget, now))
+    bool is_sibling = step.action == CALL_ATTEMPT;
+    if (!is_sibling && !budget_take(call->host, &call->rule->policy.retry.budget, now))
         return call_denied(state);
-    host_count(call->host, HOST_RETRIES);
-    struct event event = event_about(EVENT_RETRY, call->text);
+    host_count(call->host, is_sibling ? HOST_SIBLINGS : HOST_RETRIES);
+    struct event event = about_attempt(is_sibling ? EVENT_SIBLING : EVENT_RETRY, blocking);
+    event.attempt = (uint16_t)(state->attempts - is_sibling); /* the next one has begun */
     event.duration_ns = now - call->begun_ns;
-    event.delay_ns = step.until_ns - now;
+    event.delay_ns = is_sibling ? 0 : step.until_ns - now;
     event.error = attempt.error;
-    event.attempt = (uint16_t)state->attempts;
-    event.attempts = (uint16_t)(state->params.max_retries + 1);
     tell(&event);
     return step;
+}
+
+/* Which attempt it was, of how many at most, and to which of several addresses. */
+static struct event about_attempt(enum event_kind kind, const struct blocking *blocking)
+{
+    const struct connecting *call = blocking->call;
+    const struct call_params *params = &blocking->state.params;
+    uint64_t most = (uint64_t)(params->max_retries + 1) * (params->siblings + 1);
+    struct event event = event_about(kind, call->text);
+    event.attempt = (uint16_t)blocking->state.attempts;
+    event.attempts = (uint16_t)(most < UINT16_MAX ? most : UINT16_MAX);
+    if (blocking->siblings.known > 1)
+        memcpy(event.address, call->tried_address.bytes, sizeof event.address);
+    return event;
 }
 
 /* Was a SYN sent at all? A host without a route fails before. */
@@ -251,44 +300,65 @@ static void drain_error_queue(const struct connecting *call)
 }
 
 /* The call is over: tells the breaker, the recorder and the program. */
-static int finish(struct connecting *call, const struct call *state, const struct call_step *step)
+static int finish(struct blocking *blocking, const struct call_step *step)
 {
+    struct connecting *call = blocking->call;
+    const struct call *state = &blocking->state;
     const struct policy *policy = &call->rule->policy;
     bool is_connected = step->ending == CALL_SUCCEEDED;
     host_count(call->host, is_connected ? HOST_CONNECTED : HOST_FAILED);
-    if (!is_connected || state->attempts > 1) {
+    uint64_t now = is_connected && state->attempts == 1 ? 0 : clock_now_ns();
+    if (now) {
         struct event event =
-            event_about(is_connected ? EVENT_CONNECTED_LATE : EVENT_CONNECT_FAILED, call->text);
-        event.duration_ns = clock_now_ns() - call->begun_ns;
+            about_attempt(is_connected ? EVENT_CONNECTED_LATE : EVENT_CONNECT_FAILED, blocking);
+        event.duration_ns = now - call->begun_ns;
         event.error = step->error;
-        event.attempt = (uint16_t)state->attempts;
-        event.attempts = (uint16_t)(state->params.max_retries + 1);
         tell(&event);
     }
+    if (!is_connected && policy->retry.is_on)
+        credits_leave(call->host.key, state, blocking->siblings.known, now);
     /* Where an answer is expected, being connected proves little: a hung server's kernel still accepts. */
     bool is_decided_later = is_connected && policy->timeout.response_ns;
     if (policy->breaker.is_on && !is_decided_later)
         connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
-                       call_report(step), call->seed, false);
+                       report_of(blocking, call_report(step), step->error), call->seed, false);
     if (is_connected) {
         set_send_option(call, shorter(policy->timeout.send_ns, call->own_send_ns));
         transfer_adopt(call, policy->breaker.is_on && is_decided_later);
         return 0;
     }
+    throttle_leave(call);
     set_send_option(call, call->own_send_ns);
     errno = step->error;
     return -1;
 }
 
 /* The program's own timeout, or its own signal, ended the call: what becomes of it the program will find out. */
-static int finish_in_flight(struct connecting *call, struct attempt attempt)
+static int finish_in_flight(struct blocking *blocking, struct attempt attempt)
 {
+    struct connecting *call = blocking->call;
     const struct policy *policy = &call->rule->policy;
     set_send_option(call, call->own_send_ns);
     if (policy->breaker.is_on)
         connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
-                       attempt.how == ENDED_OWN_TIMEOUT ? BREAKER_FAILURE : BREAKER_NEUTRAL, call->seed,
-                       false);
+                       report_of(blocking,
+                                 attempt.how == ENDED_OWN_TIMEOUT ? BREAKER_FAILURE : BREAKER_NEUTRAL,
+                                 attempt.error),
+                       call->seed, false);
+    throttle_keep(call);
     errno = attempt.error;
     return -1;
+}
+
+/* In the first round they come one after the other; in later ones all have been tried. */
+static unsigned siblings_tried(const struct blocking *blocking)
+{
+    const struct call *state = &blocking->state;
+    return state->rounds > 1 ? blocking->siblings.count : state->address;
+}
+
+/* What the breaker hears: the failure of an address is not yet that of its name. */
+static enum breaker_report report_of(const struct blocking *blocking, enum breaker_report report, int error)
+{
+    return siblings_report(&blocking->siblings, blocking->call, siblings_tried(blocking), report, error);
 }

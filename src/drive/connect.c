@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "drive/throttle.h"
 #include "drive/nesting.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
@@ -22,11 +23,14 @@
 static int connect_under(const struct ruleset *rules, int fd, const struct sockaddr *address,
                          socklen_t length);
 static bool find_target(struct connecting *call, const struct ruleset *rules);
+static bool find_host(struct connecting *call, const struct ruleset *rules, struct breaker_answer *state);
+static bool find_other_host(struct connecting *call, const struct ruleset *rules,
+                            struct breaker_answer *state);
 static bool is_readable(const void *address, size_t size);
 static bool is_tcp(int fd);
 static bool is_non_blocking(int fd);
 static int reject(struct connecting *call, uint64_t until_ns);
-static int shadow_connect(struct connecting *call, struct breaker_answer state);
+static int pass_non_blocking(struct connecting *call);
 static bool has_policy(const struct policy *policy);
 static bool is_drawn(uint32_t ratio_ppm);
 
@@ -49,57 +53,69 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
 {
     if (nesting_is_inside())
         return real.connect(fd, address, length);
-    /* Connecting again: what was known of an earlier connection on this descriptor no longer holds. */
-    if (descriptor_of(fd)) {
-        transfer_hand_over(fd);
-        transfer_let_go(fd);
-    }
 
     struct connecting call;
     call.fd = fd;
     call.address = address;
     call.length = length;
-    if (!find_target(&call, rules) || !is_tcp(fd))
+    call.rules = rules;
+    bool is_target = find_target(&call, rules);
+    if (descriptor_of(fd)) {
+        if (is_target && throttle_is_known(fd))
+            return real.connect(fd, address, length);
+        /* Connecting again: what was known of an earlier connection on this descriptor no longer holds. */
+        transfer_hand_over(fd);
+        transfer_let_go(fd);
+    }
+    if (!is_target || !is_tcp(fd))
         return real.connect(fd, address, length);
 
-    const struct policy *policy = &call.rule->policy;
     call.begun_ns = clock_now_ns();
-    call.host = hosts_find(call.rule, &call.target, call.begun_ns);
+    struct breaker_answer state;
+    if (!find_host(&call, rules, &state))
+        return real.connect(fd, address, length);
+    host_count(call.host, HOST_CALLS);
+    const struct policy *policy = &call.rule->policy;
     call.verdict = BREAKER_ADMIT;
     call.ticket = (struct breaker_ticket){0, false};
-    host_count(call.host, HOST_CALLS);
-
-    struct breaker_answer state = {.verdict = BREAKER_ADMIT};
-    if (policy->breaker.is_on)
-        state = breakers_look(call.host, &policy->breaker.params, call.begun_ns);
-    bool is_enforced = policy->enforce_ppm >= PPM_ONE || is_drawn(policy->enforce_ppm);
+    call.is_shadow = policy->enforce_ppm < PPM_ONE && !is_drawn(policy->enforce_ppm);
     /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
-    if (is_enforced && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns)
+    if (!call.is_shadow && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns)
         return reject(&call, state.until_ns);
     call.seed = process_next_seed();
     connect_text(&call);
-    if (!is_enforced)
-        return shadow_connect(&call, state);
     call.is_fresh = descriptor_kind(fd) == SOCKET_TCP_FRESH;
-    if (!call.is_fresh && is_non_blocking(fd)) {
-        /* It cannot report back yet, so it cannot be the probe. Once a probe is due it goes through unrecorded: where
-         * only such programs call, nobody would ever close the circuit. */
-        segment_passed(PASSED_NON_BLOCKING);
-        return real.connect(fd, address, length);
+    call.is_blocking = call.is_fresh || !is_non_blocking(fd);
+    if (call.is_shadow)
+        return shadow_connect(&call);
+    if (!connect_admit(&call))
+        return -1;
+    return call.is_blocking ? blocking_connect(&call) : pass_non_blocking(&call);
+}
+
+bool connect_admit(struct connecting *call)
+{
+    const struct policy *policy = &call->rule->policy;
+    if (!throttle_admit(call))
+        return false;
+    /* A non-blocking call cannot report back yet, so it cannot be the probe. Once a probe is due it goes through
+     * unrecorded: where only such programs call, nobody would ever close the circuit. */
+    if (!policy->breaker.is_on || !call->is_blocking)
+        return true;
+    struct breaker_answer state = breakers_admit(call->host, &policy->breaker.params, call->started_ns);
+    if (state.verdict == BREAKER_REJECT) {
+        throttle_leave(call);
+        reject(call, state.until_ns);
+        return false;
     }
-    if (policy->breaker.is_on) {
-        state = breakers_admit(call.host, &policy->breaker.params, call.begun_ns);
-        if (state.verdict == BREAKER_REJECT)
-            return reject(&call, state.until_ns);
-        call.verdict = state.verdict;
-        call.ticket = state.ticket;
-    }
-    if (call.verdict == BREAKER_PROBE) {
-        host_count(call.host, HOST_PROBES);
-        struct event event = event_about(EVENT_PROBE, call.text);
+    call->verdict = state.verdict;
+    call->ticket = state.ticket;
+    if (call->verdict == BREAKER_PROBE) {
+        host_count(call->host, HOST_PROBES);
+        struct event event = event_about(EVENT_PROBE, call->text);
         tell(&event);
     }
-    return blocking_connect(&call);
+    return true;
 }
 
 bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct target *target)
@@ -194,6 +210,45 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
     return call->rule && has_policy(&call->rule->policy);
 }
 
+/* The place of the target, and how its circuit is. Where it is in doubt which name the address is meant by, it is rejected
+ * only if the circuits of all of them are open. False: by one of them no rule is for it. */
+static bool find_host(struct connecting *call, const struct ruleset *rules, struct breaker_answer *state)
+{
+    const struct policy *policy = &call->rule->policy;
+    *state = (struct breaker_answer){.verdict = BREAKER_ADMIT};
+    call->host = hosts_find(call->rule, &call->target, call->begun_ns);
+    if (policy->breaker.is_on)
+        *state = breakers_look(call->host, &policy->breaker.params, call->begun_ns);
+    bool is_open = state->verdict == BREAKER_REJECT && state->until_ns > call->begun_ns;
+    return !is_open || !call->target.name || find_other_host(call, rules, state);
+}
+
+static __attribute__((noinline)) bool find_other_host(struct connecting *call, const struct ruleset *rules,
+                                                      struct breaker_answer *state)
+{
+    char others[NAMES_MAX][NAME_MAX_BYTES];
+    unsigned count = names_others(&call->target.address, call->name, others);
+    for (unsigned i = 0; i < count; i++) {
+        struct target target = call->target;
+        target.name = others[i];
+        const struct rule *rule = ruleset_find(rules, &target, process_program());
+        if (!rule || !has_policy(&rule->policy))
+            return false;
+        struct breaker_answer other = {.verdict = BREAKER_ADMIT};
+        struct host_handle host = hosts_find(rule, &target, call->begun_ns);
+        if (rule->policy.breaker.is_on)
+            other = breakers_look(host, &rule->policy.breaker.params, call->begun_ns);
+        if (other.verdict == BREAKER_REJECT && other.until_ns > call->begun_ns)
+            continue;
+        memcpy(call->name, others[i], sizeof call->name);
+        call->rule = rule;
+        call->host = host;
+        *state = other;
+        return true;
+    }
+    return true;
+}
+
 static bool is_tcp(int fd)
 {
     enum socket_kind kind = descriptor_kind(fd);
@@ -235,56 +290,14 @@ static int reject(struct connecting *call, uint64_t until_ns)
     return -1;
 }
 
-/* Decides and records as if it were enforced, and changes nothing. What would have been rejected teaches the breaker
- * nothing, as it would not have happened; a would-be probe does. */
-static int shadow_connect(struct connecting *call, struct breaker_answer state)
+static int pass_non_blocking(struct connecting *call)
 {
-    const struct policy *policy = &call->rule->policy;
-    bool would_reject = false;
-    if (policy->breaker.is_on && !is_non_blocking(call->fd)) {
-        state = breakers_admit(call->host, &policy->breaker.params, call->begun_ns);
-        would_reject = state.verdict == BREAKER_REJECT;
-    }
-    if (would_reject) {
-        host_count(call->host, HOST_SHADOWED);
-        struct event event = event_about(EVENT_REJECTED, call->text);
-        event.delay_ns = state.until_ns > call->begun_ns ? state.until_ns - call->begun_ns : 0;
-        event.error = policy->breaker.error;
-        event.flags = EVENT_SHADOW;
-        tell(&event);
-    }
-    int before = errno;
+    segment_passed(PASSED_NON_BLOCKING);
     int result = real.connect(call->fd, call->address, call->length);
-    int error = result == 0 ? 0 : errno;
-    uint64_t took = clock_now_ns() - call->begun_ns;
-    enum outcome outcome = outcome_of_connect(error, took > NS_PER_MS);
-    if (policy->timeout.connect_ns && took > policy->timeout.connect_ns && error != EINPROGRESS) {
-        outcome = OUTCOME_TIMEOUT;
-        host_count(call->host, HOST_SHADOWED);
-        struct event event = event_about(EVENT_TIMEOUT_CONNECT, call->text);
-        event.duration_ns = policy->timeout.connect_ns;
-        event.error = ETIMEDOUT;
-        event.flags = EVENT_SHADOW;
-        tell(&event);
-    } else if (policy->retry.is_on && outcome_is_failure(outcome) &&
-               policy->retry.retry_on & OUTCOME_BIT(outcome)) {
-        host_count(call->host, HOST_SHADOWED);
-        struct event event = event_about(EVENT_RETRY, call->text);
-        event.attempt = 1;
-        event.attempts = (uint16_t)(policy->retry.max_retries + 1);
-        event.delay_ns = policy->retry.backoff.base_delay_ns;
-        event.error = error;
-        event.flags = EVENT_SHADOW;
-        tell(&event);
-    }
-    host_count(call->host, error ? HOST_FAILED : HOST_CONNECTED);
-    if (policy->breaker.is_on && !would_reject)
-        connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, state.ticket,
-                       outcome == OUTCOME_SUCCESS    ? BREAKER_SUCCESS
-                       : outcome_is_failure(outcome) ? BREAKER_FAILURE
-                                                     : BREAKER_NEUTRAL,
-                       call->seed, true);
-    errno = error ? error : before;
+    if (result == 0 || errno == EINPROGRESS)
+        throttle_keep(call);
+    else
+        throttle_leave(call);
     return result;
 }
 
@@ -292,7 +305,7 @@ static bool has_policy(const struct policy *policy)
 {
     return policy->breaker.is_on || policy->retry.is_on || policy->timeout.connect_ns ||
            policy->timeout.response_ns || policy->timeout.recv_ns || policy->timeout.send_ns ||
-           policy->timeout.total_ns;
+           policy->timeout.total_ns || policy->limit.is_on;
 }
 
 static bool is_drawn(uint32_t ratio_ppm)

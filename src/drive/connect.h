@@ -2,6 +2,7 @@
 #ifndef DRIVE_CONNECT_H
 #define DRIVE_CONNECT_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include "drive/tell.h"
 #include "rules/rules.h"
 #include "state/breakers.h"
+#include "state/limits.h"
 #include "state/names.h"
 
 /* One connect call under a rule. */
@@ -16,6 +18,7 @@ struct connecting {
     int fd;
     const struct sockaddr *address;
     socklen_t length;
+    const struct ruleset *rules; /* in force while the call lasts */
     const struct rule *rule;
     struct target target;
     char name[NAME_MAX_BYTES]; /* target.name points here */
@@ -25,9 +28,23 @@ struct connecting {
     enum breaker_verdict verdict;
     uint64_t seed;
     uint64_t begun_ns;
+    uint64_t started_ns;       /* when its first attempt may begin: it may have waited for its turn */
+    struct limit_handle limit; /* valid if has_place */
+    bool has_place;            /* among the connections that its target may have */
+    bool is_shadow;            /* what is decided is recorded, not carried out */
+    bool is_blocking;
     bool is_fresh;           /* blocking and without timeouts of its own, as far as we know */
     uint64_t own_send_ns;    /* the program's own SO_SNDTIMEO ... */
     uint64_t send_option_ns; /* ... and what we have set it to meanwhile */
+    /* What an attempt is made to, `address` or a sibling of it: siblings_choose. */
+    const struct sockaddr *tried;
+    socklen_t tried_length;
+    struct address tried_address;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } sibling;
 };
 
 /* Address and port of an AF_INET or AF_INET6 address; false for others. The name is left alone. */
@@ -38,8 +55,15 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length);
 /* Fills in call->text, once it is clear that it will be needed. */
 void connect_text(struct connecting *call);
 
-/* Carries the call out, waiting inside it. Returns as connect does. */
+/* May the call go ahead? First its limits, for which a blocking one may wait, then the breaker, which may make it the
+ * probe. False: it has been rejected and told, and errno is what the program gets. */
+bool connect_admit(struct connecting *call);
+
+/* Carries the admitted call out, waiting inside it. Returns as connect does. */
 int blocking_connect(struct connecting *call);
+
+/* Decides and records as if it were enforced, and changes nothing. */
+int shadow_connect(struct connecting *call);
 
 /* Tells the breaker what became of an admitted call, and tells of the change that this makes. */
 void connect_report(struct host_handle host, const char *target, const struct breaker_params *params,

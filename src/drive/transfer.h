@@ -69,9 +69,10 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
 
 /* A connection has been made: sets the options that the rule needs and guards the descriptor, if it needs to.
  * `holds_ticket`: the breaker is told what became of the call when the first answer comes, or does not. */
-void transfer_adopt(const struct connecting *call, bool holds_ticket);
+void transfer_adopt(struct connecting *call, bool holds_ticket);
 
-/* The descriptor number is about to be closed, or connected anew: forgets it, and settles what the breaker waits for. */
+/* The descriptor number is about to be closed, or connected anew: forgets it, settles what the breaker waits for, and gives
+ * its place among the connections back. */
 void transfer_let_go(int fd);
 
 /* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */

@@ -29,7 +29,8 @@ struct event {
     uint32_t count;    /* what the kind says: failures in a row, why a call passed through */
     char program[16];
     char target[60]; /* "payments.internal:443" */
-    uint8_t address[16]; /* which of the name's addresses was tried, IPv4 in its v4-mapped form; zeroes: it has one only */
+    uint8_t address
+        [16]; /* which of the name's addresses was tried, IPv4 in its v4-mapped form; zeroes: it has one only */
 };
 _Static_assert(sizeof(struct event) == 136, "there is no padding in what is shared");
 

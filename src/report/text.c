@@ -91,11 +91,14 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "the answer says that it failed");
         break;
     case EVENT_LIMIT_CONNECTIONS:
-        text_add(text, "too many connections at once; the call gets %s", code);
+        text_add(text, "too many connections at once");
+        if (event->duration_ns)
+            text_add(text, ", still after %s", duration.text);
+        text_add(text, "; the call gets %s", code);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_RATE:
-        text_add(text, "connected too often; the call gets %s", code);
+        text_add(text, "too many connects in a second; the call gets %s", code);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_WAIT:

@@ -26,6 +26,8 @@ static unsigned
 const struct guard guard_of_nothing = {0};
 static const struct guard **guards;
 
+static void fill(struct guard *values, const struct policy *policy);
+static const struct guard *shared(struct guard *wanted);
 static void put(int fd, struct descriptor *entry);
 static void raise_end(unsigned *end, int fd);
 
@@ -194,29 +196,50 @@ int descriptor_next(unsigned fd, unsigned last)
 const struct guard *guard_of(const struct policy *policy)
 {
     struct guard wanted;
-    memset(&wanted, 0, sizeof wanted); /* the hash covers the padding */
+    fill(&wanted, policy);
     wanted.recv_ns = policy->timeout.recv_ns;
     wanted.send_ns = policy->timeout.send_ns;
     wanted.response_ns = policy->timeout.response_ns;
-    wanted.has_breaker = policy->breaker.is_on;
-    if (wanted.has_breaker) {
-        wanted.breaker = policy->breaker.params;
-        wanted.breaker_error = policy->breaker.error;
-    }
-    wanted.hash = hash_bytes(&wanted, sizeof wanted, 0) | 1;
+    return shared(&wanted);
+}
+
+const struct guard *guard_of_shadow(const struct policy *policy)
+{
+    struct guard wanted;
+    fill(&wanted, policy);
+    wanted.is_shadow = true;
+    return shared(&wanted);
+}
+
+static void fill(struct guard *values, const struct policy *policy)
+{
+    memset(values, 0, sizeof *values); /* the hash covers the padding */
+    values->has_exchanges = policy->timeout.response_ns != 0;
+    values->has_breaker = policy->breaker.is_on;
+    if (!values->has_breaker)
+        return;
+    values->breaker = policy->breaker.params;
+    values->breaker_error = policy->breaker.error;
+    values->rejects_exchanges = values->has_exchanges && policy->breaker.scope == SCOPE_EXCHANGE;
+    values->failure_prefixes = policy->breaker.failure_prefixes;
+}
+
+static const struct guard *shared(struct guard *wanted)
+{
+    wanted->hash = hash_bytes(wanted, sizeof *wanted, 0) | 1;
     for (unsigned i = 0; i < GUARDS_MAX; i++) {
-        const struct guard **place = &guards[(wanted.hash + i) % GUARDS_MAX];
+        const struct guard **place = &guards[(wanted->hash + i) % GUARDS_MAX];
         const struct guard *found = __atomic_load_n(place, __ATOMIC_ACQUIRE);
         if (!found) {
             struct guard *copy = map_zeroed(sizeof *copy);
             if (!copy)
                 return NULL;
-            *copy = wanted;
+            *copy = *wanted;
             if (__atomic_compare_exchange_n(place, &found, copy, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
                 return copy;
             munmap(copy, sizeof *copy);
         }
-        if (found->hash == wanted.hash)
+        if (found->hash == wanted->hash)
             return found;
     }
     return NULL;

@@ -14,6 +14,7 @@
 
 #include "base/hidden.h"
 #include "policy/breaker.h"
+#include "policy/prefix.h"
 #include "state/breakers.h"
 
 /* The values of a rule that outlive the rule set: a small copy, shared by all descriptors under the same rule and kept
@@ -21,12 +22,16 @@
 struct guard {
     uint64_t recv_ns, send_ns, response_ns; /* 0 = none */
     struct breaker_params breaker;
+    struct failure_prefixes failure_prefixes; /* of answers; none without a breaker */
     bool has_breaker;
+    bool has_exchanges;     /* whether an answer comes counts for the breaker */
+    bool rejects_exchanges; /* an open circuit fails the next request on a connection that is there */
+    bool is_shadow;         /* decided and recorded, not carried out: there are no timeouts then */
     int breaker_error;
     uint64_t hash;
 };
 
-/* Bits of descriptor.state. The first two are never set together, and only under a response timeout. */
+/* Bits of descriptor.state. The first two are never set together, and only where exchanges count. */
 #define IDLE            1u  /* nothing was sent since the last answer began */
 #define AWAITING_ANSWER 2u  /* something was sent, and no byte has come back since */
 #define FIRST_EXCHANGE  4u  /* no answer has ever come on this connection */
@@ -37,6 +42,11 @@ struct guard {
 #define ANSWER_OVERDUE                                                                                       \
     128u                 /* the response timeout has passed and been counted; the answer is still awaited */
 #define HANDED_OVER 256u /* our options are off: stdio uses the socket, or another program */
+#define HOLDS_PLACE                                                                                          \
+    512u /* among the connections that its target may have; says nothing to sends and receives */
+#define JUDGING      1024u /* an answer has begun, and may yet turn out to be a failure: with IDLE */
+#define PREFIX_SHIFT 16    /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
+#define PREFIX_MASK  (0x1fffu << PREFIX_SHIFT)
 
 struct descriptor {
     _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */
@@ -115,7 +125,8 @@ void descriptor_drop(int fd, struct descriptor *last);
 /* All numbers from `first` to `last` that are guarded, in turn: the next one at or after `fd`, -1 when there is none. */
 int descriptor_next(unsigned fd, unsigned last);
 
-/* The shared copy of these values, made if need be; NULL without memory. */
+/* The shared copy of these values, made if need be; NULL without memory. In shadow: of what is only recorded. */
 const struct guard *guard_of(const struct policy *policy);
+const struct guard *guard_of_shadow(const struct policy *policy);
 
 #endif

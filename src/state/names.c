@@ -87,8 +87,7 @@ bool names_find(const struct address *address, char name[NAME_MAX_BYTES])
     return false;
 }
 
-unsigned names_others(const struct address *address, const char *name,
-                      char others[NAMES_MAX][NAME_MAX_BYTES])
+unsigned names_others(const struct address *address, const char *name, char others[NAMES_MAX][NAME_MAX_BYTES])
 {
     if (!__atomic_load_n(&table, __ATOMIC_ACQUIRE))
         return 0;

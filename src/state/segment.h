@@ -70,9 +70,9 @@ struct host {
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
     _Atomic uint64_t failed_addresses;   /* marks of policy/addresses.h */
     _Atomic uint64_t told[SAMPLE_KINDS]; /* which of them are told (policy/sample.h) */
-    _Atomic uint32_t probe_pid;  /* who holds the probe, for people */
-    _Atomic uint32_t steering;   /* enum steering */
-    char target[72];             /* "payments.internal:443" */
+    _Atomic uint32_t probe_pid;          /* who holds the probe, for people */
+    _Atomic uint32_t steering;           /* enum steering */
+    char target[72];                     /* "payments.internal:443" */
     char rule[64];
 };
 

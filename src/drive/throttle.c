@@ -1,0 +1,243 @@
+#include "drive/throttle.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "base/clock.h"
+#include "drive/options.h"
+#include "drive/signals.h"
+#include "drive/transfer.h"
+#include "hooks/real.h"
+#include "policy/call.h"
+#include "state/process.h"
+
+/* What a call waits in: begun when it has to, so that others pay nothing for it. */
+struct wait {
+    bool is_begun;
+    sigset_t mask;
+};
+
+static bool take_place(struct connecting *call, const struct limit_params *params, struct wait *wait);
+static bool take_token(struct connecting *call, const struct limit_params *params, struct wait *wait);
+static bool wait_until(struct wait *wait, uint64_t until_ns);
+static void recount(const struct connecting *call);
+static uint32_t count_places(uint64_t key, bool *has_gone);
+static bool is_counted_before(const struct descriptor *entry, int fd);
+static bool reject(struct connecting *call, enum event_kind kind, enum sample_kind sample,
+                   uint64_t waited_ns);
+static void tell_wait(struct connecting *call, uint64_t waited_ns);
+
+bool throttle_admit(struct connecting *call)
+{
+    const struct policy *policy = &call->rule->policy;
+    call->has_place = false;
+    call->started_ns = call->begun_ns;
+    if (!policy->limit.is_on)
+        return true;
+    if (!process_owns_memory()) {
+        segment_passed(PASSED_NOT_OURS);
+        return true;
+    }
+    uint64_t total_ns = policy->timeout.total_ns;
+    struct limit_params params = {
+        .connections = policy->limit.connections,
+        .rate_per_s = policy->limit.rate_per_s,
+        .wait_ns = total_ns && total_ns < policy->limit.wait_ns ? total_ns : policy->limit.wait_ns,
+    };
+    if (!call->is_blocking)
+        params.wait_ns = 0;
+    call->limit = limits_find(call->host.key, call->begun_ns);
+    struct wait wait = {.is_begun = false};
+    bool is_admitted = take_place(call, &params, &wait) && take_token(call, &params, &wait);
+    if (wait.is_begun) {
+        signals_restore(&wait.mask);
+        call->started_ns = clock_now_ns();
+    }
+    if (is_admitted && wait.is_begun)
+        tell_wait(call, call->started_ns - call->begun_ns);
+    return is_admitted;
+}
+
+void throttle_leave(struct connecting *call)
+{
+    if (call->has_place)
+        limits_left(call->limit, clock_now_ns());
+    call->has_place = false;
+}
+
+void throttle_connected(struct connecting *call, struct descriptor *entry)
+{
+    if (!call->has_place)
+        return;
+    limits_connected(call->limit, clock_now_ns());
+    atomic_fetch_or_explicit(&entry->state, HOLDS_PLACE, memory_order_release);
+    call->has_place = false;
+}
+
+void throttle_ended(const struct descriptor *entry)
+{
+    /* A fork child's copies are not its connections. */
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_PLACE &&
+        entry->owner == process_id())
+        limits_ended(limits_known(entry->host.key), clock_now_ns());
+}
+
+void throttle_keep(struct connecting *call)
+{
+    static const struct policy nothing; /* the data path has nothing to do for it */
+    if (!call->has_place)
+        return;
+    const struct guard *guard = guard_of(&nothing);
+    struct descriptor *entry =
+        guard ? descriptor_adopt(call->fd, option_cookie(call->fd), guard, call->host, call->text) : NULL;
+    if (!entry) {
+        segment_passed(PASSED_NO_MEMORY);
+        throttle_leave(call);
+        return;
+    }
+    entry->owner = process_id();
+    throttle_connected(call, entry);
+}
+
+bool throttle_is_known(int fd)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    if (!entry || !(atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_PLACE) ||
+        option_cookie(fd) != entry->cookie)
+        return false;
+    int error = errno;
+    struct tcp_info info = {.tcpi_state = TCP_CLOSE};
+    socklen_t length = sizeof info;
+    real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length);
+    errno = error;
+    return info.tcpi_state != TCP_CLOSE;
+}
+
+/* Before a call has to wait, and before it is turned away, the connections are counted: their ends can be missed. */
+static bool take_place(struct connecting *call, const struct limit_params *params, struct wait *wait)
+{
+    if (!params->connections)
+        return true;
+    struct limit_params now_or_never = *params;
+    if (call->is_shadow)
+        now_or_never.wait_ns = 0; /* how long it would wait cannot be known without waiting */
+    enum limit_verdict counted_for = LIMIT_ADMIT;
+    for (;;) {
+        uint64_t now = clock_now_ns();
+        struct limit_answer answer = limits_enter(call->limit, &now_or_never, call->begun_ns, now);
+        if (answer.verdict == LIMIT_ADMIT) {
+            call->has_place = call->limit.limit != NULL;
+            return true;
+        }
+        if (counted_for != answer.verdict) {
+            counted_for = answer.verdict;
+            recount(call);
+            continue;
+        }
+        if (answer.verdict == LIMIT_REJECT || !wait_until(wait, answer.until_ns))
+            return reject(call, EVENT_LIMIT_CONNECTIONS, SAMPLE_CONNECTIONS,
+                          call->is_shadow || !params->wait_ns ? params->wait_ns : now - call->begun_ns);
+    }
+}
+
+static bool take_token(struct connecting *call, const struct limit_params *params, struct wait *wait)
+{
+    uint64_t now = clock_now_ns();
+    struct limit_answer answer = limits_take(call->limit, params, call->begun_ns, now);
+    if (answer.verdict == LIMIT_WAIT && call->is_shadow)
+        tell_wait(call, answer.until_ns - now);
+    else if (answer.verdict == LIMIT_REJECT ||
+             (answer.verdict == LIMIT_WAIT && !wait_until(wait, answer.until_ns)))
+        return reject(call, EVENT_LIMIT_RATE, SAMPLE_RATE, 0);
+    return true;
+}
+
+/* False: a handler without SA_RESTART ran. The program may not see EINTR now, or it would believe that it is connected as
+ * soon as it asks (drive/blocking.c); so its wait is over. */
+static bool wait_until(struct wait *wait, uint64_t until_ns)
+{
+    if (!wait->is_begun)
+        signals_block(&wait->mask);
+    wait->is_begun = true;
+    return signals_wait(-1, 0, until_ns, &wait->mask) != WAITED_INTERRUPTED;
+}
+
+static void recount(const struct connecting *call)
+{
+    for (int tries = 0; tries < 3; tries++) {
+        bool has_gone = false;
+        uint64_t before = limits_places(call->limit);
+        uint32_t live = count_places(call->host.key, &has_gone);
+        if (!has_gone && limits_correct(call->limit, before, live, policy_worst_case_ns(&call->rule->policy),
+                                        clock_now_ns()))
+            return;
+    }
+}
+
+static uint32_t count_places(uint64_t key, bool *has_gone)
+{
+    uint32_t live = 0;
+    for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u)) {
+        struct descriptor *entry = descriptor_of(fd);
+        if (!entry || !(atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_PLACE) ||
+            entry->host.key != key || entry->owner != process_id())
+            continue;
+        if (option_cookie(fd) == entry->cookie) {
+            live += !is_counted_before(entry, fd);
+        } else if (descriptor_of(fd) == entry) {
+            segment_passed(PASSED_STALE);
+            transfer_let_go(fd);
+            *has_gone = true;
+        }
+    }
+    return live;
+}
+
+/* Copies of one descriptor are one connection. */
+static bool is_counted_before(const struct descriptor *entry, int fd)
+{
+    if (atomic_load_explicit(&entry->references, memory_order_relaxed) < 2)
+        return false;
+    for (int other = descriptor_next(0, ~0u); other >= 0 && other < fd;
+         other = descriptor_next((unsigned)other + 1, ~0u))
+        if (descriptor_of(other) == entry)
+            return true;
+    return false;
+}
+
+static bool reject(struct connecting *call, enum event_kind kind, enum sample_kind sample, uint64_t waited_ns)
+{
+    throttle_leave(call);
+    const struct policy *policy = &call->rule->policy;
+    host_count(call->host, call->is_shadow ? HOST_SHADOWED : HOST_LIMITED);
+    uint64_t now = clock_now_ns();
+    uint32_t count = hosts_sample(call->host, sample, kind, now);
+    if (count) {
+        struct event event = event_about(kind, call->text);
+        event.time_ns = now;
+        event.duration_ns = waited_ns;
+        event.error = policy->limit.error;
+        event.count = count;
+        event.flags = call->is_shadow ? EVENT_SHADOW : 0;
+        tell(&event);
+    }
+    if (!call->is_shadow)
+        errno = policy->limit.error;
+    return false;
+}
+
+static void tell_wait(struct connecting *call, uint64_t waited_ns)
+{
+    host_count(call->host, call->is_shadow ? HOST_SHADOWED : HOST_WAITED);
+    uint64_t now = clock_now_ns();
+    uint32_t count = hosts_sample(call->host, SAMPLE_WAIT, EVENT_LIMIT_WAIT, now);
+    if (!count)
+        return;
+    struct event event = event_about(EVENT_LIMIT_WAIT, call->text);
+    event.time_ns = now;
+    event.duration_ns = waited_ns;
+    event.count = count;
+    event.flags = call->is_shadow ? EVENT_SHADOW : 0;
+    tell(&event);
+}
