@@ -4,6 +4,16 @@
 
 #include "state/process.h"
 
+#define JUDGEMENT (JUDGING | PREFIX_MASK)
+
+static bool is_judged(const struct descriptor *entry, uint32_t state);
+static struct prefix_answer judge(const struct descriptor *entry, uint32_t state,
+                                  const struct transfer *transfer, size_t result);
+static bool judge_parts(const struct failure_prefixes *prefixes, struct prefix_answer *answer,
+                        const struct iovec *parts, size_t count, size_t size);
+static void end_judgement(struct descriptor *entry);
+static int send_error(int error);
+static void tell_about(const struct descriptor *entry, enum event_kind kind, int error);
 static void report(struct descriptor *entry, enum breaker_report what);
 
 bool exchange_begin(struct descriptor *entry)
@@ -12,9 +22,48 @@ bool exchange_begin(struct descriptor *entry)
     do {
         if (!(state & IDLE))
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, (state & ~IDLE) | AWAITING_ANSWER,
+    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
+                                                    (state & ~(IDLE | JUDGEMENT)) | AWAITING_ANSWER,
                                                     memory_order_acq_rel, memory_order_relaxed));
+    if (state & JUDGING) /* whoever goes on has had his answer, and it was none of the failures */
+        report(entry, BREAKER_SUCCESS);
     return true;
+}
+
+bool exchange_admit(struct descriptor *entry, uint64_t now_ns)
+{
+    const struct guard *guard = descriptor_guard(entry);
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    /* What a connect call was admitted for is sent under its ticket. */
+    if (!guard->rejects_exchanges || !(state & IDLE) || state & (HOLDS_TICKET | HANDED_OVER))
+        return true;
+    struct breaker_answer answer = breakers_admit(entry->host, &guard->breaker, now_ns);
+    if (answer.verdict == BREAKER_ADMIT)
+        return true;
+    if (answer.verdict == BREAKER_PROBE) {
+        entry->ticket = answer.ticket;
+        atomic_fetch_or_explicit(&entry->state, HOLDS_TICKET, memory_order_release);
+        host_count(entry->host, HOST_PROBES);
+        tell_about(entry, EVENT_PROBE, 0);
+        return true;
+    }
+    if (guard->is_shadow)
+        host_count(entry->host, HOST_SHADOWED);
+    uint32_t count = guard->is_shadow ? hosts_sample(entry->host, SAMPLE_REJECTED, EVENT_REJECTED, now_ns)
+                                      : breakers_rejected(entry->host, now_ns);
+    int error = send_error(guard->breaker_error);
+    if (count) {
+        struct event event = event_about(EVENT_REJECTED, descriptor_target(entry).text);
+        event.time_ns = now_ns;
+        event.delay_ns = answer.until_ns > now_ns ? answer.until_ns - now_ns : 0;
+        event.error = error;
+        event.count = count;
+        event.flags = guard->is_shadow ? EVENT_SHADOW : 0;
+        tell(&event);
+    }
+    if (!guard->is_shadow)
+        errno = error;
+    return guard->is_shadow;
 }
 
 void exchange_undo(struct descriptor *entry)
@@ -26,23 +75,35 @@ void exchange_undo(struct descriptor *entry)
         ;
 }
 
-void exchange_answered(struct descriptor *entry, const struct transfer *transfer)
+void exchange_answered(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
 {
-    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     if (transfer->flags & MSG_ERRQUEUE)
         return;
+    struct prefix_answer answer;
     /* A server that speaks first proves that it is there as well as one that answers. */
     do {
-        if (!(state & (AWAITING_ANSWER | HOLDS_TICKET)))
+        if (!(state & (AWAITING_ANSWER | HOLDS_TICKET | JUDGING)))
             return;
-    } while (!atomic_compare_exchange_weak_explicit(
-        &entry->state, &state, (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE)) | IDLE,
-        memory_order_acq_rel, memory_order_relaxed));
+        answer = (struct prefix_answer){.verdict = PREFIX_NO};
+        if (is_judged(entry, state))
+            answer = judge(entry, state, transfer, (size_t)result);
+        after = (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE | JUDGEMENT)) | IDLE;
+        if (answer.verdict == PREFIX_NEED_MORE)
+            after |= JUDGING | (uint32_t)answer.state << PREFIX_SHIFT;
+    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
+                                                    memory_order_relaxed));
     if (state & ANSWER_OVERDUE)
         return; /* the exchange has been counted, as a failure */
     if (state & AWAITING_ANSWER)
         host_count(entry->host, HOST_ANSWERED);
-    report(entry, BREAKER_SUCCESS);
+    if (answer.verdict == PREFIX_NEED_MORE)
+        return;
+    if (answer.verdict == PREFIX_MATCH) {
+        host_count(entry->host, HOST_FAILURE_ANSWERS);
+        tell_about(entry, EVENT_FAILURE_ANSWER, 0);
+    }
+    report(entry, answer.verdict == PREFIX_MATCH ? BREAKER_FAILURE : BREAKER_SUCCESS);
 }
 
 void exchange_broken(struct descriptor *entry, int error)
@@ -51,6 +112,7 @@ void exchange_broken(struct descriptor *entry, int error)
     if (error && error != ECONNRESET && error != EPIPE && error != ETIMEDOUT && error != EHOSTUNREACH &&
         error != ENETUNREACH)
         return;
+    end_judgement(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     uint32_t after;
     do {
@@ -61,15 +123,15 @@ void exchange_broken(struct descriptor *entry, int error)
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
                                                     memory_order_relaxed));
     /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
-    if (error != ETIMEDOUT && !(state & FIRST_EXCHANGE))
+    if (error != ETIMEDOUT && !(state & FIRST_EXCHANGE)) {
+        if (state & HOLDS_TICKET)
+            report(entry, BREAKER_NEUTRAL);
         return;
+    }
     int before = errno;
     host_count(entry->host, HOST_UNANSWERED);
-    if (error != ETIMEDOUT) {
-        struct event event = event_about(EVENT_NO_ANSWER, descriptor_target(entry).text);
-        event.error = error;
-        tell(&event);
-    }
+    if (error != ETIMEDOUT)
+        tell_about(entry, EVENT_NO_ANSWER, error);
     report(entry, BREAKER_FAILURE);
     errno = before;
 }
@@ -83,9 +145,97 @@ void exchange_trusted(struct descriptor *entry)
 void exchange_abandoned(struct descriptor *entry)
 {
     /* A fork child that closes its copy gives nothing back: the probe is still its parent's. */
-    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET &&
-        entry->owner == process_id())
+    if (entry->owner != process_id())
+        return;
+    end_judgement(entry);
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET)
         report(entry, BREAKER_NEUTRAL);
+}
+
+/* An answer that came late was a failure already. */
+static bool is_judged(const struct descriptor *entry, uint32_t state)
+{
+    return descriptor_guard(entry)->failure_prefixes.count && !(state & ANSWER_OVERDUE);
+}
+
+static struct prefix_answer judge(const struct descriptor *entry, uint32_t state,
+                                  const struct transfer *transfer, size_t result)
+{
+    const struct failure_prefixes *prefixes = &descriptor_guard(entry)->failure_prefixes;
+    struct prefix_answer answer = {
+        .verdict = PREFIX_NEED_MORE,
+        .state = state & JUDGING ? (uint16_t)((state & PREFIX_MASK) >> PREFIX_SHIFT) : 0,
+    };
+    if (transfer->flags & (MSG_PEEK | MSG_OOB)) /* what the answer begins with is still to be received */
+        return answer;
+    const struct mmsghdr *messages = transfer->data;
+    const struct msghdr *message = transfer->data;
+    const struct iovec whole = {transfer->data, transfer->size};
+    switch (transfer->call) {
+    case TRANSFER_READV:
+        judge_parts(prefixes, &answer, transfer->data, transfer->count, result);
+        return answer;
+    case TRANSFER_RECVMSG:
+        if (transfer->flags & MSG_TRUNC)
+            break;
+        judge_parts(prefixes, &answer, message->msg_iov, message->msg_iovlen, result);
+        return answer;
+    case TRANSFER_RECVMMSG:
+        if (transfer->flags & MSG_TRUNC)
+            break;
+        for (size_t i = 0; i < result; i++)
+            if (!judge_parts(prefixes, &answer, messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen,
+                             messages[i].msg_len))
+                break;
+        return answer;
+    case TRANSFER_READ:
+    case TRANSFER_RECV:
+    case TRANSFER_RECVFROM:
+        if (transfer->flags & MSG_TRUNC)
+            break;
+        judge_parts(prefixes, &answer, &whole, 1, result);
+        return answer;
+    default:
+        break;
+    }
+    return (struct prefix_answer){.verdict =
+                                      PREFIX_NO}; /* bytes that nobody gets to see: dropped, or spliced */
+}
+
+/* The first `size` bytes of these buffers. True: more are needed. */
+static bool judge_parts(const struct failure_prefixes *prefixes, struct prefix_answer *answer,
+                        const struct iovec *parts, size_t count, size_t size)
+{
+    for (size_t i = 0; i < count && size && answer->verdict == PREFIX_NEED_MORE; i++) {
+        size_t here = parts[i].iov_len < size ? parts[i].iov_len : size;
+        if (here)
+            *answer = prefix_judge(prefixes, answer->state, parts[i].iov_base, here);
+        size -= here;
+    }
+    return answer->verdict == PREFIX_NEED_MORE;
+}
+
+/* No more of the answer comes, or nobody reads on: so far it was none of the failures. */
+static void end_judgement(struct descriptor *entry)
+{
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & JUDGING &&
+        atomic_fetch_and_explicit(&entry->state, ~JUDGEMENT, memory_order_acq_rel) & JUDGING)
+        report(entry, BREAKER_SUCCESS);
+}
+
+/* What a send may return on a connection that is there. Programs take a reset one for stale, and connect anew; then they
+ * are told the rule's error. EPIPE would come with a signal. */
+static int send_error(int error)
+{
+    return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ? error : ECONNRESET;
+}
+
+static void tell_about(const struct descriptor *entry, enum event_kind kind, int error)
+{
+    struct event event = event_about(kind, descriptor_target(entry).text);
+    event.error = error;
+    event.flags = descriptor_guard(entry)->is_shadow ? EVENT_SHADOW : 0;
+    tell(&event);
 }
 
 static void report(struct descriptor *entry, enum breaker_report what)
@@ -107,5 +257,5 @@ static void report(struct descriptor *entry, enum breaker_report what)
         ticket = (struct breaker_ticket){.generation = view.generation, .is_probe = false};
     }
     connect_report(host, descriptor_target(entry).text, &guard->breaker, guard->breaker_error, ticket, what,
-                   process_next_seed(), false);
+                   process_next_seed(), guard->is_shadow);
 }

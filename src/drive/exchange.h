@@ -1,5 +1,5 @@
 /* Requests and answers on a connection, as far as a breaker cares: something was sent, and the first byte came back,
- * or did not. Kept only under a `response` timeout. errno is untouched. */
+ * or did not, or began like a failure. Kept only under a `response` timeout. errno is untouched, unless said. */
 #ifndef DRIVE_EXCHANGE_H
 #define DRIVE_EXCHANGE_H
 
@@ -10,7 +10,12 @@
 bool exchange_begin(struct descriptor *entry);
 void exchange_undo(struct descriptor *entry);
 
-void exchange_answered(struct descriptor *entry, const struct transfer *transfer);
+/* May a request be sent? False, with errno: the circuit is open, and it is the rule's wish that this fails too. Half-open
+ * it may become the probe. `now_ns` is asked for what has not begun. */
+bool exchange_admit(struct descriptor *entry, uint64_t now_ns);
+
+/* The call has received `result` bytes, or messages. */
+void exchange_answered(struct descriptor *entry, const struct transfer *transfer, ssize_t result);
 
 /* A call ended with `error`; 0: the peer has closed. Counts where an answer was due. */
 void exchange_broken(struct descriptor *entry, int error);

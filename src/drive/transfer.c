@@ -62,7 +62,7 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
     if (!never_waits && (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR))))
         result = go_on(entry, transfer, RECEIVING, result, &start);
     if (result > 0)
-        exchange_answered(entry, transfer);
+        exchange_answered(entry, transfer, result);
     else if (result < 0 || perform_size(transfer)) /* 0 bytes of 0 are not the end */
         exchange_broken(entry, result == 0 ? 0 : errno);
     return result;
@@ -74,7 +74,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     struct start start = {.began_ns = began_ns};
     if (result == NOT_YET) {
         start.error = errno;
-        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
+        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error) || !exchange_admit(entry, began_ns))
             return -1;
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
