@@ -40,6 +40,7 @@ struct blocking {
     struct call state;
     struct siblings siblings; /* looked up once an attempt has failed */
     bool tries_siblings;
+    uint32_t siblings_tried; /* the first so many of them */
 };
 
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns);
@@ -54,7 +55,7 @@ static bool has_left(int fd);
 static __attribute__((noinline)) void drain_error_queue(const struct connecting *call);
 static int finish(struct blocking *blocking, const struct call_step *step);
 static int finish_in_flight(struct blocking *blocking, struct attempt attempt);
-static unsigned siblings_tried(const struct blocking *blocking);
+static void choose(struct blocking *blocking, uint32_t address);
 static enum breaker_report report_of(const struct blocking *blocking, enum breaker_report report, int error);
 
 int blocking_connect(struct connecting *call)
@@ -67,6 +68,7 @@ int blocking_connect(struct connecting *call)
     blocking.call = call;
     blocking.siblings.count = 0;
     blocking.siblings.known = 1;
+    blocking.siblings_tried = 0;
     blocking.tries_siblings =
         policy->retry.is_on && !is_single && policy->retry.addresses == ADDRESSES_SIBLINGS;
     uint64_t waited_ns = call->started_ns - call->begun_ns; /* that much of `total` is gone */
@@ -101,7 +103,7 @@ int blocking_connect(struct connecting *call)
         }
         if (step.action == CALL_ATTEMPT) {
             uint64_t began = clock_now_ns();
-            siblings_choose(&blocking.siblings, call, step.address);
+            choose(&blocking, step.address);
             attempt =
                 is_blocked ? attempt_again(call, step.until_ns, &mask) : attempt_first(call, step.until_ns);
             if (attempt.how != ENDED && attempt.how != ENDED_CUT)
@@ -118,7 +120,7 @@ int blocking_connect(struct connecting *call)
             continue;
         /* Between attempts SO_ERROR reads 0 and the program would believe that it is connected: it may see EINTR only
          * while an attempt is in flight. So the next one starts now. */
-        siblings_choose(&blocking.siblings, call, step.address);
+        choose(&blocking, step.address);
         attempt = attempt_start(call);
         if (attempt.how == ENDED_IN_FLIGHT) {
             attempt = (struct attempt){ENDED_INTERRUPTED, EINTR};
@@ -136,6 +138,14 @@ int blocking_connect(struct connecting *call)
     if (is_blocked)
         signals_restore(&mask);
     return result;
+}
+
+/* They come one after the other, round after round. */
+static void choose(struct blocking *blocking, uint32_t address)
+{
+    siblings_choose(&blocking->siblings, blocking->call, address);
+    if (blocking->siblings_tried < address)
+        blocking->siblings_tried = address;
 }
 
 /* The program's own call, bounded by the kernel. */
@@ -350,15 +360,8 @@ static int finish_in_flight(struct blocking *blocking, struct attempt attempt)
     return -1;
 }
 
-/* In the first round they come one after the other; in later ones all have been tried. */
-static unsigned siblings_tried(const struct blocking *blocking)
-{
-    const struct call *state = &blocking->state;
-    return state->rounds > 1 ? blocking->siblings.count : state->address;
-}
-
 /* What the breaker hears: the failure of an address is not yet that of its name. */
 static enum breaker_report report_of(const struct blocking *blocking, enum breaker_report report, int error)
 {
-    return siblings_report(&blocking->siblings, blocking->call, siblings_tried(blocking), report, error);
+    return siblings_report(&blocking->siblings, blocking->call, blocking->siblings_tried, report, error);
 }
