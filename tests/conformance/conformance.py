@@ -40,9 +40,12 @@ rules:
     match: {{address: [{addresses}]}}
     timeout: {{connect: 60s, response: {response}, recv: 60s, send: 60s, total: 60s}}
     retry: {{max_retries: 2, base_delay: 1ms, jitter: none}}
-    breaker: {{failure_threshold: 255, failure_rate: off}}
+    breaker: {{failure_threshold: 255, failure_rate: off, scope: exchange, failure_prefix: ["\\x01never"]}}
     {more}
 """
+
+
+NEVER_FIRING = "limit: {connections: 1000000, rate: 1000000/s, wait: 60s}"
 
 
 def rule(name, addresses='127.0.0.1, "::1"', response="60s", more=""):
@@ -56,8 +59,8 @@ WAYS = {
     "bare again": None,
     "built-in rules": "",
     "a rule for somebody else": rule("unrelated", addresses="192.0.2.1"),
-    "a rule that never fires": rule("matching"),
-    "a rule not enforced": rule("shadow", more="enforce: 0%"),
+    "a rule that never fires": rule("matching", more=NEVER_FIRING),
+    "a rule not enforced": rule("shadow", more=NEVER_FIRING + "\n    enforce: 0%"),
     FIRING: rule("firing", response="1ms"),  # the proof that a difference would be seen
 }
 FIRING_CELLS = "receive tcp4 blocking read 0"

@@ -1,6 +1,7 @@
 """Names with several addresses: the first one dead, all of them dead, and programs that walk through the list or do not."""
 
 import errno
+import socket
 
 from stage import BARE, PYTHON, RULED, Stage, main
 
@@ -35,11 +36,17 @@ for _ in range(int(sys.argv[2])):
 
 class Addresses(Stage):
     def servers(self, *modes):
-        """At 127.0.0.1, 127.0.0.2, ... under one port."""
-        last = self.server(modes[-1], listen=f"127.0.0.{len(modes)}:0")
-        servers = [self.server(mode, listen=f"127.0.0.{number}:{last.port}")
-                   for number, mode in enumerate(modes[:-1], 1)]
-        return [*servers, last]
+        """At 127.0.0.1, 127.0.0.2, ... under one port that is free at all of them."""
+        for _ in range(50):
+            port = self.free_port()
+            try:
+                for number in range(1, len(modes) + 1):
+                    with socket.socket() as there:
+                        there.bind((f"127.0.0.{number}", port))
+                break
+            except OSError:
+                continue
+        return [self.server(mode, listen=f"127.0.0.{number}:{port}") for number, mode in enumerate(modes, 1)]
 
     def first_only(self, server):
         return self.with_hosts([*FIRST_ONLY, str(server.port)], HOSTS)
@@ -108,8 +115,7 @@ class Siblings(Addresses):
 
     def test_the_same_address_only_where_the_rule_says_so(self):
         rules = self.rules(QUICK % ", addresses: same")
-        self.servers("refuse", "answer", "refuse")
-        dead, live, _ = self.servers("refuse", "answer", "refuse")
+        _, live, _ = self.servers("refuse", "answer", "refuse")
         ended = self.run_program(self.first_only(live), rules)
         self.assertIn("Connection refused", ended.err, ended)
         self.assertEqual(self.tried("sibling", "retry", "connect_failed"),
