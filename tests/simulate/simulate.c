@@ -14,6 +14,7 @@
 
 #include "policy/budget.h"
 #include "policy/call.h"
+#include "policy/credit.h"
 
 #define US UINT64_C(1000)
 #define MS (1000 * US)
@@ -59,6 +60,7 @@ struct thread {
     uint32_t rounds;          /* over the addresses */
     uint32_t address;         /* that was tried last */
     bool has_waited;          /* since the last attempt */
+    bool is_single;           /* has used up a credit */
     enum outcome fed_outcome; /* what the last attempt was said to have come to */
     int fed_error;
 
@@ -102,6 +104,12 @@ static struct {
     struct model model;
     struct tally failures_tally;
     struct tally retries_tally;
+
+    uint64_t credits;
+    struct {
+        uint32_t count;
+        uint64_t until;
+    } credits_left; /* as one would write it down */
 } world;
 
 static struct random dice;
@@ -126,14 +134,16 @@ enum sight {
     TIME_USED_UP,
     OVERSLEPT,
     RESETS,
+    SINGLE_ATTEMPTS,
+    CREDITS_ENDED,
     SIGHTS
 };
 static uint64_t sights[SIGHTS];
 static const char *const sight_names[SIGHTS] = {
-    "opened",       "reopened",        "recovered",         "opened by rate",
-    "rejections",   "probes replaced", "probes given back", "late outcomes",
-    "races lost",   "retries",         "budget denials",    "siblings tried",
-    "cut by total", "time used up",    "overslept",         "resets",
+    "opened",          "reopened",          "recovered",     "opened by rate", "rejections",
+    "probes replaced", "probes given back", "late outcomes", "races lost",     "retries",
+    "budget denials",  "siblings tried",    "cut by total",  "time used up",   "overslept",
+    "resets",          "single attempts",   "credits ended",
 };
 
 /* --- history --- */
@@ -322,6 +332,59 @@ static void count(uint64_t words[], struct tally *tally, uint64_t window_ns, str
     tally->ticks[tally->count - 1].sum.marked += add.marked;
 }
 
+/* --- credits --- */
+
+static uint32_t siblings(const struct thread *thread)
+{
+    uint32_t known = thread->is_single ? 0 : world.call.siblings;
+    return known < CALL_SIBLINGS_MAX ? known : CALL_SIBLINGS_MAX;
+}
+
+static uint32_t max_retries(const struct thread *thread)
+{
+    return thread->is_single ? 0 : world.call.max_retries;
+}
+
+#define CREDIT_KEY  UINT64_C(0x123456789abcdef0)
+#define CREDIT_TICK (S / 64) /* times of credits are no finer */
+
+/* How long the credits of a call last. */
+static uint64_t lasting(void)
+{
+    uint64_t hour = 3600 * S, total = world.call.total_ns ? world.call.total_ns : 60 * S;
+    return total < hour ? total : hour;
+}
+
+static bool use_credit(void)
+{
+    struct credit_answer answer = credit_use(world.credits, CREDIT_KEY, world.now);
+    bool is_left = world.credits_left.count > 0;
+    demand(!answer.is_used || is_left, "no credit is used that was not left");
+    demand(!answer.is_used || world.now < world.credits_left.until + 2 * CREDIT_TICK,
+           "credits end with total");
+    demand(answer.is_used || !is_left || world.now >= world.credits_left.until,
+           "a call after one that was retried is a single attempt");
+    sights[SINGLE_ATTEMPTS] += answer.is_used;
+    sights[CREDITS_ENDED] += is_left && !answer.is_used;
+    world.credits_left.count -= answer.is_used;
+    world.credits = answer.word;
+    return answer.is_used;
+}
+
+static void leave_credits(const struct thread *thread)
+{
+    uint32_t addresses = siblings(thread) + 1;
+    uint32_t earned = credit_earned(&thread->call, addresses);
+    bool is_retried = thread->step.ending == CALL_FAILED && thread->attempts > 1;
+    demand(earned == (is_retried ? (addresses > 2 ? addresses - 1 : 1) : 0),
+           "whoever failed after retries leaves a credit for each other address, and nobody else does");
+    if (!earned)
+        return;
+    world.credits = credit_left(CREDIT_KEY, earned, world.call.total_ns, world.now);
+    world.credits_left.count = earned;
+    world.credits_left.until = world.now + lasting();
+}
+
 /* --- one call --- */
 
 static uint64_t end_of_call(const struct thread *thread)
@@ -334,11 +397,6 @@ static uint64_t longest_delay(void)
     return world.call.backoff.max_delay_ns ? world.call.backoff.max_delay_ns : UINT64_C(1) << 62;
 }
 
-static uint32_t siblings(void)
-{
-    return world.call.siblings < CALL_SIBLINGS_MAX ? world.call.siblings : CALL_SIBLINGS_MAX;
-}
-
 static bool may_be_retried(const struct thread *thread)
 {
     return outcome_is_failure(thread->fed_outcome) &&
@@ -347,12 +405,12 @@ static bool may_be_retried(const struct thread *thread)
 
 static bool is_sibling_due(const struct thread *thread)
 {
-    return may_be_retried(thread) && thread->address < siblings();
+    return may_be_retried(thread) && thread->address < siblings(thread);
 }
 
 static bool is_worth_a_retry(const struct thread *thread)
 {
-    return may_be_retried(thread) && thread->rounds <= world.call.max_retries;
+    return may_be_retried(thread) && thread->rounds <= max_retries(thread);
 }
 
 /* The program's own address, or the one after the last; never one twice in a round, nor one left out. */
@@ -366,7 +424,7 @@ static void check_address(struct thread *thread)
         sights[SIBLINGS_TRIED]++;
         demand(thread->step.address == thread->address + 1, "addresses are tried in their order");
         demand(!is_first && !thread->has_waited, "a sibling is tried at once");
-        demand(thread->step.address <= siblings(), "only siblings that there are are tried");
+        demand(thread->step.address <= siblings(thread), "only siblings that there are are tried");
         demand(is_sibling_due(thread), "a sibling is tried only after what may be retried");
     }
     thread->address = thread->step.address;
@@ -381,8 +439,8 @@ static void check_attempt(struct thread *thread)
     uint64_t until = timeout ? world.now + timeout : NEVER;
     uint64_t end = end_of_call(thread);
     check_address(thread);
-    demand(thread->rounds <= world.call.max_retries + 1, "rounds do not exceed max_retries + 1");
-    demand(thread->attempts <= thread->rounds * (siblings() + 1), "a round tries each address once");
+    demand(thread->rounds <= max_retries(thread) + 1, "rounds do not exceed max_retries + 1");
+    demand(thread->attempts <= thread->rounds * (siblings(thread) + 1), "a round tries each address once");
     demand(thread->call.attempts == thread->attempts && thread->call.rounds == thread->rounds,
            "attempts and rounds are counted");
     demand(!thread->ticket.is_probe || thread->attempts == 1, "a probe is one attempt");
@@ -414,6 +472,7 @@ static void check_done(struct thread *thread)
         demand(!is_worth_a_retry(thread), "what may be retried is retried");
         demand(!is_sibling_due(thread), "no sibling is left untried");
     }
+    leave_credits(thread);
     thread->phase = REPORTING;
     thread->clock = world.now;
 }
@@ -538,8 +597,11 @@ static void begin_call(struct thread *thread)
     thread->has_waited = false;
     if (world.budget.window_ns)
         count(world.retries, &world.retries_tally, world.budget.window_ns, (struct window_sum){.events = 1});
-    take(thread,
-         call_begin(&thread->call, &world.call, thread->answer.verdict, random_next(&dice), world.now));
+    struct call_params params = world.call;
+    thread->is_single = !thread->ticket.is_probe && use_credit();
+    if (thread->is_single)
+        params.max_retries = params.siblings = 0;
+    take(thread, call_begin(&thread->call, &params, thread->answer.verdict, random_next(&dice), world.now));
     demand(thread->step.action == CALL_ATTEMPT, "an admitted call attempts something");
 }
 
