@@ -11,6 +11,9 @@
 #include "hooks/real.h"
 #include "state/process.h"
 
+static void take_options_off(const struct descriptor *entry, int fd);
+static void put_options_on(const struct descriptor *entry, int fd);
+
 /* The other numbers of the socket, made before it was connected: they are guarded too, as they have its options. */
 static void adopt_copies(const struct descriptor *entry, int fd)
 {
@@ -27,16 +30,19 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
 {
     const struct policy *policy = &call->rule->policy;
     /* SO_SNDTIMEO has its value already: connect used it too. */
-    if (!policy->timeout.recv_ns && !policy->timeout.send_ns && !policy->timeout.response_ns) {
+    if (!policy->timeout.recv_ns && !policy->timeout.send_ns && !connect_has_exchanges(call)) {
         throttle_keep(call);
         return; /* nothing to watch: the data path stays as it is */
     }
     const struct guard *guard = call->is_shadow ? guard_of_shadow(policy) : guard_of(policy);
+    uint64_t cookie = call->cookie ? call->cookie : option_cookie(call->fd);
     struct descriptor *entry =
-        guard ? descriptor_adopt(call->fd, option_cookie(call->fd), guard, call->host, call->text) : NULL;
+        guard && cookie ? descriptor_adopt(call->fd, cookie, guard, call->host, call->text) : NULL;
     if (!entry) {
         segment_passed(PASSED_NO_MEMORY);
         throttle_leave(call);
+        if (policy->timeout.send_ns && !call->is_shadow)
+            option_set_timeout(call->fd, SO_SNDTIMEO, call->own_send_ns);
         if (holds_ticket) /* nobody will report later: connected is the best that is known */
             connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error,
                            call->ticket, BREAKER_SUCCESS, call->seed, call->is_shadow);
@@ -50,9 +56,14 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
         option_set_timeout(call->fd, SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
     }
     entry->own_send_ns = call->own_send_ns;
-    atomic_store_explicit(
-        &entry->state, (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) | (holds_ticket ? HOLDS_TICKET : 0),
-        memory_order_release);
+    bool is_datagram = call->kind == SOCKET_UDP || call->kind == SOCKET_UNIX_DATAGRAM;
+    atomic_store_explicit(&entry->state,
+                          (connect_has_exchanges(call) ? IDLE | FIRST_EXCHANGE : 0) |
+                              (holds_ticket ? HOLDS_TICKET : 0) |
+                              (is_datagram                           ? MESSAGES | CONNECTIONLESS
+                               : call->kind == SOCKET_UNIX_SEQPACKET ? MESSAGES
+                                                                     : 0),
+                          memory_order_release);
     if (descriptor_is_copied(call->fd))
         adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
@@ -77,12 +88,41 @@ void transfer_hand_over(int fd)
     struct descriptor *entry = descriptor_of(fd);
     if (!entry || !transfer_is_same(entry, fd))
         return;
-    const struct guard *guard = descriptor_guard(entry);
     atomic_fetch_or_explicit(&entry->state, HANDED_OVER, memory_order_relaxed);
+    take_options_off(entry, fd);
+}
+
+void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking)
+{
+    uint32_t before = is_blocking
+                          ? atomic_fetch_and_explicit(&entry->state, ~NON_BLOCKING, memory_order_relaxed)
+                          : atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
+    bool was_blocking = !(before & NON_BLOCKING);
+    if (is_blocking == was_blocking || before & HANDED_OVER || !transfer_is_same(entry, fd))
+        return;
+    if (is_blocking)
+        put_options_on(entry, fd);
+    else
+        take_options_off(entry, fd);
+}
+
+static void take_options_off(const struct descriptor *entry, int fd)
+{
+    const struct guard *guard = descriptor_guard(entry);
     if (guard->recv_ns || guard->response_ns)
         option_set_timeout(fd, SO_RCVTIMEO, entry->own_recv_ns);
     if (guard->send_ns)
         option_set_timeout(fd, SO_SNDTIMEO, entry->own_send_ns);
+}
+
+static void put_options_on(const struct descriptor *entry, int fd)
+{
+    const struct guard *guard = descriptor_guard(entry);
+    uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
+    if (recv_ns)
+        option_set_timeout(fd, SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
+    if (guard->send_ns)
+        option_set_timeout(fd, SO_SNDTIMEO, shorter(guard->send_ns, entry->own_send_ns));
 }
 
 void transfer_trust(int fd)
@@ -116,13 +156,9 @@ int transfer_take_back(const struct handed *handed, int result)
         struct descriptor *entry = descriptor_of(handed->fds[i]);
         if (!entry)
             continue;
-        const struct guard *guard = descriptor_guard(entry);
-        atomic_fetch_and_explicit(&entry->state, ~HANDED_OVER, memory_order_relaxed);
-        uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
-        if (recv_ns)
-            option_set_timeout(handed->fds[i], SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
-        if (guard->send_ns)
-            option_set_timeout(handed->fds[i], SO_SNDTIMEO, shorter(guard->send_ns, entry->own_send_ns));
+        uint32_t before = atomic_fetch_and_explicit(&entry->state, ~HANDED_OVER, memory_order_relaxed);
+        if (!(before & NON_BLOCKING))
+            put_options_on(entry, handed->fds[i]);
     }
     return result;
 }
@@ -130,7 +166,7 @@ int transfer_take_back(const struct handed *handed, int result)
 /* What the rule asks of SO_RCVTIMEO or SO_SNDTIMEO; 0 = the option is the program's alone. */
 static uint64_t rule_timeout(const struct descriptor *entry, int option)
 {
-    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HANDED_OVER)
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & (HANDED_OVER | NON_BLOCKING))
         return 0;
     const struct guard *guard = descriptor_guard(entry);
     return option == SO_RCVTIMEO ? shorter(guard->recv_ns, guard->response_ns) : guard->send_ns;
@@ -140,12 +176,12 @@ int transfer_set_timeout(struct descriptor *entry, int fd, int option, const str
 {
     /* The kernel judges the value first; what it refuses the program must see refused. */
     int result = real.setsockopt(fd, SOL_SOCKET, option, own, sizeof *own);
-    uint64_t rule_ns = rule_timeout(entry, option);
-    if (result != 0 || !rule_ns || !transfer_is_same(entry, fd))
+    if (result != 0 || !transfer_is_same(entry, fd))
         return result;
-    uint64_t own_ns = option_get_timeout(fd, option);
+    uint64_t own_ns = option_get_timeout(fd, option), rule_ns = rule_timeout(entry, option);
     *(option == SO_RCVTIMEO ? &entry->own_recv_ns : &entry->own_send_ns) = own_ns;
-    option_set_timeout(fd, option, shorter(rule_ns, own_ns));
+    if (rule_ns)
+        option_set_timeout(fd, option, shorter(rule_ns, own_ns));
     return 0;
 }
 

@@ -10,29 +10,20 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "drive/attempt.h"
 #include "drive/connect.h"
 #include "drive/throttle.h"
 #include "drive/options.h"
 #include "drive/siblings.h"
 #include "drive/signals.h"
 #include "drive/transfer.h"
+#include "drive/unix.h"
 #include "hooks/real.h"
 #include "policy/call.h"
 #include "state/credits.h"
 #include "state/segment.h"
 
-/* What an attempt came to. */
-enum ended {
-    ENDED,             /* connected or failed: `error` */
-    ENDED_CUT,         /* our time for it was over; it has been taken back */
-    ENDED_IN_FLIGHT,   /* begun, and going on in the kernel */
-    ENDED_INTERRUPTED, /* the same, and a handler without SA_RESTART ran: the program gets EINTR */
-    ENDED_OWN_TIMEOUT, /* the same, and the program's own SO_SNDTIMEO is over: EINPROGRESS is its answer */
-};
-struct attempt {
-    enum ended how;
-    int error;
-};
+#define LOOK_AGAIN_NS (10 * NS_PER_MS)
 
 /* A call, and how far it has come. */
 struct blocking {
@@ -48,9 +39,12 @@ static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, 
 static struct attempt attempt_start(struct connecting *call);
 static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
 static struct attempt take_back(struct connecting *call);
-static void set_send_option(struct connecting *call, uint64_t ns);
 static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns);
 static struct event about_attempt(enum event_kind kind, const struct blocking *blocking);
+static bool is_still_ours(struct connecting *call);
+static bool seems_ours(struct connecting *call);
+static bool was_shut(const struct connecting *call);
+static bool may_go_on(struct connecting *call);
 static bool has_left(int fd);
 static __attribute__((noinline)) void drain_error_queue(const struct connecting *call);
 static int finish(struct blocking *blocking, const struct call_step *step);
@@ -112,6 +106,10 @@ int blocking_connect(struct connecting *call)
             continue;
         }
         bool is_interrupted = signals_wait(-1, 0, step.until_ns, &mask) == WAITED_INTERRUPTED;
+        if (!may_go_on(call)) {
+            step = call_denied(state);
+            break;
+        }
         uint64_t now = clock_now_ns();
         if (is_interrupted)
             state->due_ns = now;
@@ -151,10 +149,12 @@ static void choose(struct blocking *blocking, uint32_t address)
 /* The program's own call, bounded by the kernel. */
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
 {
+    if (call->target.protocol == PROTOCOL_UNIX)
+        return unix_attempt(call, until_ns, NULL);
     uint64_t now = clock_now_ns();
     uint64_t left = until_ns == NEVER ? 0 : until_ns > now ? until_ns - now : 1;
     if (left)
-        set_send_option(call, shorter(left, call->own_send_ns));
+        attempt_set_send_option(call, shorter(left, call->own_send_ns));
     if (real.connect(call->fd, call->tried, call->tried_length) == 0)
         return (struct attempt){ENDED, 0};
     int error = errno;
@@ -179,18 +179,21 @@ static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
 /* A later attempt. Signals are blocked; they come in while attempt_wait waits. */
 static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask)
 {
+    if (call->target.protocol == PROTOCOL_UNIX)
+        return unix_attempt(call, until_ns, mask);
     struct attempt attempt = attempt_start(call);
     return attempt.how == ENDED_IN_FLIGHT ? attempt_wait(call, until_ns, mask) : attempt;
 }
 
-/* Sends the SYN and comes back: a blocking socket with the shortest timeout there is does not block to speak of. */
+/* Sends the SYN and comes back: a blocking socket with the shortest timeout there is does not block to speak of. A UNIX
+ * socket whose server is busy is then where the program's own call would be waiting. */
 static struct attempt attempt_start(struct connecting *call)
 {
     drain_error_queue(call);
-    set_send_option(call, 1);
+    attempt_set_send_option(call, 1);
     if (real.connect(call->fd, call->tried, call->tried_length) == 0)
         return (struct attempt){ENDED, 0};
-    if (errno == EINPROGRESS || errno == EALREADY)
+    if (errno == EINPROGRESS || errno == EALREADY || errno == EAGAIN)
         return (struct attempt){ENDED_IN_FLIGHT, 0};
     return (struct attempt){ENDED, errno};
 }
@@ -199,18 +202,22 @@ static struct attempt attempt_start(struct connecting *call)
 static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, const sigset_t *mask)
 {
     for (;;) {
-        switch (signals_wait(call->fd, POLLOUT, until_ns, mask)) {
-        case WAITED_INTERRUPTED:
+        enum waited waited = signals_wait(call->fd, POLLOUT, until_ns, mask);
+        if (waited == WAITED_INTERRUPTED)
             return (struct attempt){ENDED_INTERRUPTED, EINTR};
-        case WAITED_OUT:
+        if (!is_still_ours(call))
+            return (struct attempt){ENDED_CUT, ETIMEDOUT};
+        if (waited == WAITED_OUT)
             return take_back(call);
-        case WAITED_READY:
-            break;
-        }
         if (real.connect(call->fd, call->tried, call->tried_length) == 0 || errno == EISCONN)
             return (struct attempt){ENDED, 0};
         if (errno != EALREADY && errno != EINPROGRESS)
             return (struct attempt){ENDED, errno};
+        /* An error that connect does not take: something lies in the error queue that the program wants to read. */
+        uint64_t soon_ns = clock_now_ns() + LOOK_AGAIN_NS;
+        if (waited == WAITED_ERROR &&
+            signals_wait(-1, 0, until_ns < soon_ns ? until_ns : soon_ns, mask) == WAITED_INTERRUPTED)
+            return (struct attempt){ENDED_INTERRUPTED, EINTR};
     }
 }
 
@@ -218,13 +225,15 @@ static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, c
 static struct attempt take_back(struct connecting *call)
 {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
+    if (!is_still_ours(call))
+        return (struct attempt){ENDED_CUT, ETIMEDOUT};
     if (real.connect(call->fd, &none, sizeof none) == 0)
         return (struct attempt){ENDED_CUT, ETIMEDOUT};
     segment_passed(PASSED_CANCEL_FAILED);
     return (struct attempt){ENDED_OWN_TIMEOUT, EINPROGRESS}; /* the truth, then */
 }
 
-static void set_send_option(struct connecting *call, uint64_t ns)
+void attempt_set_send_option(struct connecting *call, uint64_t ns)
 {
     if (ns != call->send_option_ns)
         option_set_timeout(call->fd, SO_SNDTIMEO, ns);
@@ -241,6 +250,8 @@ static struct call_step judge(struct blocking *blocking, struct attempt attempt,
     bool might_be_ours = attempt.error == EHOSTUNREACH || attempt.error == ENETUNREACH;
     enum outcome outcome =
         is_cut ? OUTCOME_TIMEOUT : outcome_of_connect(attempt.error, !might_be_ours || has_left(call->fd));
+    if (outcome == OUTCOME_RESET && was_shut(call))
+        outcome = OUTCOME_OURS;
     if (state->attempts == 1 && outcome != OUTCOME_SUCCESS) {
         siblings_find(&blocking->siblings, call);
         state->params.siblings = blocking->tries_siblings ? blocking->siblings.count : 0;
@@ -256,6 +267,8 @@ static struct call_step judge(struct blocking *blocking, struct attempt attempt,
     if (step.action == CALL_DONE)
         return step;
     bool is_sibling = step.action == CALL_ATTEMPT;
+    if (!may_go_on(call))
+        return is_sibling ? call_ended(state, OUTCOME_OURS, attempt.error, now) : call_denied(state);
     if (!is_sibling && !budget_take(call->host, &call->rule->policy.retry.budget, now))
         return call_denied(state);
     host_count(call->host, is_sibling ? HOST_SIBLINGS : HOST_RETRIES);
@@ -282,6 +295,35 @@ static struct event about_attempt(enum event_kind kind, const struct blocking *b
     return event;
 }
 
+/* Another thread may have closed the number meanwhile: whatever has it now is none of ours. What the hooks have seen
+ * decides until there is time to ask what the socket is known by. */
+static bool is_still_ours(struct connecting *call)
+{
+    if (call->cookie)
+        return option_cookie(call->fd) == call->cookie;
+    if (descriptor_is_still(call->fd, call->note))
+        call->cookie = option_cookie(call->fd);
+    return call->cookie;
+}
+
+/* Without a system call where nothing speaks against it. */
+static bool seems_ours(struct connecting *call)
+{
+    return descriptor_is_still(call->fd, call->note) || is_still_ours(call);
+}
+
+/* Another thread has ended the call by shutdown: what looks like a reset then is none of the peer's. */
+static bool was_shut(const struct connecting *call)
+{
+    return descriptor_note(call->fd) & SOCKET_SHUT;
+}
+
+/* If not, what the last attempt came to is all that there is to say. */
+static bool may_go_on(struct connecting *call)
+{
+    return is_still_ours(call) && !was_shut(call);
+}
+
 /* Was a SYN sent at all? A host without a route fails before. */
 static bool has_left(int fd)
 {
@@ -294,10 +336,13 @@ static bool has_left(int fd)
  * A program that asked for the queue (IP_RECVERR) reads it itself. */
 static void drain_error_queue(const struct connecting *call)
 {
-    int wanted = 0;
+    int wanted = 0, wanted6 = 0;
     socklen_t length = sizeof wanted;
-    if (call->address->sa_family != AF_INET ||
+    if (call->target.protocol != PROTOCOL_TCP || !address_is_v4(&call->target.address) ||
         real.getsockopt(call->fd, IPPROTO_IP, IP_RECVERR, &wanted, &length) != 0 || wanted)
+        return;
+    if (call->address->sa_family == AF_INET6 &&
+        (real.getsockopt(call->fd, IPPROTO_IPV6, IPV6_RECVERR, &wanted6, &length) != 0 || wanted6))
         return;
     char control[256], data[64];
     for (int entries = 0; entries < 16; entries++) {
@@ -307,6 +352,13 @@ static void drain_error_queue(const struct connecting *call)
         if (real.recvmsg(call->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
             return;
     }
+}
+
+/* The program's own value, on its own socket. */
+static void put_back_send_option(struct connecting *call)
+{
+    if (call->send_option_ns != call->own_send_ns && seems_ours(call))
+        attempt_set_send_option(call, call->own_send_ns);
 }
 
 /* The call is over: tells the breaker, the recorder and the program. */
@@ -333,12 +385,18 @@ static int finish(struct blocking *blocking, const struct call_step *step)
         connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
                        report_of(blocking, call_report(step), step->error), call->seed, false);
     if (is_connected) {
-        set_send_option(call, shorter(policy->timeout.send_ns, call->own_send_ns));
-        transfer_adopt(call, policy->breaker.is_on && is_decided_later);
+        if (seems_ours(call)) {
+            attempt_set_send_option(call, shorter(policy->timeout.send_ns, call->own_send_ns));
+            transfer_adopt(call, policy->breaker.is_on && is_decided_later);
+        } else {
+            throttle_leave(call);
+        }
         return 0;
     }
     throttle_leave(call);
-    set_send_option(call, call->own_send_ns);
+    put_back_send_option(call);
+    if (descriptor_is_still(call->fd, call->note))
+        descriptor_note_without(call->fd, SOCKET_BEGUN);
     errno = step->error;
     return -1;
 }
@@ -348,14 +406,17 @@ static int finish_in_flight(struct blocking *blocking, struct attempt attempt)
 {
     struct connecting *call = blocking->call;
     const struct policy *policy = &call->rule->policy;
-    set_send_option(call, call->own_send_ns);
+    put_back_send_option(call);
     if (policy->breaker.is_on)
         connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
                        report_of(blocking,
                                  attempt.how == ENDED_OWN_TIMEOUT ? BREAKER_FAILURE : BREAKER_NEUTRAL,
                                  attempt.error),
                        call->seed, false);
-    throttle_keep(call);
+    if (seems_ours(call))
+        throttle_keep(call);
+    else
+        throttle_leave(call);
     errno = attempt.error;
     return -1;
 }

@@ -3,14 +3,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "drive/datagram.h"
 #include "drive/throttle.h"
 #include "drive/nesting.h"
 #include "drive/transfer.h"
+#include "drive/unix.h"
 #include "hooks/real.h"
 #include "policy/random.h"
 #include "state/current.h"
@@ -22,12 +26,17 @@
 
 static int connect_under(const struct ruleset *rules, int fd, const struct sockaddr *address,
                          socklen_t length);
+/* How far a descriptor has got: a second connect on one that is on its way or there is answered by the kernel alone. */
+enum progress { FREE, IN_FLIGHT, CONNECTED };
+
 static bool find_target(struct connecting *call, const struct ruleset *rules);
 static bool find_host(struct connecting *call, const struct ruleset *rules, struct breaker_answer *state);
 static bool find_other_host(struct connecting *call, const struct ruleset *rules,
                             struct breaker_answer *state);
 static bool is_readable(const void *address, size_t size);
-static bool is_tcp(int fd);
+static enum socket_kind kind_of(int fd);
+static int option_of(int fd, int option);
+static enum progress progress_of(int fd, const struct sockaddr *address, socklen_t length);
 static bool is_non_blocking(int fd);
 static int reject(struct connecting *call, uint64_t until_ns);
 static int pass_non_blocking(struct connecting *call);
@@ -53,12 +62,16 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
 {
     if (nesting_is_inside())
         return real.connect(fd, address, length);
+    enum progress progress = progress_of(fd, address, length);
+    if (progress == CONNECTED)
+        return real.connect(fd, address, length);
 
     struct connecting call;
     call.fd = fd;
     call.address = address;
     call.length = length;
     call.rules = rules;
+    call.cookie = 0;
     bool is_target = find_target(&call, rules);
     if (descriptor_of(fd)) {
         if (is_target && throttle_is_known(fd))
@@ -67,7 +80,7 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
         transfer_hand_over(fd);
         transfer_let_go(fd);
     }
-    if (!is_target || !is_tcp(fd))
+    if (!is_target)
         return real.connect(fd, address, length);
 
     call.begun_ns = clock_now_ns();
@@ -80,17 +93,22 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
     call.ticket = (struct breaker_ticket){0, false};
     call.is_shadow = policy->enforce_ppm < PPM_ONE && !is_drawn(policy->enforce_ppm);
     /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
-    if (!call.is_shadow && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns)
+    call.is_in_flight = progress == IN_FLIGHT;
+    bool may_reject = !call.is_shadow && !call.is_in_flight;
+    if (may_reject && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns)
         return reject(&call, state.until_ns);
     call.seed = process_next_seed();
     connect_text(&call);
-    call.is_fresh = descriptor_kind(fd) == SOCKET_TCP_FRESH;
+    call.is_fresh = descriptor_note(fd) & SOCKET_FRESH;
     call.is_blocking = call.is_fresh || !is_non_blocking(fd);
+    if (!call.is_shadow && !connect_admit(&call))
+        return -1;
+    call.note = descriptor_note_begun(fd);
     if (call.is_shadow)
         return shadow_connect(&call);
-    if (!connect_admit(&call))
-        return -1;
-    return call.is_blocking ? blocking_connect(&call) : pass_non_blocking(&call);
+    if (!call.is_blocking)
+        return pass_non_blocking(&call);
+    return call.kind == SOCKET_UDP ? datagram_connect(&call) : blocking_connect(&call);
 }
 
 bool connect_admit(struct connecting *call)
@@ -100,7 +118,7 @@ bool connect_admit(struct connecting *call)
         return false;
     /* A non-blocking call cannot report back yet, so it cannot be the probe. Once a probe is due it goes through
      * unrecorded: where only such programs call, nobody would ever close the circuit. */
-    if (!policy->breaker.is_on || !call->is_blocking)
+    if (!policy->breaker.is_on || !call->is_blocking || call->is_in_flight)
         return true;
     struct breaker_answer state = breakers_admit(call->host, &policy->breaker.params, call->started_ns);
     if (state.verdict == BREAKER_REJECT) {
@@ -149,8 +167,12 @@ static bool is_readable(const void *address, size_t size)
     uintptr_t first = (uintptr_t)address;
     if (first - (uintptr_t)__builtin_frame_address(0) < CALLERS_STACK)
         return true;
-    if (size > sizeof(struct sockaddr_in6))
-        size = sizeof(struct sockaddr_in6);
+    if (!address)
+        return false; /* the kernel takes it for no set at all */
+    if (size > sizeof(struct sockaddr_un))
+        size = sizeof(struct sockaddr_un);
+    if (size < KERNEL_SIGNAL_SET)
+        size = KERNEL_SIGNAL_SET;
     int error = errno;
     uintptr_t last = first + size - KERNEL_SIGNAL_SET;
     bool is_mapped = true, is_one_page = first / 4096 == last / 4096;
@@ -201,11 +223,25 @@ void connect_report(struct host_handle host, const char *target, const struct br
 /* The target as rules see it, and its rule. False: there is none that would do anything. */
 static bool find_target(struct connecting *call, const struct ruleset *rules)
 {
-    call->target.name = NULL;
-    if (!target_of_sockaddr(call->address, call->length, &call->target))
+    call->target = (struct target){.protocol = PROTOCOL_TCP};
+    if (target_of_sockaddr(call->address, call->length, &call->target)) {
+        call->kind = kind_of(call->fd);
+        if (call->kind == SOCKET_UDP)
+            call->target.protocol = PROTOCOL_UDP;
+        else if (call->kind != SOCKET_TCP)
+            return false;
+        if (names_find(&call->target.address, call->name))
+            call->target.name = call->name;
+    } else if (rules->protocols & PROTOCOL_BIT(PROTOCOL_UNIX) && is_readable(call->address, call->length) &&
+               call->address->sa_family == AF_UNIX && unix_path(call->address, call->length, call->name)) {
+        call->kind = kind_of(call->fd);
+        if (call->kind < SOCKET_UNIX)
+            return false;
+        call->target.protocol = PROTOCOL_UNIX;
+        call->target.path = call->name;
+    } else {
         return false;
-    if (names_find(&call->target.address, call->name))
-        call->target.name = call->name;
+    }
     call->rule = ruleset_find(rules, &call->target, process_program());
     return call->rule && has_policy(&call->rule->policy);
 }
@@ -249,21 +285,66 @@ static __attribute__((noinline)) bool find_other_host(struct connecting *call, c
     return true;
 }
 
-static bool is_tcp(int fd)
+static enum socket_kind kind_of(int fd)
 {
     enum socket_kind kind = descriptor_kind(fd);
-    if (kind == SOCKET_UNKNOWN) {
-        int error = errno, protocol = 0;
-        socklen_t length = sizeof protocol;
-        bool is_known = real.getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0;
-        kind = is_known && protocol == IPPROTO_TCP ? SOCKET_TCP : SOCKET_OTHER;
-        if (is_known && process_owns_memory()) {
-            descriptor_note_kind(fd, kind);
-            descriptor_note_unseen(fd);
-        }
-        errno = error;
+    if (kind != SOCKET_UNKNOWN)
+        return kind;
+    int protocol = option_of(fd, SO_PROTOCOL);
+    if (protocol == IPPROTO_TCP)
+        kind = SOCKET_TCP;
+    else if (protocol == IPPROTO_UDP)
+        kind = SOCKET_UDP;
+    else if (option_of(fd, SO_DOMAIN) != AF_UNIX)
+        kind = SOCKET_OTHER;
+    else
+        kind = option_of(fd, SO_TYPE) == SOCK_STREAM      ? SOCKET_UNIX
+               : option_of(fd, SO_TYPE) == SOCK_SEQPACKET ? SOCKET_UNIX_SEQPACKET
+                                                          : SOCKET_UNIX_DATAGRAM;
+    if (protocol >= 0 && process_owns_memory()) {
+        descriptor_note_kind(fd, kind);
+        descriptor_note_unseen(fd);
     }
-    return kind >= SOCKET_TCP;
+    return kind;
+}
+
+/* -1: it has none. errno is untouched. */
+static int option_of(int fd, int option)
+{
+    int error = errno, value = -1;
+    socklen_t length = sizeof value;
+    if (real.getsockopt(fd, SOL_SOCKET, option, &value, &length) != 0)
+        value = -1;
+    errno = error;
+    return value;
+}
+
+static enum progress progress_of(int fd, const struct sockaddr *address, socklen_t length)
+{
+    bool has_begun = descriptor_of(fd) || descriptor_note(fd) & SOCKET_BEGUN;
+    if (!has_begun || length < sizeof address->sa_family || !is_readable(address, length) ||
+        address->sa_family == AF_UNSPEC)
+        return FREE;
+    int error = errno;
+    enum progress progress = FREE;
+    struct tcp_info info;
+    struct sockaddr peer;
+    socklen_t info_length = sizeof info, peer_length = sizeof peer;
+    switch (descriptor_kind(fd)) {
+    case SOCKET_TCP:
+        if (real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_length) == 0 &&
+            info.tcpi_state != TCP_CLOSE)
+            progress = info.tcpi_state == TCP_SYN_SENT ? IN_FLIGHT : CONNECTED;
+        break;
+    case SOCKET_UNIX:
+    case SOCKET_UNIX_SEQPACKET:
+        progress = real.getpeername(fd, &peer, &peer_length) == 0 ? CONNECTED : FREE;
+        break;
+    default: /* datagrams are only told another address */
+        break;
+    }
+    errno = error;
+    return progress;
 }
 
 static bool is_non_blocking(int fd)
@@ -298,6 +379,8 @@ static int pass_non_blocking(struct connecting *call)
         throttle_keep(call);
     else
         throttle_leave(call);
+    if (result != 0 && errno != EINPROGRESS && errno != EALREADY && errno != EISCONN)
+        descriptor_note_without(call->fd, SOCKET_BEGUN);
     return result;
 }
 

@@ -10,6 +10,7 @@
 #include "drive/tell.h"
 #include "rules/rules.h"
 #include "state/breakers.h"
+#include "state/descriptors.h"
 #include "state/limits.h"
 #include "state/names.h"
 
@@ -33,6 +34,10 @@ struct connecting {
     bool has_place;            /* among the connections that its target may have */
     bool is_shadow;            /* what is decided is recorded, not carried out */
     bool is_blocking;
+    bool is_in_flight; /* already: an earlier call has begun it */
+    enum socket_kind kind;
+    unsigned note;           /* what was noted of the descriptor when it began to connect ... */
+    uint64_t cookie;         /* ... and what the socket is known by; 0 = not asked yet */
     bool is_fresh;           /* blocking and without timeouts of its own, as far as we know */
     uint64_t own_send_ns;    /* the program's own SO_SNDTIMEO ... */
     uint64_t send_option_ns; /* ... and what we have set it to meanwhile */
@@ -46,6 +51,13 @@ struct connecting {
         struct sockaddr_in6 v6;
     } sibling;
 };
+
+/* Do its exchanges count, once it is connected? Where they do, connecting says little; with UDP, nothing. */
+static inline bool connect_has_exchanges(const struct connecting *call)
+{
+    const struct policy *policy = &call->rule->policy;
+    return policy->timeout.response_ns || (call->kind == SOCKET_UDP && policy->breaker.is_on);
+}
 
 /* Address and port of an AF_INET or AF_INET6 address; false for others. The name is left alone. */
 bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct target *target);

@@ -80,6 +80,9 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     if (transfer->flags & MSG_ERRQUEUE)
         return;
+    /* What would close a circuit is worth a look whether the number still leads there. */
+    if (state & HOLDS_TICKET && entry->ticket.is_probe && !transfer_is_same(entry, transfer->fd))
+        return;
     struct prefix_answer answer;
     /* A server that speaks first proves that it is there as well as one that answers. */
     do {
@@ -106,15 +109,18 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
     report(entry, answer.verdict == PREFIX_MATCH ? BREAKER_FAILURE : BREAKER_SUCCESS);
 }
 
-void exchange_broken(struct descriptor *entry, int error)
+void exchange_broken(struct descriptor *entry, int fd, int error)
 {
     /* Only what the peer or the way to it has done: EINVAL, EFAULT and their like are the program's. */
     if (error && error != ECONNRESET && error != EPIPE && error != ETIMEDOUT && error != EHOSTUNREACH &&
-        error != ENETUNREACH)
+        error != ENETUNREACH && error != ECONNREFUSED)
         return;
-    end_judgement(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     uint32_t after;
+    if (!(state & (AWAITING_ANSWER | JUDGING)) || !transfer_is_same(entry, fd))
+        return;
+    end_judgement(entry);
+    state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     do {
         if (!(state & AWAITING_ANSWER) || state & ANSWER_OVERDUE)
             return;
@@ -123,7 +129,7 @@ void exchange_broken(struct descriptor *entry, int error)
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
                                                     memory_order_relaxed));
     /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
-    if (error != ETIMEDOUT && !(state & FIRST_EXCHANGE)) {
+    if (error != ETIMEDOUT && !(state & (FIRST_EXCHANGE | CONNECTIONLESS))) {
         if (state & HOLDS_TICKET)
             report(entry, BREAKER_NEUTRAL);
         return;

@@ -18,7 +18,7 @@ bool exchange_admit(struct descriptor *entry, uint64_t now_ns);
 void exchange_answered(struct descriptor *entry, const struct transfer *transfer, ssize_t result);
 
 /* A call ended with `error`; 0: the peer has closed. Counts where an answer was due. */
-void exchange_broken(struct descriptor *entry, int error);
+void exchange_broken(struct descriptor *entry, int fd, int error);
 
 /* What becomes of the connection will not be seen: counts it as good. */
 void exchange_trusted(struct descriptor *entry);

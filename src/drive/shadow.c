@@ -34,7 +34,7 @@ int shadow_connect(struct connecting *call)
     host_count(call->host, error ? HOST_FAILED : HOST_CONNECTED);
     /* What would have been rejected teaches the breaker nothing, as it would not have happened; a would-be probe does. */
     bool is_heard = policy->breaker.is_on && !is_rejected;
-    bool is_judged_later = result == 0 && !is_late && !is_rejected && policy->timeout.response_ns;
+    bool is_judged_later = result == 0 && !is_late && !is_rejected && connect_has_exchanges(call);
     if (is_heard && !is_judged_later)
         report(call, outcome, error);
     if (is_judged_later)

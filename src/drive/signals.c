@@ -49,7 +49,7 @@ enum waited signals_wait(int fd, short events, uint64_t until_ns, const sigset_t
         struct pollfd wanted = {.fd = fd, .events = events};
         int ready = ppoll(&wanted, 1, until_ns == NEVER ? NULL : &left, mask);
         if (ready > 0)
-            return WAITED_READY;
+            return wanted.revents == POLLERR ? WAITED_ERROR : WAITED_READY;
         if (ready < 0 && errno == EINTR) {
             if (!signals_all_restart())
                 return WAITED_INTERRUPTED;

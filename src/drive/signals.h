@@ -16,7 +16,9 @@ void signals_restore(const sigset_t *before);
  * timeout on a socket takes that away, so who set it has to do the restarting. */
 bool signals_all_restart(void);
 
-enum waited { WAITED_READY, WAITED_OUT, WAITED_INTERRUPTED };
+/* WAITED_ERROR: an error is reported and nothing else. A call may take it, or it lies in the error queue, where the
+ * program wants to read it, and stays: waiting for it again would not be waiting. */
+enum waited { WAITED_READY, WAITED_OUT, WAITED_INTERRUPTED, WAITED_ERROR };
 
 /* Waits until `events` (POLLIN, POLLOUT) hold on `fd` or until `until_ns`; fd -1 just waits. Signals that restart are
  * handled and waited on over; one that does not ends it. Signals are blocked; `mask` is the program's. */

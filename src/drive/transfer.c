@@ -39,6 +39,7 @@ static enum waited wait_within(struct descriptor *entry, const struct transfer *
                                enum direction direction, struct limits *limits, const sigset_t *mask);
 static bool is_awaiting(const struct descriptor *entry);
 static bool may_wait(struct descriptor *entry, const struct transfer *transfer);
+static bool is_same(struct descriptor *entry, const struct transfer *transfer);
 static struct limits limits_of(const struct descriptor *entry, enum direction direction, uint64_t began_ns,
                                uint64_t sent_ns);
 static uint64_t tick_ns(const struct descriptor *entry, enum direction direction);
@@ -56,15 +57,18 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
             return -1;
         result = perform(transfer);
     }
+    if (entry->cookie != transfer->cookie)
+        return result; /* another thread has closed it meanwhile, and it was used again */
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     bool never_waits = transfer->flags & (MSG_OOB | MSG_ERRQUEUE); /* EAGAIN is its own answer */
     bool is_partial = result > 0 && transfer->flags & MSG_WAITALL && !(transfer->flags & MSG_PEEK) &&
-                      (size_t)result < perform_size(transfer);
+                      !(state & MESSAGES) && (size_t)result < perform_size(transfer);
     if (!never_waits && (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR))))
         result = go_on(entry, transfer, RECEIVING, result, &start);
-    if (result > 0)
+    if (result > 0 || (result == 0 && state & CONNECTIONLESS))
         exchange_answered(entry, transfer, result);
     else if (result < 0 || perform_size(transfer)) /* 0 bytes of 0 are not the end */
-        exchange_broken(entry, result == 0 ? 0 : errno);
+        exchange_broken(entry, transfer->fd, result == 0 ? 0 : errno);
     return result;
 }
 
@@ -81,13 +85,15 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry);
     if (result == NOT_YET)
         result = perform(transfer);
+    if (entry->cookie != transfer->cookie)
+        return result;
     bool is_partial = result > 0 && (size_t)result < perform_size(transfer);
     if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
         result = go_on(entry, transfer, SENDING, result, &start);
     if (result > 0)
         exchange_begin(entry);
     else if (result < 0)
-        exchange_broken(entry, errno);
+        exchange_broken(entry, transfer->fd, errno);
     if (result < 0 && is_begun)
         exchange_undo(entry);
     return result;
@@ -101,8 +107,8 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
     int error = result < 0 ? errno : 0;
     ssize_t done = result > 0 ? result : 0;
     uint64_t tick = tick_ns(entry, direction);
-    if (!tick || !may_wait(entry, transfer))
-        goto as_it_is;
+    if (!tick || (done && transfer->flags & MSG_ZEROCOPY) || !may_wait(entry, transfer))
+        goto as_it_is; /* the program counts its calls with MSG_ZEROCOPY by what the kernel reports of each */
     uint64_t now = clock_now_ns();
     bool is_signal = result < 0 ? error == EINTR : start->began_ns && now - start->began_ns + SLACK_NS < tick;
     /* With a timeout of its own the program would have had EINTR anyway. A partial count may have either reason; with
@@ -132,7 +138,16 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
         struct rest rest;
         if (!perform_rest(transfer, (size_t)done, &rest))
             break;
-        bool may_wait_inside = perform_may_wait(transfer);
+        if (!is_same(entry, transfer)) {
+            error = EBADF;
+            break;
+        }
+        /* After a part the kernel says EPIPE with the next call, and only that one raises SIGPIPE. */
+        if (done && direction == SENDING)
+            rest.transfer.flags |= MSG_NOSIGNAL;
+        bool may_wait_inside = perform_may_wait(transfer) || waited == WAITED_ERROR;
+        if (waited == WAITED_ERROR) /* not one that this call takes, if it is still there afterwards */
+            rest.transfer.flags &= ~MSG_DONTWAIT;
         if (may_wait_inside)
             signals_restore(&mask);
         ssize_t more = perform(&rest.transfer);
@@ -155,7 +170,7 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
         limits = limits_of(entry, direction, now, now); /* progress: a new wait begins */
     }
     signals_restore(&mask);
-    if (done && error && error != EINTR && error != EAGAIN) {
+    if (done && error && error != EINTR && error != EAGAIN && error != EPIPE && error != EBADF) {
         /* The count first, the error with the next call: as the kernel does. */
         uint32_t bit = direction == RECEIVING ? RECV_ERROR_DUE : SEND_ERROR_DUE;
         *(direction == RECEIVING ? &entry->due_recv_error : &entry->due_send_error) = (int16_t)error;
@@ -214,10 +229,16 @@ static bool may_wait(struct descriptor *entry, const struct transfer *transfer)
     if (flags < 0)
         return false; /* closed meanwhile: the entry may be another connection's by now */
     if (flags & O_NONBLOCK) {
-        atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
+        if (is_same(entry, transfer))
+            transfer_made_blocking(entry, transfer->fd, false);
         return false;
     }
-    return transfer_is_same(entry, transfer->fd);
+    return is_same(entry, transfer);
+}
+
+static bool is_same(struct descriptor *entry, const struct transfer *transfer)
+{
+    return entry->cookie == transfer->cookie && transfer_is_same(entry, transfer->fd);
 }
 
 /* `began_ns` is when the wait began, `sent_ns` since when an answer has been awaited, if one is. */

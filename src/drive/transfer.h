@@ -36,11 +36,12 @@ struct transfer {
         TRANSFER_SPLICE_OUT, /* to it */
     } call;
     int fd;
-    int flags;                 /* MSG_... */
-    unsigned count;            /* parts of an iovec, or messages */
-    void *data;                /* buffer, iovec, msghdr or mmsghdr */
-    size_t size;               /* of the buffer */
-    struct sockaddr *address;  /* of recvfrom, sendto */
+    uint64_t cookie;          /* of the entry when it was made: the number may be used again while it waits */
+    int flags;                /* MSG_... */
+    unsigned count;           /* parts of an iovec, or messages */
+    void *data;               /* buffer, iovec, msghdr or mmsghdr */
+    size_t size;              /* of the buffer */
+    struct sockaddr *address; /* of recvfrom, sendto */
     socklen_t *address_length; /* of recvfrom */
     socklen_t length;          /* of sendto */
     struct timespec *timeout;  /* of recvmmsg */
@@ -74,6 +75,10 @@ void transfer_adopt(struct connecting *call, bool holds_ticket);
 /* The descriptor number is about to be closed, or connected anew: forgets it, settles what the breaker waits for, and gives
  * its place among the connections back. */
 void transfer_let_go(int fd);
+
+/* The program made it so. Only a blocking descriptor has our options: they mean nothing to the other kind, and if it is
+ * made blocking where we do not see it, they must not be there. */
+void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking);
 
 /* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */
 void transfer_hand_over(int fd);

@@ -15,14 +15,10 @@
 static void made_blocking(int fd, bool is_blocking)
 {
     struct descriptor *entry = descriptor_of(fd);
-    if (!is_blocking && descriptor_kind(fd) == SOCKET_TCP_FRESH)
-        descriptor_note_kind(fd, SOCKET_TCP);
-    if (!entry)
-        return;
-    if (is_blocking)
-        atomic_fetch_and_explicit(&entry->state, ~NON_BLOCKING, memory_order_relaxed);
-    else
-        atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
+    if (!is_blocking)
+        descriptor_note_without(fd, SOCKET_FRESH);
+    if (entry)
+        transfer_made_blocking(entry, fd, is_blocking);
 }
 
 static int copied(int fd, int copy)
@@ -40,14 +36,28 @@ static int copied(int fd, int copy)
     return copy;
 }
 
+static enum socket_kind kind_of(int family, int type, int protocol)
+{
+    if (family == AF_UNIX)
+        return type == SOCK_STREAM      ? SOCKET_UNIX
+               : type == SOCK_SEQPACKET ? SOCKET_UNIX_SEQPACKET
+                                        : SOCKET_UNIX_DATAGRAM;
+    if (family != AF_INET && family != AF_INET6)
+        return SOCKET_OTHER;
+    if (type == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP))
+        return SOCKET_TCP;
+    if (type == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP))
+        return SOCKET_UDP;
+    return SOCKET_OTHER;
+}
+
 EXPORT int socket(int family, int type, int protocol)
 {
     int fd = real.socket(family, type, protocol);
     if (fd < 0 || (unsigned)fd >= descriptor_limit)
         return fd;
-    bool is_tcp = (family == AF_INET || family == AF_INET6) && (type & 0xf) == SOCK_STREAM &&
-                  (protocol == 0 || protocol == IPPROTO_TCP);
-    descriptor_note_kind(fd, !is_tcp ? SOCKET_OTHER : type & SOCK_NONBLOCK ? SOCKET_TCP : SOCKET_TCP_FRESH);
+    descriptor_note_kind(fd,
+                         kind_of(family, type & 0xf, protocol) | (type & SOCK_NONBLOCK ? 0 : SOCKET_FRESH));
     if (descriptor_of(fd)) /* closed behind our back */
         transfer_let_go(fd);
     return fd;
@@ -91,6 +101,7 @@ EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *length, int flags)
 
 EXPORT int shutdown(int fd, int how)
 {
+    descriptor_note_shut(fd); /* before: a connect that this ends comes back at once */
     return real.shutdown(fd, how);
 }
 

@@ -50,7 +50,7 @@ EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_
     int timeout = timeout_option(level, option);
     if (timeout && entry && (int)length >= (int)sizeof(struct timeval)) /* signed, as the kernel sees it */
         return transfer_set_timeout(entry, fd, timeout, value);
-    if (timeout && descriptor_kind(fd) == SOCKET_TCP_FRESH)
-        descriptor_note_kind(fd, SOCKET_TCP);
+    if (timeout)
+        descriptor_note_without(fd, SOCKET_FRESH);
     return real.setsockopt(fd, level, option, value, length);
 }

@@ -2,6 +2,7 @@
  * that has nothing to do at the moment, a call more. */
 #include <fcntl.h>
 
+#include "drive/perform.h"
 #include "drive/transfer.h"
 
 #include "base/clock.h"
@@ -13,21 +14,32 @@ static inline bool needs_care(const struct descriptor *entry, uint32_t states)
     return __builtin_expect((atomic_load_explicit(&entry->state, memory_order_relaxed) & states) != 0, 0);
 }
 
+/* Is the entry that of the call, which has been made or is about to be? Else its socket has been closed meanwhile, and the
+ * number or the entry may be another one's. */
+static bool is_of(const struct descriptor *entry, const struct transfer *transfer)
+{
+    return entry && entry->cookie == transfer->cookie;
+}
+
 static RARE ssize_t receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
 {
+    if (!is_of(entry, transfer))
+        return result == NOT_YET ? perform(transfer) : result;
     uint64_t began = result == NOT_YET && transfer->flags & MSG_WAITALL ? clock_now_ns() : 0;
     return transfer_receive(entry, transfer, result, began);
 }
 
 static RARE ssize_t send_with_care(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
 {
+    if (!is_of(entry, transfer))
+        return result == NOT_YET ? perform(transfer) : result;
     return transfer_send(entry, transfer, result, result == NOT_YET ? clock_now_ns() : 0);
 }
 
 /* What a guarded call may need after the real one has returned. Kept on the stack: keeping it in registers that calls
  * preserve would cost a push and a pop each, on every call, for a case that is rare. */
 struct kept {
-    struct descriptor *entry;
+    uint64_t cookie;
     void *data;
     size_t size;
     int fd, flags;
@@ -36,23 +48,31 @@ struct kept {
 
 static RARE ssize_t receive_kept(const struct kept *kept, int call, ssize_t result)
 {
-    struct transfer transfer = {
-        .call = call, .fd = kept->fd, .data = kept->data, .size = kept->size, .flags = kept->flags};
-    return receive(kept->entry, &transfer, result);
+    struct transfer transfer = {.call = call,
+                                .fd = kept->fd,
+                                .cookie = kept->cookie,
+                                .data = kept->data,
+                                .size = kept->size,
+                                .flags = kept->flags};
+    return receive(descriptor_of(kept->fd), &transfer, result);
 }
 
 static RARE ssize_t send_kept(const struct kept *kept, int call, ssize_t result)
 {
-    struct transfer transfer = {
-        .call = call, .fd = kept->fd, .data = kept->data, .size = kept->size, .flags = kept->flags};
-    return send_with_care(kept->entry, &transfer, result);
+    struct transfer transfer = {.call = call,
+                                .fd = kept->fd,
+                                .cookie = kept->cookie,
+                                .data = kept->data,
+                                .size = kept->size,
+                                .flags = kept->flags};
+    return send_with_care(descriptor_of(kept->fd), &transfer, result);
 }
 
 /* The guarded forms, out of line so that the common path has no frame. Each makes the call first and thinks only if
  * it did not simply go through. */
 static GUARDED ssize_t guarded_read(int fd, void *data, size_t size, struct descriptor *entry)
 {
-    struct kept kept = {entry, data, size, fd, 0};
+    struct kept kept = {entry->cookie, data, size, fd, 0};
     KEEP(kept);
     ssize_t got = NOT_YET;
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.read(fd, data, size)) > 0)
@@ -76,13 +96,17 @@ EXPORT ssize_t __read_chk(int fd, void *data, size_t size, size_t room)
 
 static GUARDED ssize_t guarded_readv(struct descriptor *entry, int fd, const struct iovec *parts, int count)
 {
+    uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.readv(fd, parts, count)) > 0)
         return got;
-    return receive(
-        entry,
-        &(struct transfer){.call = TRANSFER_READV, .fd = fd, .data = (void *)parts, .count = (unsigned)count},
-        got);
+    return receive(entry,
+                   &(struct transfer){.call = TRANSFER_READV,
+                                      .fd = fd,
+                                      .cookie = cookie,
+                                      .data = (void *)parts,
+                                      .count = (unsigned)count},
+                   got);
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *parts, int count)
@@ -93,7 +117,7 @@ EXPORT ssize_t readv(int fd, const struct iovec *parts, int count)
 
 static GUARDED ssize_t guarded_recv(int fd, void *data, size_t size, int flags, struct descriptor *entry)
 {
-    struct kept kept = {entry, data, size, fd, flags};
+    struct kept kept = {entry->cookie, data, size, fd, flags};
     KEEP(kept);
     ssize_t got = NOT_YET;
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
@@ -118,6 +142,7 @@ EXPORT ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flag
 static GUARDED ssize_t guarded_recvfrom(struct descriptor *entry, int fd, void *data, size_t size, int flags,
                                         struct sockaddr *address, socklen_t *length)
 {
+    uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
         (got = real.recvfrom(fd, data, size, flags, address, length)) > 0)
@@ -125,6 +150,7 @@ static GUARDED ssize_t guarded_recvfrom(struct descriptor *entry, int fd, void *
     return receive(entry,
                    &(struct transfer){.call = TRANSFER_RECVFROM,
                                       .fd = fd,
+                                      .cookie = cookie,
                                       .data = data,
                                       .size = size,
                                       .flags = flags,
@@ -150,12 +176,15 @@ EXPORT ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int 
 
 static GUARDED ssize_t guarded_recvmsg(struct descriptor *entry, int fd, struct msghdr *message, int flags)
 {
+    uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
         (got = real.recvmsg(fd, message, flags)) > 0)
         return got;
-    return receive(
-        entry, &(struct transfer){.call = TRANSFER_RECVMSG, .fd = fd, .data = message, .flags = flags}, got);
+    return receive(entry,
+                   &(struct transfer){
+                       .call = TRANSFER_RECVMSG, .fd = fd, .cookie = cookie, .data = message, .flags = flags},
+                   got);
 }
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
@@ -167,6 +196,7 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 static GUARDED int guarded_recvmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
                                     unsigned count, int flags, struct timespec *timeout)
 {
+    uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) &&
         (got = real.recvmmsg(fd, messages, count, flags, timeout)) > 0)
@@ -174,6 +204,7 @@ static GUARDED int guarded_recvmmsg(struct descriptor *entry, int fd, struct mms
     return (int)receive(entry,
                         &(struct transfer){.call = TRANSFER_RECVMMSG,
                                            .fd = fd,
+                                           .cookie = cookie,
                                            .data = messages,
                                            .count = count,
                                            .flags = flags,
@@ -190,7 +221,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
 
 static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, struct descriptor *entry)
 {
-    struct kept kept = {entry, (void *)data, size, fd, 0};
+    struct kept kept = {entry->cookie, (void *)data, size, fd, 0};
     KEEP(kept);
     ssize_t sent = NOT_YET;
     if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
@@ -207,11 +238,13 @@ EXPORT ssize_t write(int fd, const void *data, size_t size)
 
 static GUARDED ssize_t guarded_writev(struct descriptor *entry, int fd, const struct iovec *parts, int count)
 {
-    return send_with_care(
-        entry,
-        &(struct transfer){
-            .call = TRANSFER_WRITEV, .fd = fd, .data = (void *)parts, .count = (unsigned)count},
-        NOT_YET);
+    return send_with_care(entry,
+                          &(struct transfer){.call = TRANSFER_WRITEV,
+                                             .fd = fd,
+                                             .cookie = entry->cookie,
+                                             .data = (void *)parts,
+                                             .count = (unsigned)count},
+                          NOT_YET);
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *parts, int count)
@@ -223,7 +256,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int count)
 static GUARDED ssize_t guarded_send(int fd, const void *data, size_t size, int flags,
                                     struct descriptor *entry)
 {
-    struct kept kept = {entry, (void *)data, size, fd, flags};
+    struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
     KEEP(kept);
     ssize_t sent = NOT_YET;
     if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
@@ -241,6 +274,7 @@ EXPORT ssize_t send(int fd, const void *data, size_t size, int flags)
 static GUARDED ssize_t guarded_sendto(struct descriptor *entry, int fd, const void *data, size_t size,
                                       int flags, const struct sockaddr *address, socklen_t length)
 {
+    uint64_t cookie = entry->cookie;
     ssize_t sent = NOT_YET;
     if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
         (sent = real.sendto(fd, data, size, flags, address, length)) == (ssize_t)size)
@@ -248,6 +282,7 @@ static GUARDED ssize_t guarded_sendto(struct descriptor *entry, int fd, const vo
     return send_with_care(entry,
                           &(struct transfer){.call = TRANSFER_SENDTO,
                                              .fd = fd,
+                                             .cookie = cookie,
                                              .data = (void *)data,
                                              .size = size,
                                              .flags = flags,
@@ -267,10 +302,13 @@ EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, __CONST_
 static GUARDED ssize_t guarded_sendmsg(struct descriptor *entry, int fd, const struct msghdr *message,
                                        int flags)
 {
-    return send_with_care(
-        entry,
-        &(struct transfer){.call = TRANSFER_SENDMSG, .fd = fd, .data = (void *)message, .flags = flags},
-        NOT_YET);
+    return send_with_care(entry,
+                          &(struct transfer){.call = TRANSFER_SENDMSG,
+                                             .fd = fd,
+                                             .cookie = entry->cookie,
+                                             .data = (void *)message,
+                                             .flags = flags},
+                          NOT_YET);
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
@@ -282,11 +320,14 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
                                     unsigned count, int flags)
 {
-    return (int)send_with_care(
-        entry,
-        &(struct transfer){
-            .call = TRANSFER_SENDMMSG, .fd = fd, .data = messages, .count = count, .flags = flags},
-        NOT_YET);
+    return (int)send_with_care(entry,
+                               &(struct transfer){.call = TRANSFER_SENDMMSG,
+                                                  .fd = fd,
+                                                  .cookie = entry->cookie,
+                                                  .data = messages,
+                                                  .count = count,
+                                                  .flags = flags},
+                               NOT_YET);
 }
 
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
@@ -299,8 +340,12 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 static GUARDED ssize_t guarded_sendfile(struct descriptor *entry, int to, int from, off64_t *offset,
                                         size_t size)
 {
-    struct transfer transfer = {
-        .call = TRANSFER_SENDFILE, .fd = to, .other = from, .offset = offset, .size = size};
+    struct transfer transfer = {.call = TRANSFER_SENDFILE,
+                                .fd = to,
+                                .cookie = entry->cookie,
+                                .other = from,
+                                .offset = offset,
+                                .size = size};
     return send_with_care(entry, &transfer, NOT_YET);
 }
 
@@ -323,6 +368,7 @@ EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset
     if (entry) {
         transfer.call = TRANSFER_SPLICE_IN;
         transfer.fd = from;
+        transfer.cookie = entry->cookie;
         transfer.own_offset = from_offset;
         transfer.other = to;
         transfer.offset = to_offset;
@@ -333,6 +379,7 @@ EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset
         return real.splice(from, from_offset, to, to_offset, size, flags);
     transfer.call = TRANSFER_SPLICE_OUT;
     transfer.fd = to;
+    transfer.cookie = entry->cookie;
     transfer.own_offset = to_offset;
     transfer.other = from;
     transfer.offset = from_offset;

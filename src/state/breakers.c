@@ -12,6 +12,7 @@
 /* A program that is rejected 10 000 times a second would leave nothing else in the recorder. */
 #define TOLD_PER_S 10
 
+static void add_path(struct text *text, const char *path);
 static uint64_t key_of(const struct rule *rule, const struct target *target);
 static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
                           const struct target *target);
@@ -208,7 +209,9 @@ bool budget_take(struct host_handle handle, const struct budget_params *params, 
 void target_text(const struct target *target, char *buffer, size_t capacity)
 {
     struct text text = text_begin(buffer, capacity);
-    if (target->name) {
+    if (target->path) {
+        add_path(&text, target->path);
+    } else if (target->name) {
         /* The port matters more than the last labels of a very long name. */
         text_add(&text, "%.*s", (int)capacity - 8, target->name);
     } else if (target->has_address) {
@@ -220,13 +223,26 @@ void target_text(const struct target *target, char *buffer, size_t capacity)
         text_add(&text, ":%u", target->port);
 }
 
-/* By name where there is one (all its addresses are one host), under the rule's name and the breaker's parameters:
+/* Its end says more than its beginning. What would steer a terminal is left out. */
+static void add_path(struct text *text, const char *path)
+{
+    size_t length = strlen(path), room = text->capacity - text->length - 1;
+    if (length > room) {
+        text_add(text, "...");
+        path += length - (room - 3);
+    }
+    for (; *path; path++)
+        text_add(text, "%c", (unsigned char)*path < 0x20 || *path == 0x7f ? '?' : *path);
+}
+
+/* By path, or by name where there is one (all its addresses are one host), under the rule's name and the breaker's parameters:
  * processes with another version of the rule do not disturb each other. */
 static uint64_t key_of(const struct rule *rule, const struct target *target)
 {
     uint64_t seed = rule->identity ^ hash_mix(rule->breaker_params_hash ^ target->port);
-    uint64_t key = target->name ? hash_bytes(target->name, strlen(target->name), seed)
-                                : hash_bytes(target->address.bytes, sizeof target->address.bytes, ~seed);
+    uint64_t key = target->path   ? hash_bytes(target->path, strlen(target->path), hash_mix(seed))
+                   : target->name ? hash_bytes(target->name, strlen(target->name), seed)
+                                  : hash_bytes(target->address.bytes, sizeof target->address.bytes, ~seed);
     return key ? key : 1;
 }
 

@@ -66,7 +66,7 @@ void breakers_reset(struct host *host);
 void budget_call(struct host_handle handle, const struct budget_params *params, uint64_t now_ns);
 bool budget_take(struct host_handle handle, const struct budget_params *params, uint64_t now_ns);
 
-/* "payments.internal:443", "10.0.0.7:443", "[::1]:443"; without port when it is 0. */
+/* "payments.internal:443", "10.0.0.7:443", "[::1]:443"; without port when it is 0. "/run/x.sock", "@abstract". */
 void target_text(const struct target *target, char *text, size_t capacity);
 
 #endif

@@ -16,9 +16,8 @@ _Static_assert(POOL_ENTRIES_MAX >= LIMIT_MAX, "there is an entry for each number
 
 struct descriptor **descriptor_table;
 unsigned descriptor_limit;
-static uint8_t *kinds; /* enum socket_kind, and COPIED */
-#define COPIED 0x80u
-static unsigned copied_end; /* no number from here on is COPIED */
+static uint16_t *notes;
+static unsigned copied_end; /* no number from here on is SOCKET_COPIED */
 static unsigned early_end;  /* no number from here on was copied before there was a table */
 static unsigned
     guarded_end; /* no number from here on was ever guarded: spares a walk through the whole table */
@@ -42,40 +41,67 @@ bool descriptors_open(void)
         limit = LIMIT_MIN; /* root may raise it */
     /* Reserved, not used: pages come with the descriptors. */
     void *table = map_zeroed(limit * sizeof *descriptor_table);
-    void *kind_bytes = map_zeroed(limit);
+    void *all_notes = map_zeroed(limit * sizeof *notes);
     void *shared = map_zeroed(GUARDS_MAX * sizeof *guards);
-    if (!table || !kind_bytes || !shared || !pool_open())
+    if (!table || !all_notes || !shared || !pool_open())
         return false; /* once per process; what was had is not worth giving back */
-    kinds = kind_bytes;
+    notes = all_notes;
     guards = shared;
     descriptor_table = table;
     __atomic_store_n(&descriptor_limit, limit, __ATOMIC_RELEASE);
     return true;
 }
 
-enum socket_kind descriptor_kind(int fd)
+unsigned descriptor_note(int fd)
 {
-    return (unsigned)fd < descriptor_limit ? __atomic_load_n(&kinds[fd], __ATOMIC_RELAXED) & ~COPIED
-                                           : SOCKET_UNKNOWN;
+    return (unsigned)fd < descriptor_limit ? __atomic_load_n(&notes[fd], __ATOMIC_RELAXED) : SOCKET_UNKNOWN;
 }
 
-void descriptor_note_kind(int fd, enum socket_kind kind)
+void descriptor_note_kind(int fd, unsigned note)
 {
-    if ((unsigned)fd < descriptor_limit && __atomic_load_n(&kinds[fd], __ATOMIC_RELAXED) != kind)
-        __atomic_store_n(&kinds[fd], (uint8_t)kind, __ATOMIC_RELAXED);
+    if ((unsigned)fd < descriptor_limit && __atomic_load_n(&notes[fd], __ATOMIC_RELAXED) != note)
+        __atomic_store_n(&notes[fd], (uint16_t)note, __ATOMIC_RELAXED);
+}
+
+void descriptor_note_without(int fd, unsigned bits)
+{
+    if (descriptor_note(fd) & bits)
+        __atomic_fetch_and(&notes[fd], (uint16_t)~bits, __ATOMIC_RELAXED);
+}
+
+void descriptor_note_shut(int fd)
+{
+    if (descriptor_note(fd) & SOCKET_BEGUN)
+        __atomic_fetch_or(&notes[fd], SOCKET_SHUT, __ATOMIC_RELAXED);
+}
+
+unsigned descriptor_note_begun(int fd)
+{
+    static uint8_t begun;
+    if ((unsigned)fd >= descriptor_limit)
+        return SOCKET_UNKNOWN;
+    unsigned number = __atomic_fetch_add(&begun, 1, __ATOMIC_RELAXED) % 255 + 1;
+    unsigned note = (descriptor_note(fd) & ~(SOCKET_SHUT | SOCKET_BEGUN)) | number << 8;
+    descriptor_note_kind(fd, note);
+    return note;
+}
+
+bool descriptor_is_still(int fd, unsigned note)
+{
+    return ((descriptor_note(fd) ^ note) & (SOCKET_KIND | SOCKET_BEGUN)) == 0;
 }
 
 static void note_copied(int fd)
 {
     if ((unsigned)fd >= descriptor_limit)
         return;
-    __atomic_fetch_or(&kinds[fd], COPIED, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&notes[fd], SOCKET_COPIED, __ATOMIC_RELAXED);
     raise_end(&copied_end, fd);
 }
 
 bool descriptor_is_copied(int fd)
 {
-    return (unsigned)fd < descriptor_limit && __atomic_load_n(&kinds[fd], __ATOMIC_RELAXED) & COPIED;
+    return descriptor_note(fd) & SOCKET_COPIED;
 }
 
 int descriptor_next_copied(unsigned fd)
@@ -126,10 +152,9 @@ void descriptor_share(int fd, int copy)
     if (fd == copy)
         return;
     struct descriptor *entry = descriptor_of(fd);
-    if (descriptor_kind(fd) ==
-        SOCKET_TCP_FRESH) /* what the program changes through one number the other does not see */
-        descriptor_note_kind(fd, SOCKET_TCP);
-    descriptor_note_kind(copy, descriptor_kind(fd));
+    /* What the program changes through one number the other does not see. */
+    descriptor_note_without(fd, SOCKET_FRESH);
+    descriptor_note_kind(copy, descriptor_note(fd));
     if (descriptor_kind(fd) != SOCKET_UNKNOWN) {
         note_copied(fd);
         note_copied(copy);

@@ -44,9 +44,11 @@ struct guard {
 #define HANDED_OVER 256u /* our options are off: stdio uses the socket, or another program */
 #define HOLDS_PLACE                                                                                          \
     512u /* among the connections that its target may have; says nothing to sends and receives */
-#define JUDGING      1024u /* an answer has begun, and may yet turn out to be a failure: with IDLE */
-#define PREFIX_SHIFT 16    /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
-#define PREFIX_MASK  (0x1fffu << PREFIX_SHIFT)
+#define JUDGING        1024u /* an answer has begun, and may yet turn out to be a failure: with IDLE */
+#define MESSAGES       2048u /* a call moves a message: a short one is not a part of it */
+#define CONNECTIONLESS 4096u /* 0 bytes are not the end, and what was refused was no connection gone stale */
+#define PREFIX_SHIFT   16    /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
+#define PREFIX_MASK    (0x1fffu << PREFIX_SHIFT)
 
 struct descriptor {
     _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */
@@ -90,15 +92,37 @@ struct target_name {
 };
 struct target_name descriptor_target(const struct descriptor *entry);
 
-/* What socket() made, as far as we saw it; a hint that saves system calls. */
+/* What a number leads to, as far as we saw: a hint that saves system calls. */
 enum socket_kind {
     SOCKET_UNKNOWN,
     SOCKET_OTHER,
     SOCKET_TCP,
-    SOCKET_TCP_FRESH, /* blocking, and without timeouts of the program's */
+    SOCKET_UDP,
+    SOCKET_UNIX,
+    SOCKET_UNIX_DATAGRAM,
+    SOCKET_UNIX_SEQPACKET,
 };
-enum socket_kind descriptor_kind(int fd);
-void descriptor_note_kind(int fd, enum socket_kind kind);
+/* A note is one of these and bits beside it. */
+#define SOCKET_KIND   7u
+#define SOCKET_FRESH  8u      /* blocking, and without timeouts of the program's */
+#define SOCKET_SHUT   16u     /* the program has shut it down since it began to connect */
+#define SOCKET_COPIED 32u     /* there were copies of it before it was guarded */
+#define SOCKET_BEGUN  0xff00u /* 0, or it has begun to connect: tells that time from others */
+
+unsigned descriptor_note(int fd);
+void descriptor_note_kind(int fd, unsigned note);
+void descriptor_note_without(int fd, unsigned bits);
+void descriptor_note_shut(int fd);
+
+/* The descriptor begins to connect. descriptor_is_still: it is that connect's, as far as we saw; a number that another
+ * thread has closed, or that has been used again, is not. */
+unsigned descriptor_note_begun(int fd);
+bool descriptor_is_still(int fd, unsigned note);
+
+static inline enum socket_kind descriptor_kind(int fd)
+{
+    return (enum socket_kind)(descriptor_note(fd) & SOCKET_KIND);
+}
 
 /* Sockets of which there were copies before they were guarded. descriptor_next_copied: the next number at or after `fd`
  * that may be one, -1 when there is none. What was copied before the table existed is known by its number only:

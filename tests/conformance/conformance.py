@@ -31,7 +31,7 @@ EXCLUDED = {
 # Cells that differ under the shim because it is wrong there, each with what is wrong. One that no longer differs anywhere
 # fails the test: its line has to go.
 KNOWN = {
-    r"process tcp4 (exec|execve|spawn)( own)?": "a fork child hands over its standard streams only; posix_spawn is not seen",
+    r"process (tcp4|unix_stream) (exec|execve|spawn)( own)?": "a fork child hands over its standard streams only; posix_spawn is not seen",
 }
 
 RULE = """version: 1
@@ -42,14 +42,25 @@ rules:
     retry: {{max_retries: 2, base_delay: 1ms, jitter: none}}
     breaker: {{failure_threshold: 255, failure_rate: off, scope: exchange, failure_prefix: ["\\x01never"]}}
     {more}
+  - name: {name}-udp
+    match: {{address: [{addresses}], protocol: udp}}
+    timeout: {{response: {response}, recv: 60s, send: 60s}}
+    breaker: {{failure_threshold: 255, failure_rate: off, scope: exchange, failure_prefix: ["\\x01never"]}}
+    {more}
+  - name: {name}-unix
+    match: {{unix: "{paths}"}}
+    timeout: {{connect: 60s, response: {response}, recv: 60s, send: 60s, total: 60s}}
+    retry: {{max_retries: 2, base_delay: 1ms, jitter: none}}
+    breaker: {{failure_threshold: 255, failure_rate: off, scope: exchange, failure_prefix: ["\\x01never"]}}
+    {more}
 """
 
 
 NEVER_FIRING = "limit: {connections: 1000000, rate: 1000000/s, wait: 60s}"
 
 
-def rule(name, addresses='127.0.0.1, "::1"', response="60s", more=""):
-    return RULE.format(name=name, addresses=addresses, response=response, more=more)
+def rule(name, addresses='127.0.0.1, "::1"', paths="*", response="60s", more=""):
+    return RULE.format(name=name, addresses=addresses, paths=paths, response=response, more=more)
 
 
 # How a run differs from a bare one: None, or the rules (an empty text: the built-in ones).
@@ -58,7 +69,7 @@ WAYS = {
     "bare": None,
     "bare again": None,
     "built-in rules": "",
-    "a rule for somebody else": rule("unrelated", addresses="192.0.2.1"),
+    "a rule for somebody else": rule("unrelated", addresses="192.0.2.1", paths="/nowhere/else"),
     "a rule that never fires": rule("matching", more=NEVER_FIRING),
     "a rule not enforced": rule("shadow", more=NEVER_FIRING + "\n    enforce: 0%"),
     FIRING: rule("firing", response="1ms"),  # the proof that a difference would be seen

@@ -130,7 +130,7 @@ static void exchange_well(enum kind kind)
     socklen_t length;
     char data[2];
     listener_address(kind, &address, &length);
-    int fd = socket(sockets[kind].family, SOCK_STREAM, 0);
+    int fd = socket(sockets[kind].family, sockets[kind].type, 0);
     connect(fd, (struct sockaddr *)&address, length);
     int peer = accept(listeners[kind], NULL, NULL);
     send(fd, "?", 1, MSG_NOSIGNAL);
@@ -143,10 +143,10 @@ static void exchange_well(enum kind kind)
 static bool open_connected(struct ends *ends, int type, bool is_small)
 {
     static unsigned opened;
-    if (kind_is_tcp(ends->kind) && listeners[ends->kind] >= 0 && ++opened % 16 == 0)
-        exchange_well(ends->kind);
     enum kind kind = ends->kind;
     bool is_datagram = sockets[kind].type == SOCK_DGRAM;
+    if (!is_datagram && listeners[kind] >= 0 && ++opened % 16 == 0)
+        exchange_well(kind);
     int other = is_datagram ? bound(kind) : listeners[kind];
     if (other < 0)
         return false;

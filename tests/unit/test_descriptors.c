@@ -65,7 +65,7 @@ TEST(sockets_that_were_copied_before_they_were_guarded_are_found)
     descriptor_note_kind(4, SOCKET_TCP);
     descriptor_note_unseen(4);
     ck_assert(descriptor_is_copied(4));
-    descriptor_note_kind(6, SOCKET_TCP_FRESH); /* not early: seen */
+    descriptor_note_kind(6, SOCKET_TCP | SOCKET_FRESH); /* not early: seen */
     ck_assert_int_eq(descriptor_next_copied(6), 7);
     ck_assert_int_eq(descriptor_next_copied(20), 20);
     ck_assert_int_eq(descriptor_next_copied(21), -1);
