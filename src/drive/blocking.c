@@ -4,7 +4,6 @@
  * option. Only after it has failed does the call become several, and from then on signals are let in at our waits
  * only (drive/signals.h). */
 #include <errno.h>
-#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
@@ -45,8 +44,8 @@ static bool is_still_ours(struct connecting *call);
 static bool seems_ours(struct connecting *call);
 static bool was_shut(const struct connecting *call);
 static bool may_go_on(struct connecting *call);
-static bool has_left(int fd);
-static __attribute__((noinline)) void drain_error_queue(const struct connecting *call);
+static bool has_left(const struct connecting *call, uint64_t took_ns);
+static __attribute__((noinline)) int drain_error_queue(const struct connecting *call);
 static int finish(struct blocking *blocking, const struct call_step *step);
 static int finish_in_flight(struct blocking *blocking, struct attempt attempt);
 static void choose(struct blocking *blocking, uint32_t address);
@@ -249,7 +248,8 @@ static struct call_step judge(struct blocking *blocking, struct attempt attempt,
     bool is_cut = attempt.how == ENDED_CUT;
     bool might_be_ours = attempt.error == EHOSTUNREACH || attempt.error == ENETUNREACH;
     enum outcome outcome =
-        is_cut ? OUTCOME_TIMEOUT : outcome_of_connect(attempt.error, !might_be_ours || has_left(call->fd));
+        is_cut ? OUTCOME_TIMEOUT
+               : outcome_of_connect(attempt.error, !might_be_ours || has_left(call, now - began_ns));
     if (outcome == OUTCOME_RESET && was_shut(call))
         outcome = OUTCOME_OURS;
     if (state->attempts == 1 && outcome != OUTCOME_SUCCESS) {
@@ -324,34 +324,35 @@ static bool may_go_on(struct connecting *call)
     return is_still_ours(call) && !was_shut(call);
 }
 
-/* Was a SYN sent at all? A host without a route fails before. */
-static bool has_left(int fd)
+/* Was a SYN sent at all? A host without a route fails before, and at once. The kernel has forgotten what it sent; what a
+ * router said of it lies in the error queue. */
+static bool has_left(const struct connecting *call, uint64_t took_ns)
 {
-    struct tcp_info info = {0};
-    socklen_t length = sizeof info;
-    return real.getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0 || info.tcpi_segs_out > 0;
+    return took_ns > NS_PER_MS || drain_error_queue(call) > 0;
 }
 
 /* A failed IPv4 connect may leave an ICMP error queued that makes the next, good connection report POLLERR for ever.
- * A program that asked for the queue (IP_RECVERR) reads it itself. */
-static void drain_error_queue(const struct connecting *call)
+ * A program that asked for the queue (IP_RECVERR) reads it itself. Returns how many there were. */
+static int drain_error_queue(const struct connecting *call)
 {
     int wanted = 0, wanted6 = 0;
     socklen_t length = sizeof wanted;
     if (call->target.protocol != PROTOCOL_TCP || !address_is_v4(&call->target.address) ||
         real.getsockopt(call->fd, IPPROTO_IP, IP_RECVERR, &wanted, &length) != 0 || wanted)
-        return;
+        return 0;
     if (call->address->sa_family == AF_INET6 &&
         (real.getsockopt(call->fd, IPPROTO_IPV6, IPV6_RECVERR, &wanted6, &length) != 0 || wanted6))
-        return;
+        return 0;
     char control[256], data[64];
-    for (int entries = 0; entries < 16; entries++) {
+    int entries = 0;
+    for (; entries < 16; entries++) {
         struct iovec part = {data, sizeof data};
         struct msghdr message = {
             .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
         if (real.recvmsg(call->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
-            return;
+            break;
     }
+    return entries;
 }
 
 /* The program's own value, on its own socket. */
