@@ -24,6 +24,7 @@ static void lint_time(const struct rule *rule, struct problems *problems);
 static void lint_breaker(const struct rule *rule, struct problems *problems);
 static void lint_waits(const struct rule *rule, struct problems *problems);
 static void lint_protocol(const struct rule *rule, struct problems *problems);
+static void lint_paths(const struct rule *rule, struct problems *problems);
 static void lint_order(const struct ruleset *set, struct problems *problems);
 
 static bool is_udp_only(const struct rule *rule)
@@ -45,6 +46,7 @@ void ruleset_lint(const struct ruleset *set, struct problems *problems)
         if (rule->policy.breaker.is_on)
             lint_breaker(rule, problems);
         lint_waits(rule, problems);
+        lint_paths(rule, problems);
     }
     lint_order(set, problems);
 }
@@ -179,6 +181,17 @@ static void lint_protocol(const struct rule *rule, struct problems *problems)
             warn_at(problems, rule, info->section, info->key, "%s.%s: has no effect on %s (leave it out)",
                     info->section, info->key, is_unix ? "UNIX sockets" : "UDP");
     }
+}
+
+/* Programs may connect to relative paths; rules see all of them from the root. */
+static void lint_paths(const struct rule *rule, struct problems *problems)
+{
+    for (uint32_t i = 0; i < rule->match.path_count; i++)
+        if (!strchr("/@*?[\\", rule->match.paths[i][0]))
+            warn_at(problems, rule, NULL, NULL,
+                    "match.unix: %s never matches: paths begin at the root, abstract names with @ (write "
+                    "/run/%s)",
+                    quote(rule->match.paths[i], strlen(rule->match.paths[i])).text, rule->match.paths[i]);
 }
 
 /* Rules behind one that takes everything from them. */

@@ -12,6 +12,9 @@
 /* A program that is rejected 10 000 times a second would leave nothing else in the recorder. */
 #define TOLD_PER_S 10
 
+/* Of a path, wherever it is said: connects and descriptors have room for so much. */
+#define PATH_SHOWN 51u
+
 static void add_path(struct text *text, const char *path);
 static uint64_t key_of(const struct rule *rule, const struct target *target);
 static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
@@ -226,10 +229,10 @@ void target_text(const struct target *target, char *buffer, size_t capacity)
 /* Its end says more than its beginning. What would steer a terminal is left out. */
 static void add_path(struct text *text, const char *path)
 {
-    size_t length = strlen(path), room = text->capacity - text->length - 1;
-    if (length > room) {
+    size_t length = strlen(path);
+    if (length > PATH_SHOWN) {
         text_add(text, "...");
-        path += length - (room - 3);
+        path += length - (PATH_SHOWN - 3);
     }
     for (; *path; path++)
         text_add(text, "%c", (unsigned char)*path < 0x20 || *path == 0x7f ? '?' : *path);

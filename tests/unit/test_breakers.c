@@ -324,7 +324,29 @@ TEST(targets_are_written_as_people_write_them)
     ck_assert_str_eq(text, "payments.internal");
 }
 
-SUITE("breakers", a_target_keeps_its_place, a_name_is_one_host_whatever_its_address,
+TEST(a_path_is_told_by_its_end_and_steers_no_terminal)
+{
+    char text[72];
+    struct target path = {.protocol = PROTOCOL_UNIX, .path = "/run/x\033y.sock"};
+    target_text(&path, text, sizeof text);
+    ck_assert_str_eq(text, "/run/x?y.sock");
+    path.path = "/a/very/long/path/in/which/the/beginning/says/little/of/the/server.sock";
+    target_text(&path, text, sizeof text);
+    ck_assert_str_eq(text, "...ich/the/beginning/says/little/of/the/server.sock");
+    ck_assert_uint_eq(strlen(text), 51);
+}
+
+TEST(paths_are_hosts_of_their_own)
+{
+    use_memory();
+    struct target one = {.protocol = PROTOCOL_UNIX, .path = "/run/a"},
+                  two = {.protocol = PROTOCOL_UNIX, .path = "/run/b"};
+    ck_assert_ptr_ne(hosts_find(&rule, &one, 1).host, hosts_find(&rule, &two, 1).host);
+    ck_assert_ptr_eq(hosts_find(&rule, &one, 1).host, hosts_find(&rule, &one, 2).host);
+}
+
+SUITE("breakers", a_path_is_told_by_its_end_and_steers_no_terminal, paths_are_hosts_of_their_own,
+      a_target_keeps_its_place, a_name_is_one_host_whatever_its_address,
       rules_with_other_parameters_do_not_share, a_full_table_gives_up_idle_closed_hosts_and_keeps_open_ones,
       a_handle_to_a_place_that_was_given_away_does_nothing, looking_never_takes_the_probe,
       half_open_admits_one_probe_among_threads, no_count_is_lost_among_threads,

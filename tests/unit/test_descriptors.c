@@ -25,6 +25,33 @@ TEST(nothing_is_guarded_before_the_table_exists)
     ck_assert_int_eq(descriptor_next(0, ~0u), -1);
 }
 
+TEST(a_connect_knows_its_descriptor_from_one_that_was_made_since)
+{
+    ck_assert(descriptors_open());
+    descriptor_note_kind(5, SOCKET_TCP | SOCKET_FRESH);
+    unsigned note = descriptor_note_begun(5);
+    ck_assert(note & SOCKET_FRESH);
+    ck_assert(descriptor_is_still(5, note));
+    descriptor_note_without(5, SOCKET_FRESH);
+    descriptor_note_shut(5);
+    ck_assert(descriptor_is_still(5, note));
+    ck_assert(descriptor_note(5) & SOCKET_SHUT);
+    descriptor_note_kind(5, SOCKET_TCP | SOCKET_FRESH); /* closed, and made again */
+    ck_assert(!descriptor_is_still(5, note));
+    ck_assert(!(descriptor_note(5) & SOCKET_SHUT));
+    unsigned next = descriptor_note_begun(5);
+    ck_assert(!descriptor_is_still(5, note));
+    ck_assert(descriptor_is_still(5, next));
+}
+
+TEST(only_a_socket_that_has_begun_to_connect_is_shut)
+{
+    ck_assert(descriptors_open());
+    descriptor_note_kind(5, SOCKET_UNIX);
+    descriptor_note_shut(5);
+    ck_assert_uint_eq(descriptor_note(5), SOCKET_UNIX);
+}
+
 TEST(numbers_beyond_the_table_are_not_guarded)
 {
     adopt(3);
@@ -228,8 +255,9 @@ TEST(who_holds_a_closed_entry_reads_on)
     pthread_join(holder, NULL);
 }
 
-SUITE("descriptors", nothing_is_guarded_before_the_table_exists, numbers_beyond_the_table_are_not_guarded,
-      an_adopted_descriptor_is_found_until_it_is_dropped,
+SUITE("descriptors", a_connect_knows_its_descriptor_from_one_that_was_made_since,
+      only_a_socket_that_has_begun_to_connect_is_shut, nothing_is_guarded_before_the_table_exists,
+      numbers_beyond_the_table_are_not_guarded, an_adopted_descriptor_is_found_until_it_is_dropped,
       copies_share_an_entry_and_the_last_one_gives_it_back,
       sockets_that_were_copied_before_they_were_guarded_are_found, entries_are_used_again,
       the_next_guarded_number_is_found, equal_policies_share_one_guard,

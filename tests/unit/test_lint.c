@@ -68,6 +68,9 @@ static const struct {
     {UDP "    retry: {max_retries: 1}\n", "5:26: retry.max_retries: has no effect on UDP (leave it out)"},
     {UNIX "    timeout: {resolve: 1s}\n",
      "5:24: timeout.resolve: has no effect on UNIX sockets (leave it out)"},
+    {"version: 1\nrules:\n  - name: a\n    match: {unix: x.sock}\n" GUARD,
+     "3:5: match.unix: \"x.sock\" never matches: paths begin at the root, abstract names with @ (write "
+     "/run/x.sock)"},
     {UNIX GUARD "    retry: {addresses: same}\n",
      "6:24: retry.addresses: has no effect on UNIX sockets (leave it out)"},
     {RULE "  - name: b\n    match: {host: x}\n",
