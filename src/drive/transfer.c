@@ -94,7 +94,8 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
         exchange_begin(entry);
     else if (result < 0)
         exchange_broken(entry, transfer->fd, errno);
-    if (result < 0 && is_begun)
+    bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
+    if ((result < 0 || is_nothing) && is_begun)
         exchange_undo(entry);
     return result;
 }

@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import threading
 import unittest
 
@@ -183,7 +184,7 @@ class Unix(Stage):
         for how in BARE, RULED:
             server = self.local().busy()
             process = self.start([PYTHON, "-c", PYTHON_CLIENT, self.path], rules, how)
-            with self.assertRaises(Exception):
+            with self.assertRaises(subprocess.TimeoutExpired):
                 process.wait(0.5)
             server.answering()
             self.assertEqual(self.finish(process).out.strip(), "pong", how)
@@ -200,6 +201,26 @@ class Unix(Stage):
 
         self.only_with_rules(story)
         self.assertEqual(len(self.events("response_timeout")), 1)
+
+    def test_to_send_nothing_is_not_to_ask(self):
+        code = ("import socket, sys\n"
+                "s = socket.socket(socket.AF_UNIX)\n"
+                "s.connect(sys.argv[1])\n"
+                "s.send(b'')\n"
+                "print('sent', flush=True)\n"
+                "print(s.recv(100))\n")
+        rules = self.rules(f"match: {{unix: {self.path}}}\ntimeout: {{response: 200ms, recv: 20s}}\n")
+        for how in BARE, RULED:
+            server = self.local()
+            server.socket.listen(1)
+            process = self.start([PYTHON, "-c", code, self.path], rules, how)
+            self.assertEqual(process.stdout.readline(), "sent\n")
+            with self.assertRaises(subprocess.TimeoutExpired):
+                process.wait(0.7)
+            with server.socket.accept()[0] as connection:
+                connection.send(b"pong")
+            self.assertEqual(self.finish(process).out, "b'pong'\n", how)
+            server.close()
 
     def test_an_open_circuit_is_the_path_s(self):
         rules = self.rules(f"match: {{unix: {self.folder}/*}}\nbreaker: {{failure_threshold: 2, recovery_timeout: 60s}}\n")
