@@ -151,6 +151,9 @@ TEST(time_comes_round)
     fails(&word, tried(1, round_ns - S));
     ck_assert_int_eq(fails(&word, tried(1, round_ns + S)), BREAKER_NEUTRAL);
     ck_assert_int_eq(fails(&word, tried(1, round_ns + 2 * ATTEMPT)), BREAKER_FAILURE);
+    word = 0;
+    ck_assert_int_eq(fails(&word, tried(1, round_ns + S)), BREAKER_NEUTRAL);
+    ck_assert_int_eq(fails(&word, tried(1, round_ns + 3 * ATTEMPT)), BREAKER_FAILURE);
 }
 
 TEST(any_word_is_a_good_word)

@@ -309,6 +309,23 @@ TEST(a_flood_of_rejections_is_counted_and_told_in_part)
     ck_assert_uint_eq(breakers_rejected((struct host_handle){0}, 1), 1);
 }
 
+TEST(a_success_at_any_address_counts_for_the_name)
+{
+    struct host_handle host = found("a.test");
+    struct addresses_tried first = {.identity = 1, .all = 3, .tried = 1}, second = first;
+    second.tried = 2;
+    struct breaker_params five = {.failure_threshold = 5};
+    struct breaker_ticket ticket = {0};
+    ck_assert_int_eq(breakers_addresses_failed(host, &first, NS_PER_S), BREAKER_NEUTRAL);
+    breakers_ended(host, &five, ticket, BREAKER_SUCCESS, 1, NS_PER_S, NULL);
+    ck_assert_int_eq(breakers_addresses_failed(host, &second, NS_PER_S), BREAKER_NEUTRAL);
+    breakers_succeeded(host, &five);
+    ck_assert_int_eq(breakers_addresses_failed(host, &first, NS_PER_S), BREAKER_NEUTRAL);
+    ck_assert_int_eq(breakers_addresses_failed(host, &second, NS_PER_S), BREAKER_FAILURE);
+    /* Without a place to keep marks in, each counts. */
+    ck_assert_int_eq(breakers_addresses_failed((struct host_handle){0}, &first, 1), BREAKER_FAILURE);
+}
+
 TEST(targets_are_written_as_people_write_them)
 {
     char text[72];
@@ -355,4 +372,5 @@ SUITE("breakers", a_path_is_told_by_its_end_and_steers_no_terminal, paths_are_ho
       a_circuit_that_is_given_back_begins_closed_and_empty, what_began_while_it_was_held_moves_nothing_later,
       giving_back_what_nobody_held_changes_nothing, a_reset_circuit_is_closed_and_empty,
       damaged_steering_is_none, a_full_table_keeps_hosts_that_are_held,
-      a_flood_of_rejections_is_counted_and_told_in_part, targets_are_written_as_people_write_them)
+      a_flood_of_rejections_is_counted_and_told_in_part, a_success_at_any_address_counts_for_the_name,
+      targets_are_written_as_people_write_them)

@@ -242,6 +242,47 @@ TEST(readers_never_see_half_an_answer)
     ck_assert_uint_gt(names_siblings("a.test", &own, siblings, ANSWER_MAX), 1);
 }
 
+TEST(the_addresses_of_a_name_are_those_of_one_lookup)
+{
+    struct address v4[2] = {numbered(1), numbered(2)};
+    struct address both[3] = {{{0xfd, [15] = 1}}, numbered(1), numbered(2)};
+    struct address all[2 * ANSWER_MAX];
+    names_answered("a.test", v4, 2);
+    ck_assert_uint_eq(names_addresses("a.test", &v4[0], all), 2);
+    names_answered("a.test", both, 3);
+    ck_assert_uint_eq(names_addresses("a.test", &v4[0], all), 3);
+    ck_assert_uint_eq(names_addresses("a.test", &both[0], all), 3);
+    /* A later lookup of one family: the other's answer is of before, and may hold no longer. */
+    names_answered("a.test", v4, 2);
+    ck_assert_uint_eq(names_addresses("a.test", &v4[0], all), 2);
+    struct address gone = numbered(9);
+    ck_assert_uint_eq(names_addresses("a.test", &gone, all), 0);
+    ck_assert_uint_eq(names_addresses("b.test", &v4[0], all), 0);
+}
+
+static void *look_up_two(void *address)
+{
+    names_remember("a.test", address);
+    names_remember("b.test", address);
+    return NULL;
+}
+
+TEST(names_are_in_doubt_where_this_thread_has_looked_up_none_of_them)
+{
+    struct address address = numbered(1);
+    char name[NAME_MAX_BYTES], others[NAMES_MAX][NAME_MAX_BYTES];
+    ck_assert_uint_eq(names_others(&address, "a.test", others), 0);
+    pthread_t thread;
+    pthread_create(&thread, NULL, look_up_two, &address);
+    pthread_join(thread, NULL);
+    ck_assert(names_find(&address, name));
+    ck_assert_str_eq(name, "b.test");
+    ck_assert_uint_eq(names_others(&address, name, others), 1);
+    ck_assert_str_eq(others[0], "a.test");
+    names_remember("a.test", &address);
+    ck_assert_uint_eq(names_others(&address, "a.test", others), 0);
+}
+
 SUITE("names", an_address_that_was_never_looked_up_has_no_name, a_name_is_found_in_its_normal_form,
       the_most_recent_of_several_names_wins, this_threads_last_lookup_wins_over_a_more_recent_one,
       each_thread_means_the_name_that_it_looked_up, many_threads_push_each_other_out_of_the_hints_only,
@@ -249,4 +290,5 @@ SUITE("names", an_address_that_was_never_looked_up_has_no_name, a_name_is_found_
       readers_never_see_half_a_name, a_name_that_was_never_looked_up_has_no_siblings,
       siblings_are_the_others_in_the_order_of_the_answer, siblings_are_of_the_same_family,
       each_family_has_its_last_answer, a_long_answer_is_cut, more_names_than_places_forget_the_oldest_only,
-      readers_never_see_half_an_answer)
+      readers_never_see_half_an_answer, the_addresses_of_a_name_are_those_of_one_lookup,
+      names_are_in_doubt_where_this_thread_has_looked_up_none_of_them)
