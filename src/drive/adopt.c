@@ -14,18 +14,6 @@
 static void take_options_off(const struct descriptor *entry, int fd);
 static void put_options_on(const struct descriptor *entry, int fd);
 
-/* The other numbers of the socket, made before it was connected: they are guarded too, as they have its options. */
-static void adopt_copies(const struct descriptor *entry, int fd)
-{
-    for (int copy = descriptor_next_copied(0); copy >= 0; copy = descriptor_next_copied((unsigned)copy + 1)) {
-        if (descriptor_of(copy) == entry || option_cookie(copy) != entry->cookie)
-            continue;
-        if (descriptor_of(copy)) /* of the connection that it was before */
-            transfer_let_go(copy);
-        descriptor_share(fd, copy);
-    }
-}
-
 void transfer_adopt(struct connecting *call, bool holds_ticket)
 {
     const struct policy *policy = &call->rule->policy;
@@ -64,9 +52,21 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
                                : call->kind == SOCKET_UNIX_SEQPACKET ? MESSAGES
                                                                      : 0),
                           memory_order_release);
-    if (descriptor_is_copied(call->fd))
-        adopt_copies(entry, call->fd);
+    transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
+}
+
+void transfer_adopt_copies(const struct descriptor *entry, int fd)
+{
+    if (!descriptor_is_copied(fd))
+        return;
+    for (int copy = descriptor_next_copied(0); copy >= 0; copy = descriptor_next_copied((unsigned)copy + 1)) {
+        if (descriptor_of(copy) == entry || option_cookie(copy) != entry->cookie)
+            continue;
+        if (descriptor_of(copy)) /* of the connection that it was before */
+            transfer_let_go(copy);
+        descriptor_share(fd, copy);
+    }
 }
 
 void transfer_let_go(int fd)

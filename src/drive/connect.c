@@ -11,8 +11,8 @@
 
 #include "base/clock.h"
 #include "drive/datagram.h"
-#include "drive/throttle.h"
 #include "drive/nesting.h"
+#include "drive/throttle.h"
 #include "drive/transfer.h"
 #include "drive/unix.h"
 #include "hooks/real.h"

@@ -97,6 +97,7 @@ void throttle_keep(struct connecting *call)
         return;
     }
     entry->owner = process_id();
+    transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
 }
 

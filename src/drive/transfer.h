@@ -72,6 +72,9 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
  * `holds_ticket`: the breaker is told what became of the call when the first answer comes, or does not. */
 void transfer_adopt(struct connecting *call, bool holds_ticket);
 
+/* The other numbers of the socket, made before it was connected, lead to the entry too. */
+void transfer_adopt_copies(const struct descriptor *entry, int fd);
+
 /* The descriptor number is about to be closed, or connected anew: forgets it, settles what the breaker waits for, and gives
  * its place among the connections back. */
 void transfer_let_go(int fd);

@@ -81,6 +81,17 @@ class Bulkhead(Limits):
                 "print(connect())\n")
         self.only_with_rules_says(code, "ok ECONNREFUSED ECONNREFUSED ok", rules)
 
+    def test_a_copy_from_before_the_connect_keeps_the_place(self):
+        rules = self.rules(AT_ONCE % "")
+        code = ("s = socket.socket()\n"
+                "copy = os.dup(s.fileno())\n"
+                "s.connect(('127.0.0.1', port))\n"
+                "s.close()\n"
+                "print(connect(), connect())\n"
+                "os.close(copy)\n"
+                "print(connect())\n")
+        self.only_with_rules_says(code, "ok ECONNREFUSED ok", rules)
+
     def test_a_fork_child_begins_with_none_and_gives_nothing_back(self):
         rules = self.rules(AT_ONCE % "")
         code = ("connect(), connect()\n"
