@@ -118,6 +118,7 @@ static void print_rules(const struct ruleset *set)
     static const char unbounded[] = "no bound (about 134 s per attempt by the kernel)";
     struct table table = table_begin("lll");
     table.widest = strlen(unbounded);
+    bool has_siblings = false;
     table_row(&table, "RULE", "ONE CONNECT TAKES AT MOST", "IN FORCE");
     for (uint32_t i = 0; i < set->rule_count; i++) {
         const struct policy *policy = &set->rules[i].policy;
@@ -125,8 +126,13 @@ static void print_rules(const struct ruleset *set)
         struct duration_text worst = duration_text(worst_ns);
         table_row(&table, set->rules[i].name, worst_ns == NEVER ? unbounded : worst.text,
                   features_of(policy).text);
+        has_siblings |= policy->retry.is_on && policy->retry.addresses == ADDRESSES_SIBLINGS &&
+                        set->rules[i].match.path_count == 0 &&
+                        worst_ns < (policy->timeout.total_ns ? policy->timeout.total_ns : NEVER);
     }
     table_end(&table, stdout);
+    if (has_siblings)
+        printf("Of a name with several addresses each one takes an attempt, until timeout.total.\n");
 }
 
 /* "timeout, retry, breaker" */
