@@ -36,7 +36,8 @@ struct blocking {
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns);
 static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
 static struct attempt attempt_start(struct connecting *call);
-static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
+static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
+                                   const sigset_t *mask);
 static struct attempt take_back(struct connecting *call);
 static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns);
 static struct event about_attempt(enum event_kind kind, const struct blocking *blocking);
@@ -170,7 +171,7 @@ static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
         return (struct attempt){ENDED_INTERRUPTED, EINTR};
     sigset_t mask;
     signals_block(&mask);
-    struct attempt attempt = attempt_wait(call, until_ns, &mask);
+    struct attempt attempt = attempt_wait(call, until_ns, NEVER, &mask);
     signals_restore(&mask);
     return attempt;
 }
@@ -181,7 +182,8 @@ static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, 
     if (call->target.protocol == PROTOCOL_UNIX)
         return unix_attempt(call, until_ns, mask);
     struct attempt attempt = attempt_start(call);
-    return attempt.how == ENDED_IN_FLIGHT ? attempt_wait(call, until_ns, mask) : attempt;
+    uint64_t own_until_ns = call->own_send_ns ? clock_now_ns() + call->own_send_ns : NEVER;
+    return attempt.how == ENDED_IN_FLIGHT ? attempt_wait(call, until_ns, own_until_ns, mask) : attempt;
 }
 
 /* Sends the SYN and comes back: a blocking socket with the shortest timeout there is does not block to speak of. A UNIX
@@ -198,16 +200,18 @@ static struct attempt attempt_start(struct connecting *call)
 }
 
 /* Waits for an attempt that is in flight. A second connect then says how it ended (kernel: 0, or the error). */
-static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, const sigset_t *mask)
+static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
+                                   const sigset_t *mask)
 {
+    bool is_own = own_until_ns < until_ns;
     for (;;) {
-        enum waited waited = signals_wait(call->fd, POLLOUT, until_ns, mask);
+        enum waited waited = signals_wait(call->fd, POLLOUT, is_own ? own_until_ns : until_ns, mask);
         if (waited == WAITED_INTERRUPTED)
             return (struct attempt){ENDED_INTERRUPTED, EINTR};
         if (!is_still_ours(call))
             return (struct attempt){ENDED_CUT, ETIMEDOUT};
         if (waited == WAITED_OUT)
-            return take_back(call);
+            return is_own ? (struct attempt){ENDED_OWN_TIMEOUT, EINPROGRESS} : take_back(call);
         if (real.connect(call->fd, call->tried, call->tried_length) == 0 || errno == EISCONN)
             return (struct attempt){ENDED, 0};
         if (errno != EALREADY && errno != EINPROGRESS)

@@ -82,6 +82,29 @@ class Siblings(Addresses):
         (timeout,) = self.events("connect_timeout")
         self.assertEqual(timeout["address"], "127.0.0.1")
 
+    def test_the_programs_own_timeout_ends_an_attempt_at_a_sibling_too(self):
+        rules = self.rules((RULE % "").replace("connect: 5s", "connect: 25s"))
+        _, silent, _ = self.servers("refuse", "blackhole", "refuse")
+        code = ("import errno, socket, struct, sys\n"
+                "s = socket.socket()\n"
+                "own = struct.pack('qq', 0, 300000)\n"
+                "s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, own)\n"
+                "print(errno.errorcode[s.connect_ex((socket.gethostbyname('many.test'), int(sys.argv[1])))])\n"
+                "print(s.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16) == own)\n")
+        ended = self.run_program(self.with_hosts([PYTHON, "-c", code, str(silent.port)], HOSTS), rules)
+        self.assertEqual(ended.out, "EINPROGRESS\nTrue\n", ended)
+        self.assertEqual(self.events("connect_timeout"), [])
+
+    def test_not_enforced_they_are_recorded_only(self):
+        rules = self.rules(RULE % "" + "enforce: 0%\n")
+        dead, live, _ = self.servers("refuse", "answer", "refuse")
+        for command in self.first_only(live), self.walk(dead, 2):
+            said = [self.run_program(command, rules, how) for how in (BARE, RULED)]
+            self.assertEqual((said[1].status, said[1].out, said[1].err), (said[0].status, said[0].out, said[0].err))
+        events = self.events("sibling")
+        self.assertTrue(events and all(event["shadow"] and event["address"] == "127.0.0.1" for event in events), events)
+        self.assertEqual(self.events("retry"), [])
+
     def fallback_is_not_delayed(self, command_for):
         """The program has a fallback of its own: with the first address dead it must not be slower than bare."""
         rules = self.rules(RULE % "")
