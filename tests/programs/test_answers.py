@@ -190,6 +190,29 @@ breaker:
         self.only_with_rules(story)
         self.assertTrue(self.events("rejected"))
 
+    def test_it_fails_whatever_call_sends_the_request(self):
+        rules = self.rules(self.RULE % ("60s", "60s", "exchange"))
+        server = self.server("answer --body yes --keep-alive")
+        code = ("import errno, os, socket, sys\n"
+                "request = b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "s.sendall(request)\n"
+                "assert s.recv(4096)\n"
+                "print('ready', flush=True)\n"
+                "sys.stdin.readline()\n"
+                "fd, file = s.fileno(), open('/proc/self/exe', 'rb')\n"
+                "for send in (lambda: s.send(request), lambda: s.sendall(request), lambda: s.sendmsg([request]),\n"
+                "             lambda: os.write(fd, request), lambda: os.writev(fd, [request]), lambda: s.send(bytes(100000)),\n"
+                "             lambda: os.sendfile(fd, file.fileno(), 0, 10)):\n"
+                "    try: print('sent', send())\n"
+                "    except OSError as e: print(errno.errorcode[e.errno])\n")
+        process = subprocess.Popen([PYTHON, "-c", code, str(server.port)], env=self.environment(rules), text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.assertEqual(process.stdout.readline(), "ready\n")
+        self.open_by_others(server, rules)
+        out, _ = process.communicate("go\n", timeout=30)
+        self.assertEqual(out.split(), ["ECONNRESET"] * 7)
+
     def test_scope_connect_leaves_them_alone(self):
         self.assertEqual(self.what_a_kept_connection_gets("connect"), ["yes"] * 2)
 

@@ -1,0 +1,60 @@
+#include <errno.h>
+
+#include "report/event.h"
+#include "suite.h"
+
+#define MS UINT64_C(1000000)
+
+static struct event about(enum event_kind kind)
+{
+    return (struct event){.kind = (uint16_t)kind, .target = "a.test:80"};
+}
+
+TEST(an_attempt_says_which_of_several_addresses_it_was_made_to)
+{
+    struct event event = about(EVENT_SIBLING);
+    event.error = ECONNREFUSED;
+    event.attempt = 1;
+    event.attempts = 6;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: connect refused (attempt 1 of 6), the next address at once");
+    ck_assert_str_eq(event_address(&event).text, "");
+    static const uint8_t v4[16] = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 7};
+    for (int i = 0; i < 16; i++)
+        event.address[i] = v4[i];
+    ck_assert_str_eq(event_address(&event).text, "10.0.0.7");
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: connect to 10.0.0.7 refused (attempt 1 of 6), the next address at once");
+    event.kind = EVENT_RETRY;
+    event.delay_ns = 43 * MS;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: connect to 10.0.0.7 refused (attempt 1 of 6), again in 43ms");
+}
+
+TEST(a_limit_says_how_long_was_waited_and_how_many_were_left_out)
+{
+    struct event event = about(EVENT_LIMIT_CONNECTIONS);
+    event.error = ECONNREFUSED;
+    event.count = 1;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: too many connections at once; the call gets ECONNREFUSED");
+    event.count = 4;
+    event.duration_ns = 50 * MS;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: too many connections at once, still after 50ms; the "
+                     "call gets ECONNREFUSED, as did 3 before it");
+    event.kind = EVENT_LIMIT_WAIT;
+    ck_assert_str_eq(event_text(&event).text, "a.test:80: waited 50ms for its turn, as did 3 before it");
+}
+
+TEST(what_is_not_enforced_says_so)
+{
+    struct event event = about(EVENT_LIMIT_RATE);
+    event.error = EHOSTUNREACH;
+    event.flags = EVENT_SHADOW;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: (not enforced) too many connects in a second; the call gets EHOSTUNREACH");
+}
+
+SUITE("event", an_attempt_says_which_of_several_addresses_it_was_made_to,
+      a_limit_says_how_long_was_waited_and_how_many_were_left_out, what_is_not_enforced_says_so)
