@@ -58,13 +58,11 @@ int blocking_connect(struct connecting *call)
     /* Retried for already by a call that has failed: not even siblings, which were tried too. */
     bool is_single =
         policy->retry.is_on && call->verdict != BREAKER_PROBE && credits_use(call->host.key, call->begun_ns);
-    struct blocking blocking;
-    blocking.call = call;
-    blocking.siblings.count = 0;
-    blocking.siblings.known = 1;
-    blocking.siblings_tried = 0;
-    blocking.tries_siblings =
-        policy->retry.is_on && !is_single && policy->retry.addresses == ADDRESSES_SIBLINGS;
+    struct blocking blocking = {
+        .call = call,
+        .siblings.known = 1,
+        .tries_siblings = policy->retry.is_on && !is_single && policy->retry.addresses == ADDRESSES_SIBLINGS,
+    };
     uint64_t waited_ns = call->started_ns - call->begun_ns; /* that much of `total` is gone */
     struct call_params params = {
         .attempt_timeout_ns = policy->timeout.connect_ns,

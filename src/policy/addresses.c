@@ -36,14 +36,14 @@ struct addresses_answer addresses_failed(uint64_t word, const struct addresses_t
     }
     bool is_known = (failed & tried->tried) == tried->tried;
     failed |= tried->tried;
-    is_theirs |= !tried->is_ours;
+    is_theirs = is_theirs || !tried->is_ours;
     if (is_theirs && (failed & tried->all) == tried->all)
         return (struct addresses_answer){.report = BREAKER_FAILURE};
     /* A probe goes alone: if it fails where one has failed before, those who call go nowhere else. */
     bool is_all_that_is_tried = is_left_at_that(since, tried) || (tried->is_probe && is_known);
     return (struct addresses_answer){
         .word = (uint64_t)tried->identity << IDENTITY_SHIFT | since << SINCE_SHIFT |
-                (uint64_t)is_theirs << FAILED_BITS | failed,
+                (is_theirs ? UINT64_C(1) << FAILED_BITS : 0) | failed,
         .report = !tried->is_ours && is_all_that_is_tried ? BREAKER_FAILURE : BREAKER_NEUTRAL,
     };
 }
