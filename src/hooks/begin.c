@@ -20,8 +20,10 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
     pthread_atfork(NULL, NULL, process_forked);
     if (settings.log[0] || settings.rules[0])
         sink_begin(settings.log);
-    if (settings.is_early || settings.is_strict)
+    if (settings.is_strict)
         rules_read();
+    else if (settings.is_early)
+        rules_prepare();
     else
         rules_allow_reading();
 }

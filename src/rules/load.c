@@ -10,7 +10,7 @@
 #define NAME_MAX_BYTES   63
 
 static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
-                             struct problems *problems, struct sources *sources);
+                             struct problems *problems, struct sources *sources, struct rules_copy *copy);
 static void file_load(struct reader *reader, const char *path, const struct node *include,
                       struct ruleset *set);
 static void now_reading(struct reader *reader, const char *path, uint32_t file);
@@ -35,24 +35,39 @@ struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, u
 {
     int saved_errno = errno;
     memset(problems, 0, sizeof *problems);
-    struct ruleset *set = parse(text, size, path, flags, problems, NULL);
+    struct ruleset *set = parse(text, size, path, flags, problems, NULL, NULL);
     errno = saved_errno;
     return set;
 }
 
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems)
 {
-    return ruleset_load_from(path, flags, problems, NULL);
+    return ruleset_parse(NULL, 0, path, flags, problems);
 }
 
-struct ruleset *ruleset_load_from(const char *path, unsigned flags, struct problems *problems,
+struct ruleset *ruleset_load_from(const char *path, struct rules_copy *copy, struct problems *problems,
                                   struct sources *sources)
 {
     int saved_errno = errno;
     memset(problems, 0, sizeof *problems);
-    struct ruleset *set = parse(NULL, 0, path, flags, problems, sources);
+    struct ruleset *set = parse(NULL, 0, path, 0, problems, sources, copy);
     errno = saved_errno;
     return set;
+}
+
+struct rules_copy *ruleset_copy(const char *path)
+{
+    struct refusal refusal = {""};
+    struct arena *memory = arena_open(RULES_SIZE_MAX + 4096);
+    struct rules_copy *copy = memory ? arena_get(memory, sizeof *copy) : NULL;
+    if (copy) {
+        copy->memory = memory;
+        copy->text = file_text(path, memory, &copy->size, &copy->identity, &refusal);
+        if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")))
+            return copy;
+    }
+    arena_close(memory);
+    return NULL;
 }
 
 struct ruleset *ruleset_builtin(unsigned flags, struct problems *problems)
@@ -68,7 +83,7 @@ void ruleset_free(struct ruleset *set)
 
 /* Without a text it is read from the file. */
 static struct ruleset *parse(const char *text, size_t size, const char *path, unsigned flags,
-                             struct problems *problems, struct sources *sources)
+                             struct problems *problems, struct sources *sources, struct rules_copy *copy)
 {
     struct arena *arena = arena_open(MEMORY_MAX_BYTES), *scratch = arena_open(MEMORY_MAX_BYTES);
     struct ruleset *set = arena ? arena_get(arena, sizeof *set) : NULL;
@@ -80,6 +95,7 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
         reader->scratch = scratch;
         reader->problems = problems;
         reader->sources = sources;
+        reader->copy = copy;
         reader->flags = flags;
         set->arena = arena;
         set->path = reader->path = arena_copy(arena, path, strlen(path));
@@ -111,8 +127,16 @@ static void file_load(struct reader *reader, const char *path, const struct node
     struct refusal refusal = {""};
     struct file_identity identity;
     size_t size = 0;
-    struct arena *memory = arena_open(RULES_SIZE_MAX + 4096);
-    const char *text = memory ? file_text(path, memory, &size, &identity, &refusal) : NULL;
+    struct rules_copy *copy = include ? NULL : reader->copy;
+    struct arena *memory = copy ? copy->memory : arena_open(RULES_SIZE_MAX + 4096);
+    const char *text = NULL;
+    if (copy) {
+        text = copy->text;
+        size = copy->size;
+        identity = copy->identity;
+    } else if (memory) {
+        text = file_text(path, memory, &size, &identity, &refusal);
+    }
     if (memory && reader->sources)
         sources_add(reader->sources, path, &identity);
     uint32_t line = include ? include->line : 0, column = include ? include->column : 0;

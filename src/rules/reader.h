@@ -45,6 +45,7 @@ struct reader {
     struct arena *scratch; /* gone after loading */
     struct problems *problems;
     struct sources *sources; /* which files were looked at; NULL: nobody asks */
+    struct rules_copy *copy; /* of the rule file itself; NULL: it is read */
     unsigned flags;
     bool is_out_of_memory;
     struct settings defaults; /* of the file that is being read */
@@ -108,6 +109,14 @@ struct refusal {
 };
 char *file_text(const char *path, struct arena *memory, size_t *size, struct file_identity *identity,
                 struct refusal *refusal);
+
+/* A text that was read before. It lives in its own memory. */
+struct rules_copy {
+    struct arena *memory;
+    const char *text;
+    size_t size;
+    struct file_identity identity;
+};
 
 /* sections.c */
 

@@ -150,9 +150,15 @@ struct problems {
  * those of the file that includes them. Their paths are relative to that file. */
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems);
 
-/* The same. `sources`, which the caller has emptied, gets the files that were looked at, whether they are good or not. */
+/* The text of a rule file, for later, when the file may be out of reach. NULL: it cannot be read, or it may include
+ * others, which are known only once it is understood. */
+struct rules_copy;
+struct rules_copy *ruleset_copy(const char *path);
+
+/* Reads a rule file, or takes over the copy of it if that is not NULL. `sources`, which the caller has emptied, gets the
+ * files that were looked at, whether they are good or not; NULL: nobody asks. */
 struct sources;
-struct ruleset *ruleset_load_from(const char *path, unsigned flags, struct problems *problems,
+struct ruleset *ruleset_load_from(const char *path, struct rules_copy *copy, struct problems *problems,
                                   struct sources *sources);
 
 /* The same from text, which cannot include files; `path` is what messages call it. */

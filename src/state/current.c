@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,13 +34,16 @@ static uint64_t look_at_ns; /* CLOCK_MONOTONIC, when to look again; 0: never */
 /* What was read last, good or bad. For whoever has the claim. A fork child may find them as another thread was changing
  * them: each is changed by one store, in an order in which at worst something is read once more or not freed. */
 static struct {
-    char path[4096];
-    bool is_builtin, is_named;
+    const char *path;
+    bool is_found, is_builtin, is_named;
+    struct rules_copy *copy; /* read before, and not understood yet; or NULL */
     struct sources *sources; /* NULL: built in, or without memory */
     uint64_t hash;           /* of the text of the last good rules, which are in force */
     bool was_bad;
     uint64_t told; /* the version of the files that was complained of */
+    char canonical[4096];
 } latest;
+static char found_path[sizeof settings.config_home + 32];
 
 /* A rule set that is in force no longer, in memory of its own. */
 struct retired {
@@ -49,19 +53,16 @@ struct retired {
 };
 static struct retired *all_retired;
 
-/* What reading takes: too much for the stack of whoever called connect. */
-struct reading {
-    struct problems problems;
-    char path[sizeof latest.path];
-};
-
 static bool claim(void);
-static void read_in(struct reading *reading);
-static uint64_t read_again(struct reading *reading, uint64_t now_ns);
+static void find(void);
+static void open_segment(void);
+static void read_in(struct problems *problems);
+static uint64_t read_again(struct problems *problems, uint64_t now_ns);
 static bool put_in_force(struct ruleset *set, uint64_t now_ns);
 static void retire(const struct ruleset *set, uint64_t now_ns);
 static void free_retired(uint64_t now_ns);
 static void take_sources(struct sources *sources);
+static bool has_links(const char *path);
 static void find_canonical(const char *path, char *canonical, size_t capacity);
 static uint64_t wall_clock_ns(void);
 static void *map(size_t size);
@@ -70,6 +71,20 @@ static void refuse_to_start(void);
 void rules_allow_reading(void)
 {
     __atomic_store_n(&rules_state, RULES_UNREAD, __ATOMIC_RELEASE);
+}
+
+void rules_prepare(void)
+{
+    int error = errno;
+    find();
+    if (!segment_prepare(latest.canonical))
+        open_segment();
+    latest.copy = latest.is_builtin ? NULL : ruleset_copy(latest.path);
+    if (latest.copy || latest.is_builtin)
+        rules_allow_reading();
+    else
+        rules_read();
+    errno = error;
 }
 
 void rules_read(void)
@@ -81,10 +96,11 @@ void rules_read(void)
     undisturbed_begin(&before);
     if (claim()) {
         if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) == RULES_UNREAD) {
-            struct reading *reading = map(sizeof *reading);
-            if (reading) {
-                read_in(reading);
-                munmap(reading, sizeof *reading);
+            /* Too much for the stack of whoever called connect. */
+            struct problems *problems = map(sizeof *problems);
+            if (problems) {
+                read_in(problems);
+                munmap(problems, sizeof *problems);
             }
             __atomic_store_n(&look_at_ns, clock_now_ns() + LOOK_EVERY_NS, __ATOMIC_RELEASE);
             __atomic_store_n(&rules_state, RULES_READ, __ATOMIC_RELEASE);
@@ -128,11 +144,11 @@ void rules_look(uint64_t now_ns)
         if (now_ns >= __atomic_load_n(&look_at_ns, __ATOMIC_ACQUIRE)) {
             segment_look_again(now_ns);
             free_retired(now_ns);
-            struct reading *reading = map(sizeof *reading);
+            struct problems *problems = map(sizeof *problems);
             uint64_t wait_ns = LOOK_EVERY_NS;
-            if (reading) {
-                wait_ns = read_again(reading, now_ns);
-                munmap(reading, sizeof *reading);
+            if (problems) {
+                wait_ns = read_again(problems, now_ns);
+                munmap(problems, sizeof *problems);
             }
             __atomic_store_n(&look_at_ns, now_ns + wait_ns, __ATOMIC_RELEASE);
         }
@@ -179,27 +195,44 @@ static bool claim(void)
                                                             __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
-static void read_in(struct reading *reading)
+static void find(void)
 {
-    static char canonical[4096]; /* whoever has the claim is alone here */
-    struct problems *problems = &reading->problems;
-    struct ruleset *set;
-    if (rules_find_file(latest.path, sizeof latest.path, &latest.is_named)) {
-        struct sources *sources = map(sizeof *sources);
-        find_canonical(latest.path, canonical, sizeof canonical);
-        set = ruleset_load_from(latest.path, 0, problems, sources);
-        take_sources(sources);
+    latest.is_named = settings.rules[0] != '\0';
+    latest.path = latest.is_named ? settings.rules : found_path;
+    if (latest.is_named || rules_find_file(found_path, sizeof found_path, &latest.is_named)) {
+        find_canonical(latest.path, latest.canonical, sizeof latest.canonical);
     } else {
-        strcpy(canonical, "built-in");
+        strcpy(latest.canonical, "built-in");
         latest.is_builtin = true;
-        set = ruleset_builtin(0, problems);
     }
+    latest.is_found = true;
+}
+
+static void open_segment(void)
+{
     bool is_shared = false;
-    if (segment_open(canonical, &is_shared) && !is_shared)
+    if (segment_open(latest.canonical, &is_shared) && !is_shared)
         rule_news_private();
+}
+
+static void read_in(struct problems *problems)
+{
+    struct ruleset *set;
+    if (!latest.is_found)
+        find();
+    if (!segment_current)
+        open_segment();
+    if (latest.is_builtin) {
+        set = ruleset_builtin(0, problems);
+    } else {
+        struct sources *sources = map(sizeof *sources);
+        set = ruleset_load_from(latest.path, latest.copy, problems, sources);
+        latest.copy = NULL;
+        take_sources(sources);
+    }
     if (!set) {
         latest.was_bad = true;
-        rule_news_bad(latest.path, canonical, problems, latest.is_named);
+        rule_news_bad(latest.path, latest.canonical, problems, latest.is_named);
         if (settings.is_strict)
             refuse_to_start();
         return;
@@ -211,13 +244,11 @@ static void read_in(struct reading *reading)
 }
 
 /* Reads the rules again if their files have changed. When to look the next time. */
-static uint64_t read_again(struct reading *reading, uint64_t now_ns)
+static uint64_t read_again(struct problems *problems, uint64_t now_ns)
 {
-    bool is_named;
     if (latest.is_builtin) {
-        if (!rules_find_file(reading->path, sizeof reading->path, &is_named))
+        if (!rules_find_file(found_path, sizeof found_path, &latest.is_named))
             return LOOK_EVERY_NS;
-        strcpy(latest.path, reading->path);
         latest.is_builtin = false;
     } else if (latest.sources) {
         struct glance glance = sources_glance(latest.sources, wall_clock_ns());
@@ -235,7 +266,7 @@ static uint64_t read_again(struct reading *reading, uint64_t now_ns)
     struct sources *sources = map(sizeof *sources);
     if (!sources)
         return LOOK_EVERY_NS;
-    struct ruleset *set = ruleset_load_from(latest.path, 0, &reading->problems, sources);
+    struct ruleset *set = ruleset_load_from(latest.path, NULL, problems, sources);
     uint64_t version = sources->identity;
     if (!set && sources_glance(sources, 0).identity != version) {
         munmap(sources, sizeof *sources);
@@ -252,7 +283,7 @@ static uint64_t read_again(struct reading *reading, uint64_t now_ns)
     if (is_new)
         rule_news_reloaded(latest.path, count, version);
     else if (!set && latest.told != version)
-        rule_news_kept(latest.path, &reading->problems, latest.is_named, version);
+        rule_news_kept(latest.path, problems, latest.is_named, version);
     latest.told = set ? 0 : version;
     return LOOK_EVERY_NS;
 }
@@ -316,7 +347,7 @@ static void take_sources(struct sources *sources)
 static void find_canonical(const char *path, char *canonical, size_t capacity)
 {
     struct text text = text_begin(canonical, capacity);
-    int file = open(path, O_PATH | O_CLOEXEC);
+    int file = has_links(path) ? open(path, O_PATH | O_CLOEXEC) : -1;
     if (file >= 0) {
         char link[64];
         struct text link_text = text_begin(link, sizeof link);
@@ -329,6 +360,26 @@ static void find_canonical(const char *path, char *canonical, size_t capacity)
         }
     }
     text_add(&text, "%s", path);
+}
+
+/* May the path have another form? Cheaper to find out than that form is, and in most places it has not. */
+static bool has_links(const char *path)
+{
+    char part[256];
+    size_t length = strlen(path);
+    if (path[0] != '/' || length >= sizeof part || strstr(path, "//") || strstr(path, "/."))
+        return true;
+    memcpy(part, path, length + 1);
+    struct stat status;
+    for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
+        if (slash)
+            *slash = '\0';
+        if (lstat(part, &status) != 0 || S_ISLNK(status.st_mode))
+            return true;
+        if (!slash)
+            return false;
+        *slash = '/';
+    }
 }
 
 static uint64_t wall_clock_ns(void)

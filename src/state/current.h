@@ -22,6 +22,10 @@ extern uint32_t rules_state HIDDEN;
 /* From now on the first call that rules could touch reads them. */
 void rules_allow_reading(void);
 
+/* Takes what reading the rules needs and what later may be out of reach: the file's text and the shared state. Where that
+ * is not enough it reads them. For the constructor. */
+void rules_prepare(void);
+
 /* Reads the rules, unless that has been done or another thread is at it. */
 void rules_read(void);
 

@@ -24,6 +24,7 @@ struct segment *_Atomic segment_current;
  * all of it agrees. */
 struct whereabouts {
     char boot_id[40];
+    bool is_any_boot; /* the boot id has not been looked at */
     uint64_t pid_namespace, time_namespace;
 };
 
@@ -35,10 +36,13 @@ static struct {
     char path[1200];
     char rules[4096];
 } opened;
+static struct segment *prepared;    /* and opened.here has no boot id yet; or NULL */
 static _Atomic uint64_t look_at_ns; /* when to look again; 0: never, it is private */
 
 static void name_here(const struct whereabouts *here, const char *rules_path, char *name, size_t capacity);
+static struct segment *open_prepared(void);
 static struct segment *open_shared(const char *rules_path, struct segment *at);
+static void note_opened(const char *rules_path, const char *name);
 static int open_directory(void);
 static struct segment *open_existing(int directory, const char *name, struct segment *at, bool *is_wrong);
 static bool create(int directory, const char *name, const char *rules_path, bool may_replace);
@@ -47,13 +51,16 @@ static bool is_named(int file, int directory, const char *name);
 static bool fill(int file, const char *rules_path);
 static struct segment *map_file(int file, bool is_writable, struct segment *at);
 static struct segment *map_private(struct segment *at);
+static void find_namespaces(struct whereabouts *here);
 static void find_whereabouts(struct whereabouts *here);
 static bool is_from(const struct segment *segment, const struct whereabouts *here);
 
 bool segment_open(const char *rules_path, bool *is_shared)
 {
     int error = errno;
-    struct segment *segment = open_shared(rules_path, NULL);
+    struct segment *segment = open_prepared();
+    if (!segment)
+        segment = open_shared(rules_path, NULL);
     if (is_shared)
         *is_shared = segment != NULL;
     bool can_look = segment != NULL;
@@ -68,6 +75,27 @@ bool segment_open(const char *rules_path, bool *is_shared)
     atomic_store_explicit(&segment_current, segment, memory_order_release);
     atomic_store_explicit(&look_at_ns, can_look ? clock_now_ns() + LOOK_EVERY_NS : 0, memory_order_release);
     return true;
+}
+
+/* The boot id is a file in /proc, which costs a tenth of what starting a small program does: it is for those who go on to
+ * use the segment. */
+bool segment_prepare(const char *rules_path)
+{
+    int error = errno;
+    find_namespaces(&opened.here);
+    opened.here.is_any_boot = true;
+    int directory = open_directory();
+    if (directory >= 0) {
+        char name[64];
+        bool is_wrong;
+        name_here(&opened.here, rules_path, name, sizeof name);
+        prepared = open_existing(directory, name, NULL, &is_wrong);
+        if (prepared)
+            note_opened(rules_path, name);
+        close(directory);
+    }
+    errno = error;
+    return prepared;
 }
 
 void segment_look_again(uint64_t now_ns)
@@ -144,6 +172,26 @@ static void name_here(const struct whereabouts *here, const char *rules_path, ch
     text_add(&text, "v%u-%lx", SEGMENT_LAYOUT, (unsigned long)hash);
 }
 
+/* NULL: nothing is, or it is not the right one after all. */
+static struct segment *open_prepared(void)
+{
+    struct segment *segment = prepared;
+    prepared = NULL;
+    if (!segment)
+        return NULL;
+    struct whereabouts here;
+    find_whereabouts(&here);
+    if (!here.boot_id[0]) /* out of reach: then it was made in this life of the machine, or nobody can tell */
+        memcpy(here.boot_id, segment->header.boot_id, sizeof here.boot_id);
+    here.pid_namespace = opened.here.pid_namespace;
+    here.time_namespace = opened.here.time_namespace;
+    opened.here = here;
+    if (is_from(segment, &here))
+        return segment;
+    segment_unmap(segment);
+    return NULL;
+}
+
 /* `at`: the place that it shall have, NULL: anywhere. */
 static struct segment *open_shared(const char *rules_path, struct segment *at)
 {
@@ -162,14 +210,18 @@ static struct segment *open_shared(const char *rules_path, struct segment *at)
             break;
     }
     close(directory);
-    if (segment && !at) {
-        segment_directory(opened.path, sizeof opened.path);
-        strcat(opened.path, "/");
-        strcat(opened.path, name);
-        struct text rules = text_begin(opened.rules, sizeof opened.rules);
-        text_add(&rules, "%s", rules_path);
-    }
+    if (segment && !at)
+        note_opened(rules_path, name);
     return segment;
+}
+
+static void note_opened(const char *rules_path, const char *name)
+{
+    segment_directory(opened.path, sizeof opened.path);
+    strcat(opened.path, "/");
+    strcat(opened.path, name);
+    struct text rules = text_begin(opened.rules, sizeof opened.rules);
+    text_add(&rules, "%s", rules_path);
 }
 
 /* Made if need be; refused if others could have put something there. */
@@ -177,8 +229,11 @@ static int open_directory(void)
 {
     char path[1100];
     segment_directory(path, sizeof path);
-    mkdir(path, 0700);
     int directory = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0 && errno == ENOENT) {
+        mkdir(path, 0700); /* or somebody else has */
+        directory = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    }
     if (directory < 0)
         return -1;
     struct stat status;
@@ -303,7 +358,7 @@ static struct segment *map_private(struct segment *at)
 
 static void find_whereabouts(struct whereabouts *here)
 {
-    memset(here, 0, sizeof *here);
+    find_namespaces(here);
     int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     if (file >= 0) {
         ssize_t got = read(file, here->boot_id, sizeof here->boot_id - 1);
@@ -311,6 +366,11 @@ static void find_whereabouts(struct whereabouts *here)
             here->boot_id[got] = '\0';
         close(file);
     }
+}
+
+static void find_namespaces(struct whereabouts *here)
+{
+    memset(here, 0, sizeof *here);
     struct stat status;
     if (stat("/proc/self/ns/pid", &status) == 0)
         here->pid_namespace = status.st_ino;
@@ -322,7 +382,7 @@ static bool is_from(const struct segment *segment, const struct whereabouts *her
 {
     return segment->header.magic == SEGMENT_MAGIC && segment->header.layout == SEGMENT_LAYOUT &&
            segment->header.size_bytes == sizeof *segment &&
-           memcmp(segment->header.boot_id, here->boot_id, sizeof here->boot_id) == 0 &&
+           (here->is_any_boot || memcmp(segment->header.boot_id, here->boot_id, sizeof here->boot_id) == 0) &&
            segment->header.pid_namespace == here->pid_namespace &&
            segment->header.time_namespace == here->time_namespace;
 }

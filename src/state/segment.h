@@ -107,6 +107,9 @@ extern struct segment *_Atomic segment_current HIDDEN;
  * even memory. `is_shared`, if not NULL, says which. */
 bool segment_open(const char *rules_path, bool *is_shared);
 
+/* Maps the file ahead of segment_open, which may not reach it any more, if it is there and seems to be the right one. */
+bool segment_prepare(const char *rules_path);
+
 /* Looks, once a second at most, whether the file is still the one that is mapped: one that was unlinked, replaced, cut
  * short or overwritten is opened anew, in the same place. Async-signal-safe. */
 void segment_look_again(uint64_t now_ns);

@@ -1,6 +1,6 @@
 /* Starts a program under several environments in turn and prints each one's median time in microseconds.
  *
- *     spawn ROUNDS PROGRAM [LD_PRELOAD value, "-" for none]... */
+ *     spawn ROUNDS PROGRAM [LD_PRELOAD value, "-" for none, and maybe ",NAME=VALUE" for one more variable]... */
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +26,28 @@ static double now_us(void)
     return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
+/* Splits it: the preload, a zero, and the variable. */
+static void use_variant(char *variant)
+{
+    char *more = strchr(variant, ',');
+    if (more)
+        *more++ = '\0';
+    unsetenv("LD_PRELOAD");
+    if (strcmp(variant, "-") != 0)
+        setenv("LD_PRELOAD", variant, 1);
+    if (more)
+        putenv(more);
+}
+
+static void forget_variant(char *variant)
+{
+    char *more = variant + strlen(variant) + 1;
+    if (*more) {
+        *strchr(more, '=') = '\0';
+        unsetenv(more);
+    }
+}
+
 int main(int argc, char **argv)
 {
     int variants = argc - 3, rounds = argc > 3 ? atoi(argv[1]) : 0;
@@ -38,9 +60,8 @@ int main(int argc, char **argv)
     for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < variants; i++) {
             int which = (i + round) % variants; /* no variant always follows the same one */
-            unsetenv("LD_PRELOAD");
-            if (strcmp(argv[3 + which], "-") != 0)
-                setenv("LD_PRELOAD", argv[3 + which], 1);
+            char variant[8192] = "";
+            use_variant(strncpy(variant, argv[3 + which], sizeof variant - 1));
             pid_t pid;
             int status;
             double began = now_us();
@@ -48,6 +69,7 @@ int main(int argc, char **argv)
                 waitpid(pid, &status, 0) != pid || status)
                 return 1;
             times[which * rounds + round] = now_us() - began;
+            forget_variant(variant);
         }
     }
     for (int i = 0; i < variants; i++) {
