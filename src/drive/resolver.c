@@ -67,8 +67,10 @@ static int drive(struct lookup *lookup)
     struct visit visit;
     const struct ruleset *rules = rules_enter(&visit);
     bool are_coming = !rules && rules_are_coming();
-    if (!rules && !are_coming)
+    if (!rules && !are_coming) {
+        resolver_restore(); /* there may have been rules before */
         return lookup_make(lookup);
+    }
     if (are_coming)
         segment_passed(PASSED_LOADING);
     int eai = drive_under(lookup, rules);

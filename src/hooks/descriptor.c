@@ -30,7 +30,7 @@ static int copied(int fd, int copy)
         return copy;
     }
     if (descriptor_of(copy))
-        transfer_let_go(copy); /* closed behind our back */
+        transfer_let_go(copy); /* closed by dup2, or behind our back */
     if ((descriptor_of(fd) || descriptor_kind(fd) || descriptor_kind(copy)) && process_owns_memory())
         descriptor_share(fd, copy);
     return copy;
@@ -119,9 +119,19 @@ static void let_go_of_all(unsigned first, unsigned last)
         transfer_let_go(fd);
 }
 
+static bool can_close_range(int flags)
+{
+    int error = errno;
+    bool can = real.close_range(~0u, ~0u, flags & ~CLOSE_RANGE_UNSHARE) == 0;
+    errno = error;
+    return can;
+}
+
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
-    if (!(flags & CLOSE_RANGE_CLOEXEC))
+    /* Before, as in close(); unless nothing will be closed. The last number there is shows whether the kernel knows the call
+     * and its flags. */
+    if (!(flags & CLOSE_RANGE_CLOEXEC) && descriptor_next(first, last) >= 0 && can_close_range(flags))
         let_go_of_all(first, last);
     return real.close_range(first, last, flags);
 }
@@ -137,17 +147,14 @@ EXPORT int dup(int fd)
     return copied(fd, real.dup(fd));
 }
 
+/* What `wanted` was is let go of in `copied`: a call that fails closes nothing. */
 EXPORT int dup2(int fd, int wanted)
 {
-    if (fd != wanted && descriptor_of(wanted))
-        transfer_let_go(wanted);
     return copied(fd, real.dup2(fd, wanted));
 }
 
 EXPORT int dup3(int fd, int wanted, int flags)
 {
-    if (fd != wanted && descriptor_of(wanted))
-        transfer_let_go(wanted);
     return copied(fd, real.dup3(fd, wanted, flags));
 }
 

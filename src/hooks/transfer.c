@@ -1,6 +1,7 @@
 /* Sending and receiving. A descriptor without a rule costs one load, one branch and a jump to libc; one with a rule
  * that has nothing to do at the moment, a call more. */
 #include <fcntl.h>
+#include <string.h>
 
 #include "drive/perform.h"
 #include "drive/transfer.h"
@@ -312,10 +313,35 @@ static GUARDED ssize_t guarded_sendmsg(struct descriptor *entry, int fd, const s
                           NOT_YET);
 }
 
+/* Whoever has received a socket of ours does not know of its options. Looked at after the call: a message that the
+ * kernel has taken can be read. */
+static RARE void hand_over_passed(const struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part;
+         part = CMSG_NXTHDR((struct msghdr *)message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int passed;
+            memcpy(&passed, CMSG_DATA(part) + i * sizeof passed, sizeof passed);
+            if (!descriptor_of(passed))
+                continue;
+            transfer_hand_over(passed);
+            transfer_trust(passed);
+        }
+    }
+}
+
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_sendmsg(entry, fd, message, flags) : real.sendmsg(fd, message, flags);
+    if (entry)
+        return guarded_sendmsg(entry, fd, message, flags);
+    ssize_t sent = real.sendmsg(fd, message, flags);
+    if (descriptor_limit && sent >= 0 && message->msg_controllen)
+        hand_over_passed(message);
+    return sent;
 }
 
 static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
@@ -334,8 +360,13 @@ static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mms
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
     struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_sendmmsg(entry, fd, messages, count, flags)
-                 : real.sendmmsg(fd, messages, count, flags);
+    if (entry)
+        return guarded_sendmmsg(entry, fd, messages, count, flags);
+    int sent = real.sendmmsg(fd, messages, count, flags);
+    for (int i = 0; descriptor_limit && i < sent; i++)
+        if (messages[i].msg_hdr.msg_controllen)
+            hand_over_passed(&messages[i].msg_hdr);
+    return sent;
 }
 
 static GUARDED ssize_t guarded_sendfile(struct descriptor *entry, int to, int from, off64_t *offset,
