@@ -151,5 +151,24 @@ class Children(Stage):
         self.asks_in_vain(code, "late 110")
 
 
+class Confined(Stage):
+    @unittest.skipUnless(os.geteuid() == 0, "only root may chroot")
+    def test_early_rules_and_state_are_had_where_they_are_out_of_reach(self):
+        """Nothing connects before the program has locked itself up; RESIL_EARLY=1 is for that."""
+        server = self.server("hang")
+        rules = self.rules(BOUNDED % server.port)
+        code = "import os, socket, sys, encodings.idna\n" + ASK + "os.chroot(sys.argv[2])\nos.chdir('/')\nprint(ask(int(sys.argv[1])))"
+
+        def story(how, early="1", seconds=None):
+            seconds = seconds or (30 if how == RULED else HANG_S / 2)
+            return self.run_program([PYTHON, "-c", code, str(server.port), self.folder], rules, how, seconds,
+                                    RESIL_EARLY=early).out == "110\n"
+
+        self.only_with_rules(story)
+        self.assertFalse(story(RULED, early="0", seconds=HANG_S / 2))
+        self.assertEqual(len(self.events("response_timeout")), 1)
+        self.assert_nothing_passed_through()
+
+
 if __name__ == "__main__":
     main()

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,85 @@ TEST(a_fork_child_reads_for_itself)
     tear_down();
 }
 
+TEST(prepared_rules_are_those_that_were_there_then)
+{
+    set_up();
+    put_rules(1, "5s");
+    rules_prepare(); /* makes the shared state */
+    put_rules(2, "5s");
+    segment_current = NULL;
+    rules_prepare();
+    ck_assert_ptr_null(segment_current);
+    unlink(settings.rules);
+    rules_read();
+    now_ns = clock_now_ns();
+    ck_assert_int_eq(retries_now(), 2);
+    ck_assert_uint_eq(told(EVENT_RULES_LOADED), 1);
+    put_rules(3, "5s");
+    look();
+    ck_assert_int_eq(retries_now(), 3);
+    tear_down();
+}
+
+TEST(prepared_state_of_another_boot_is_not_used)
+{
+    set_up();
+    put_rules(1, "5s");
+    rules_prepare();
+    struct segment *before = segment_current;
+    strcpy(before->header.boot_id, "another");
+    segment_current = NULL;
+    rules_prepare();
+    rules_read();
+    ck_assert_ptr_nonnull(segment_current);
+    ck_assert_str_ne(segment_current->header.boot_id, "another");
+    tear_down();
+}
+
+TEST(what_includes_others_is_read_in_full_at_once)
+{
+    set_up();
+    put("version: 1\ninclude: []\nrules: [{name: a, match: {}, retry: {max_retries: 4}}]\n");
+    rules_prepare();
+    ck_assert_uint_eq(rules_state, RULES_READ);
+    tear_down();
+}
+
+static void *read_in_thread(void *unused)
+{
+    rules_read();
+    return unused;
+}
+
+/* Where the file is so large that the child is made while its parent's other thread is at it. */
+TEST(a_fork_child_does_not_wait_for_a_thread_that_it_has_not)
+{
+    set_up();
+    FILE *file = fopen(settings.rules, "w");
+    fprintf(file, "version: 1\nrules:\n");
+    for (unsigned i = 0; i < 5000; i++)
+        fprintf(file, "  - {name: r%u, match: {}, retry: {max_retries: 4}}\n", i);
+    fclose(file);
+    rules_allow_reading();
+    pthread_t thread;
+    pthread_create(&thread, NULL, read_in_thread, NULL);
+    bool has_met_it = false;
+    for (int i = 0; i < 50 && !has_met_it; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            bool is_coming = rules_are_coming();
+            _exit(retries_now() != 4 ? 2 : is_coming ? 1 : 0);
+        }
+        int status;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) != 2);
+        has_met_it = WEXITSTATUS(status) == 1 && i > 0;
+    }
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(retries_now(), 4);
+    tear_down();
+}
+
 TEST(a_vfork_child_looks_at_nothing)
 {
     set_up();
@@ -297,4 +377,6 @@ SUITE("current", changed_rules_are_in_force_at_the_next_look,
       a_file_that_vanishes_leaves_its_rules_and_may_come_back,
       a_user_s_first_rule_file_takes_the_place_of_the_built_in_rules, old_rules_are_freed,
       not_while_a_call_is_inside_however_long_it_takes, nor_before_the_longest_call_under_them_is_over,
-      a_fork_child_reads_for_itself, a_vfork_child_looks_at_nothing)
+      a_fork_child_reads_for_itself, prepared_rules_are_those_that_were_there_then,
+      prepared_state_of_another_boot_is_not_used, what_includes_others_is_read_in_full_at_once,
+      a_fork_child_does_not_wait_for_a_thread_that_it_has_not, a_vfork_child_looks_at_nothing)
