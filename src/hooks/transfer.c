@@ -333,15 +333,21 @@ static RARE void hand_over_passed(const struct msghdr *message)
     }
 }
 
-EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+/* Where there may be a socket of ours, to send on or to be passed. */
+static GUARDED ssize_t watched_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     struct descriptor *entry = descriptor_of(fd);
     if (entry)
         return guarded_sendmsg(entry, fd, message, flags);
     ssize_t sent = real.sendmsg(fd, message, flags);
-    if (descriptor_limit && sent >= 0 && message->msg_controllen)
+    if (sent >= 0 && message->msg_controllen)
         hand_over_passed(message);
     return sent;
+}
+
+EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    return descriptor_guarded_end ? watched_sendmsg(fd, message, flags) : real.sendmsg(fd, message, flags);
 }
 
 static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
@@ -357,16 +363,22 @@ static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mms
                                NOT_YET);
 }
 
-EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+static GUARDED int watched_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
     struct descriptor *entry = descriptor_of(fd);
     if (entry)
         return guarded_sendmmsg(entry, fd, messages, count, flags);
     int sent = real.sendmmsg(fd, messages, count, flags);
-    for (int i = 0; descriptor_limit && i < sent; i++)
+    for (int i = 0; i < sent; i++)
         if (messages[i].msg_hdr.msg_controllen)
             hand_over_passed(&messages[i].msg_hdr);
     return sent;
+}
+
+EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    return descriptor_guarded_end ? watched_sendmmsg(fd, messages, count, flags)
+                                  : real.sendmmsg(fd, messages, count, flags);
 }
 
 static GUARDED ssize_t guarded_sendfile(struct descriptor *entry, int to, int from, off64_t *offset,

@@ -19,8 +19,7 @@ unsigned descriptor_limit;
 static uint16_t *notes;
 static unsigned copied_end; /* no number from here on is SOCKET_COPIED */
 static unsigned early_end;  /* no number from here on was copied before there was a table */
-static unsigned
-    guarded_end; /* no number from here on was ever guarded: spares a walk through the whole table */
+unsigned descriptor_guarded_end;
 
 const struct guard guard_of_nothing = {0};
 static const struct guard **guards;
@@ -211,7 +210,7 @@ struct target_name descriptor_target(const struct descriptor *entry)
 
 int descriptor_next(unsigned fd, unsigned last)
 {
-    unsigned end = __atomic_load_n(&guarded_end, __ATOMIC_ACQUIRE);
+    unsigned end = __atomic_load_n(&descriptor_guarded_end, __ATOMIC_ACQUIRE);
     for (; fd < end && fd <= last; fd++)
         if (__atomic_load_n(&descriptor_table[fd], __ATOMIC_RELAXED))
             return (int)fd;
@@ -280,6 +279,6 @@ static void raise_end(unsigned *end, int fd)
 
 static void put(int fd, struct descriptor *entry)
 {
-    raise_end(&guarded_end, fd);
+    raise_end(&descriptor_guarded_end, fd);
     __atomic_store_n(&descriptor_table[fd], entry, __ATOMIC_RELEASE);
 }

@@ -71,6 +71,8 @@ _Static_assert(sizeof(struct descriptor) <= 112,
 extern const struct guard guard_of_nothing HIDDEN;
 extern struct descriptor **descriptor_table HIDDEN;
 extern unsigned descriptor_limit HIDDEN; /* 0 until a rule set is loaded */
+/* No number from here on was ever guarded: spares walks through the whole table. */
+extern unsigned descriptor_guarded_end HIDDEN;
 
 /* The entry of a descriptor; NULL for one that no rule applies to. Plain loads, which the compiler may fold into its
  * comparisons: both variables are set once, the table first. */
