@@ -347,7 +347,8 @@ static GUARDED ssize_t watched_sendmsg(int fd, const struct msghdr *message, int
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    return descriptor_guarded_end ? watched_sendmsg(fd, message, flags) : real.sendmsg(fd, message, flags);
+    return __atomic_load_n(&descriptor_guarded_end, __ATOMIC_RELAXED) ? watched_sendmsg(fd, message, flags)
+                                                                      : real.sendmsg(fd, message, flags);
 }
 
 static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
@@ -377,8 +378,9 @@ static GUARDED int watched_sendmmsg(int fd, struct mmsghdr *messages, unsigned c
 
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
-    return descriptor_guarded_end ? watched_sendmmsg(fd, messages, count, flags)
-                                  : real.sendmmsg(fd, messages, count, flags);
+    return __atomic_load_n(&descriptor_guarded_end, __ATOMIC_RELAXED)
+               ? watched_sendmmsg(fd, messages, count, flags)
+               : real.sendmmsg(fd, messages, count, flags);
 }
 
 static GUARDED ssize_t guarded_sendfile(struct descriptor *entry, int to, int from, off64_t *offset,

@@ -54,7 +54,9 @@ TEST(a_call_that_was_jumped_out_of_is_forgotten_at_the_next_one)
             enter_and_jump();
     ck_assert(visitors_hold(&first));
     published = &second;
-    enter_and_leave();
+    struct visit from_further_out;
+    visitors_enter(&from_further_out, &published);
+    visitors_leave(&from_further_out);
     ck_assert(!visitors_hold(&first));
 }
 
@@ -84,7 +86,7 @@ TEST(a_call_from_a_handler_leaves_the_one_that_it_interrupts_alone)
 /* The handler's stack may be anywhere. Here it is above that of the thread, where a call from further out would be. */
 static void *be_interrupted(void *handlers_stack)
 {
-    stack_t stack = {.ss_sp = handlers_stack, .ss_size = 64 << 10};
+    stack_t stack = {.ss_sp = handlers_stack, .ss_size = 2 << 20};
     sigaltstack(&stack, NULL);
     visitors_enter(&outer, &published);
     published = &second;
@@ -95,7 +97,7 @@ static void *be_interrupted(void *handlers_stack)
 
 TEST(nor_does_one_from_a_handler_on_a_stack_of_its_own)
 {
-    static char room[2][64 << 10] __attribute__((aligned(4096)));
+    static char room[2][2 << 20] __attribute__((aligned(4096)));
     struct sigaction action = {.sa_handler = enter_in_handler, .sa_flags = SA_ONSTACK};
     sigaction(SIGUSR1, &action, NULL);
     pthread_attr_t attributes;
