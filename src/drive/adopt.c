@@ -143,6 +143,9 @@ void transfer_hand_over_all(struct handed *handed)
         int flags = real.fcntl(fd, F_GETFD, NULL);
         if (flags < 0 || flags & FD_CLOEXEC)
             continue;
+        struct descriptor *entry = descriptor_of(fd);
+        if (!entry || atomic_load_explicit(&entry->state, memory_order_relaxed) & INHERITED)
+            continue; /* the options are not ours to take off */
         transfer_hand_over(fd);
         if (handed->count < sizeof handed->fds / sizeof *handed->fds)
             handed->fds[handed->count++] = fd;

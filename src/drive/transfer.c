@@ -249,7 +249,8 @@ static struct limits limits_of(const struct descriptor *entry, enum direction di
     const struct guard *guard = descriptor_guard(entry);
     struct limits limits = {.began_ns = began_ns, .rule_ns = NEVER, .own_ns = NEVER};
     uint64_t own_ns = direction == RECEIVING ? entry->own_recv_ns : entry->own_send_ns;
-    limits.window_ns = direction == RECEIVING ? guard->recv_ns : guard->send_ns;
+    if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & INHERITED))
+        limits.window_ns = direction == RECEIVING ? guard->recv_ns : guard->send_ns;
     limits.kind = direction == RECEIVING ? EVENT_TIMEOUT_RECV : EVENT_TIMEOUT_SEND;
     if (limits.window_ns)
         limits.rule_ns = began_ns + limits.window_ns;

@@ -2,6 +2,7 @@
  * first call that they could touch, or here if asked to: later may be after chroot, setuid or a seccomp filter. */
 #include <pthread.h>
 
+#include "drive/inherit.h"
 #include "hooks/real.h"
 #include "report/sink.h"
 #include "state/current.h"
@@ -18,6 +19,8 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
         return;
     }
     pthread_atfork(NULL, NULL, process_forked);
+    if (settings.has_inherited)
+        inherit_begin(environment);
     if (settings.log[0] || settings.rules[0])
         sink_begin(settings.log);
     if (settings.is_strict)

@@ -49,6 +49,7 @@ struct guard {
 #define CONNECTIONLESS 4096u /* 0 bytes are not the end, and what was refused was no connection gone stale */
 #define PREFIX_SHIFT   16    /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
 #define PREFIX_MASK    (0x1fffu << PREFIX_SHIFT)
+#define INHERITED      (1u << 30) /* they are another process's, and end no wait here */
 
 struct descriptor {
     _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */

@@ -12,6 +12,7 @@ struct settings {
     bool has_seed;
     bool is_strict;       /* RESIL_STRICT=1 */
     bool is_early;        /* RESIL_EARLY=1 */
+    bool has_inherited;   /* RESIL_INHERITED (drive/inherit.h) */
     bool is_disabled;     /* RESIL_DISABLE=1, or the program runs with privileges that are not its user's */
     char program[16];     /* the program's file name, cut; for events */
     char rules[4096];     /* RESIL_RULES; empty: not set */

@@ -105,6 +105,23 @@ static void vfork_and_close(struct ends *ends)
     say(" status=%x", (unsigned)status);
 }
 
+static void vfork_and_exec(struct ends *ends)
+{
+    char number[16];
+    snprintf(number, sizeof number, "%d", ends->fd);
+    char *const arguments[] = {(char *)"conform", (char *)"--became", (char *)"using", number, NULL};
+    line_flush();
+    pid_t child = vfork();
+    if (child == 0) {
+        execve(self_path, arguments, environ);
+        _exit(7);
+    }
+    wait_then_feed(ends);
+    int status;
+    waitpid(child, &status, 0);
+    say(" status=%x", (unsigned)status);
+}
+
 /* Becomes another by the function of that name. */
 static void exec_by(const char *function, char *name, char *number)
 {
@@ -258,6 +275,14 @@ void stories_processes(const char *self)
                 if (has_own)
                     setsockopt(ends.fd, SOL_SOCKET, SO_RCVTIMEO, &own, sizeof own);
                 vfork_and_close(&ends);
+                afterwards(&ends);
+                cell_end();
+            }
+            if (cell_begin("process %s vfork_execs%s", kind_names[kinds[k]], has_own ? " own" : "")) {
+                ends_open(&ends, kinds[k], BLOCKING, INWARD, false);
+                if (has_own)
+                    setsockopt(ends.fd, SOL_SOCKET, SO_RCVTIMEO, &own, sizeof own);
+                vfork_and_exec(&ends);
                 afterwards(&ends);
                 cell_end();
             }

@@ -37,7 +37,6 @@ NOT_HOOKED = {
     **dict.fromkeys(("pread", "pread64", "preadv64", "preadv64v2", "pwrite", "pwrite64", "pwritev64", "pwritev64v2"),
                     "at an offset, which sockets do not have"),
     **dict.fromkeys(("vfork", "fork"), "children are recognised by their process id; vfork cannot be wrapped"),
-    **dict.fromkeys(("posix_spawn", "posix_spawnp"), "libc's child does not pass hooks"),
     **dict.fromkeys(("popen", "pclose", "system"), "pipes and a shell, by a child that does not pass hooks"),
     **dict.fromkeys(("vmsplice", "tee", "preadv", "pwritev"), "not for sockets"),
     **dict.fromkeys(("getnameinfo", "gethostbyaddr", "gethostbyaddr_r", "res_query", "res_search", "res_nquery",
@@ -148,6 +147,47 @@ class HandedOver(Stage):
                                   "    os.dup2(s.fileno(), 0)\n"
                                   "    os.execl('/bin/cat', 'cat')\n"
                                   "os.wait()\n")
+
+    SPAWNS = {
+        "subprocess, by vfork": "import subprocess; subprocess.run(['cat'], stdin=s)\n",
+        "posix_spawn": "os.waitpid(os.posix_spawn('/bin/cat', ['cat'], os.environ, "
+                       "file_actions=[(os.POSIX_SPAWN_DUP2, s.fileno(), 0)]), 0)\n",
+        "posix_spawnp": "os.waitpid(os.posix_spawnp('cat', ['cat'], os.environ, "
+                        "file_actions=[(os.POSIX_SPAWN_DUP2, s.fileno(), 0)]), 0)\n",
+        "a fork child, by another number": "os.dup2(s.fileno(), 9)\n"
+                                           "if os.fork() == 0: os.execlp('sh', 'sh', '-c', 'cat <&9')\n"
+                                           "os.wait()\n",
+        "a child's child": "import subprocess; subprocess.run(['sh', '-c', 'cat; true'], stdin=s)\n",
+    }
+
+    def test_a_program_that_is_spawned_on_it_waits_as_ever(self):
+        """The socket keeps the timeouts of its rule: they are the parent's."""
+        for how, spawn in self.SPAWNS.items():
+            with self.subTest(how):
+                self.gets_the_late_answer("import os, socket, sys\n"
+                                          "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                                          "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n" + spawn)
+
+    def test_who_has_spawned_a_program_on_it_keeps_its_rule(self):
+        server = self.server("hang")
+        rules = self.rules(self.RULES)
+        for how, spawn in self.SPAWNS.items():
+            code = ("import os, socket, sys\n"
+                    "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n" +
+                    spawn.replace("cat", "true") +
+                    "s.sendall(b'x')\n"
+                    "try: s.recv(1)\n"
+                    "except OSError as e: print(e.errno)\n")
+            with self.subTest(how):
+                ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules)
+                self.assertEqual(ended.out, "110\n", ended)
+
+    def test_what_is_told_of_it_is_taken_out_of_the_environment(self):
+        for value in "", ",", "1,2,3,4,5", "1,2,3,4,5;", ";" * 5000, "f" * 5000, "1,1,1,1,1;" * 500, "\xff,0x", "1,2,3,4":
+            ended = self.run_program(["env"], self.rules(self.RULES), RESIL_INHERITED=value)
+            self.assertTrue(ended.is_good, ended)
+            self.assertIn("LD_PRELOAD=", ended.out)
+            self.assertNotIn("RESIL_INHERITED", ended.out)
 
     def test_an_exec_that_fails_changes_nothing(self):
         code = ("import os, socket, sys\n"
