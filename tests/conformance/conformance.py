@@ -154,6 +154,11 @@ def show(way, lines, expected, names):
         print(f"... and {len(groups) - SHOWN} more groups: {', '.join(list(groups)[SHOWN:])}")
 
 
+def symbols(path, *options):
+    lines = subprocess.run(["nm", "-D", *options, path], capture_output=True, text=True, check=True).stdout
+    return {line.split()[-1].split("@")[0] for line in lines.splitlines()}
+
+
 def main():
     filter_text = sys.argv[1] if len(sys.argv) > 1 else None
     began = time.monotonic()
@@ -161,6 +166,9 @@ def main():
         results = dict(zip(WAYS, pool.map(lambda way: run(way, FIRING_CELLS if way == FIRING else filter_text), WAYS)))
     bare = results["bare"][0]
     failed, met = not bare, set()
+    for name in sorted(symbols(LIBRARY, "--defined-only") - symbols(CONFORM, "-u")):
+        print(f"--- no cell calls {name}")
+        failed = True
     for way, (lines, errors, seconds) in results.items():
         if way == FIRING:
             names = differences(lines, {name: seen for name, seen in bare.items() if FIRING_CELLS in name})

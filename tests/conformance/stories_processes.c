@@ -210,7 +210,9 @@ OF_ITS_OWN_BY(execvpe)
 OF_ITS_OWN_BY(fexecve)
 OF_ITS_OWN_BY(execveat)
 
-static void spawn_in_child(struct ends *ends)
+static void spawn_by(int (*spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
+                                  char *const *, char *const *),
+                     struct ends *ends)
 {
     char number[16];
     snprintf(number, sizeof number, "%d", 100);
@@ -220,11 +222,21 @@ static void spawn_in_child(struct ends *ends)
     pid_t child;
     int status;
     CALL("spawn",
-         posix_spawn(&child, self_path, &actions, NULL,
-                     (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL},
-                     environ));
+         spawn(&child, self_path, &actions, NULL,
+               (char *[]){(char *)"conform", (char *)"--became", (char *)"using", number, NULL}, environ));
     waitpid(child, &status, 0); /* what it says comes first, and this process's with the next flush */
     say(" status=%x", (unsigned)status);
+    CALL("no such", spawn(&child, "/nowhere/at/all", NULL, NULL, (char *[]){number, NULL}, environ));
+}
+
+static void spawn_in_child(struct ends *ends)
+{
+    spawn_by(posix_spawn, ends);
+}
+
+static void spawnp_in_child(struct ends *ends)
+{
+    spawn_by(posix_spawnp, ends);
 }
 
 static const struct {
@@ -240,7 +252,7 @@ static const struct {
     {"execv_of_its_own", execv_of_its_own, NULL},        {"execve_of_its_own", execve_of_its_own, NULL},
     {"execvp_of_its_own", execvp_of_its_own, NULL},      {"execvpe_of_its_own", execvpe_of_its_own, NULL},
     {"fexecve_of_its_own", fexecve_of_its_own, NULL},    {"execveat_of_its_own", execveat_of_its_own, NULL},
-    {"spawn", spawn_in_child, wait_then_feed},
+    {"spawn", spawn_in_child, wait_then_feed},           {"spawnp", spawnp_in_child, wait_then_feed},
 };
 
 static void afterwards(struct ends *ends)
