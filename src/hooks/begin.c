@@ -1,12 +1,23 @@
 /* What happens before main: the real functions are looked up and the environment is copied. Rules are read at the
  * first call that they could touch, or here if asked to: later may be after chroot, setuid or a seccomp filter. */
+#include <errno.h>
 #include <pthread.h>
 
 #include "drive/inherit.h"
+#include "hooks/export.h"
 #include "hooks/real.h"
 #include "report/sink.h"
 #include "state/current.h"
 #include "state/process.h"
+
+/* Preloaded twice, from two places: the last one does it all. */
+static bool is_done_by_another(void)
+{
+    int error = errno;
+    bool is_there = real.fdopen(-1, ARE_YOU_LIBRESIL) == I_AM_LIBRESIL;
+    errno = error;
+    return is_there;
+}
 
 __attribute__((constructor)) static void begin(int argc, char **arguments, char **environment)
 {
@@ -14,6 +25,8 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
     (void)arguments;
     real_look_up();
     process_begin(environment);
+    if (is_done_by_another())
+        settings.is_disabled = true;
     if (settings.is_disabled) {
         rules_state = RULES_DISABLED;
         return;
