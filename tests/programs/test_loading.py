@@ -80,6 +80,30 @@ class Beside(Stage):
         self.asks(f"{LIBRARY} {copy}")
 
 
+class Frugal(Stage):
+    def test_calls_need_little_stack(self):
+        """Programs have threads and signal handlers with small ones. What goes wrong is told, which goes deeper."""
+        server = self.server("echo")
+        rules = self.rules("match: {}\ntimeout: {connect: 1s, response: 300ms, recv: 300ms, send: 300ms}\n"
+                           "retry: {max_retries: 1, base_delay: 1ms}\nbreaker: {}\n")
+        ended = self.run_program([os.path.join(BUILD, "tests/stack"), str(server.port), str(self.free_port())], rules,
+                                 RESIL_LOG="stderr")
+        self.assertTrue(ended.is_good and "gets ETIMEDOUT" in ended.err, ended)
+        for line in ended.out.splitlines():
+            call, depth = line.split()
+            self.assertLessEqual(int(depth), 1024 if call in ("nothing", "send", "recv", "close") else 4096, ended)
+
+    def test_signals_are_the_programs_own(self):
+        """None is caught, ignored or blocked that would not have been."""
+        code = ("import sys\n" + ASK.replace("print(e.errno)", "pass") +
+                "print([line for line in open('/proc/self/status') if line.startswith(('SigB', 'SigC', 'SigI', 'Thr'))])\n")
+        server = self.server("close")
+        rules = self.rules(BOUNDED + "retry: {}\nbreaker: {}\n")
+        bare, ended = (self.run_program([PYTHON, "-c", code, str(server.port)], rules, how) for how in (BARE, RULED))
+        self.assertIn("SigCgt", bare.out)
+        self.assertEqual(ended.out, bare.out, ended)
+
+
 class Privileges(Stage):
     @unittest.skipUnless(os.geteuid() == 0, "needs root, to make a program that has more rights than its user")
     def test_a_program_with_more_rights_than_its_user_gets_no_rules(self):
