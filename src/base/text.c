@@ -128,3 +128,39 @@ struct duration_text duration_text(uint64_t ns)
     text_add(&text, "%s", units[unit].name);
     return result;
 }
+
+static char *put_digits(char *at, uint64_t number, unsigned digits)
+{
+    for (unsigned i = digits; i > 0; i--, number /= 10)
+        at[i - 1] = (char)('0' + number % 10);
+    return at + digits;
+}
+
+struct time_text time_text(uint64_t realtime_ns)
+{
+    uint64_t ms = realtime_ns / 1000000, second = ms / 1000 % 86400, day = ms / 86400000;
+    /* The Gregorian calendar in years that begin in March, so that the leap day is their last one. */
+    uint64_t from_era = day + 719468, era = from_era / 146097, day_of_era = from_era % 146097;
+    uint64_t year = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    uint64_t day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    uint64_t march = (5 * day_of_year + 2) / 153, month = march < 10 ? march + 3 : march - 9;
+    const struct {
+        uint64_t number;
+        unsigned digits;
+        char behind;
+    } parts[] = {{year + era * 400 + (month <= 2), 4, '-'},
+                 {month, 2, '-'},
+                 {day_of_year - (153 * march + 2) / 5 + 1, 2, 'T'},
+                 {second / 3600, 2, ':'},
+                 {second / 60 % 60, 2, ':'},
+                 {second % 60, 2, '.'},
+                 {ms % 1000, 3, 'Z'}};
+    struct time_text result;
+    char *at = result.text;
+    for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++) {
+        at = put_digits(at, parts[i].number, parts[i].digits);
+        *at++ = parts[i].behind;
+    }
+    *at = '\0';
+    return result;
+}

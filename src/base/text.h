@@ -20,6 +20,12 @@ void text_add(struct text *text, const char *format, ...) __attribute__((format(
 void text_add_list(struct text *text, const char *format, va_list arguments)
     __attribute__((format(printf, 2, 0)));
 
+/* A time of day as 2026-01-02T03:04:05.678Z, given as nanoseconds since 1970. */
+struct time_text {
+    char text[32];
+};
+struct time_text time_text(uint64_t realtime_ns);
+
 /* A duration as people write it: 43ms, 1.5s, 2m, 24h, 250us; at most three significant digits. */
 struct duration_text {
     char text[24];

@@ -39,7 +39,10 @@ static struct attempt attempt_start(struct connecting *call);
 static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
                                    const sigset_t *mask);
 static struct attempt take_back(struct connecting *call);
-static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns);
+static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns,
+                              uint64_t now_ns);
+static struct call_step announce(struct blocking *blocking, struct attempt attempt, struct call_step step,
+                                 uint64_t now_ns);
 static struct event about_attempt(enum event_kind kind, const struct blocking *blocking);
 static bool is_still_ours(struct connecting *call);
 static bool seems_ours(struct connecting *call);
@@ -100,7 +103,10 @@ int blocking_connect(struct connecting *call)
                 is_blocked ? attempt_again(call, step.until_ns, &mask) : attempt_first(call, step.until_ns);
             if (attempt.how != ENDED && attempt.how != ENDED_CUT)
                 break;
-            step = judge(&blocking, attempt, began);
+            uint64_t ended = clock_now_ns();
+            step = judge(&blocking, attempt, began, ended);
+            if (step.action != CALL_DONE)
+                step = announce(&blocking, attempt, step, ended);
             continue;
         }
         bool is_interrupted = signals_wait(-1, 0, step.until_ns, &mask) == WAITED_INTERRUPTED;
@@ -124,9 +130,8 @@ int blocking_connect(struct connecting *call)
         }
         blocking.tries_siblings = false; /* enough */
         state->params.siblings = 0;
-        step = judge(&blocking, attempt, now);
-        if (step.action == CALL_WAIT)
-            step = call_denied(state);
+        judge(&blocking, attempt, now, clock_now_ns());
+        step = call_interrupted(state);
     }
     int result = step.action == CALL_DONE ? finish(&blocking, &step) : finish_in_flight(&blocking, attempt);
     if (result == 0)
@@ -242,16 +247,16 @@ void attempt_set_send_option(struct connecting *call, uint64_t ns)
 }
 
 /* What the attempt means for the call, and what comes next. */
-static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns)
+static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns,
+                              uint64_t now_ns)
 {
     struct connecting *call = blocking->call;
     struct call *state = &blocking->state;
-    uint64_t now = clock_now_ns();
     bool is_cut = attempt.how == ENDED_CUT;
     bool might_be_ours = attempt.error == EHOSTUNREACH || attempt.error == ENETUNREACH;
     enum outcome outcome =
         is_cut ? OUTCOME_TIMEOUT
-               : outcome_of_connect(attempt.error, !might_be_ours || has_left(call, now - began_ns));
+               : outcome_of_connect(attempt.error, !might_be_ours || has_left(call, now_ns - began_ns));
     if (outcome == OUTCOME_RESET && was_shut(call))
         outcome = OUTCOME_OURS;
     if (state->attempts == 1 && outcome != OUTCOME_SUCCESS) {
@@ -261,23 +266,29 @@ static struct call_step judge(struct blocking *blocking, struct attempt attempt,
     if (outcome == OUTCOME_TIMEOUT) {
         host_count(call->host, HOST_TIMEOUTS);
         struct event event = about_attempt(EVENT_TIMEOUT_CONNECT, blocking);
-        event.duration_ns = now - began_ns;
+        event.duration_ns = now_ns - began_ns;
         event.error = ETIMEDOUT;
         tell(&event);
     }
-    struct call_step step = call_ended(state, outcome, attempt.error, now);
-    if (step.action == CALL_DONE)
-        return step;
+    return call_ended(state, outcome, attempt.error, now_ns);
+}
+
+/* Another attempt is to follow, if the budget allows it. */
+static struct call_step announce(struct blocking *blocking, struct attempt attempt, struct call_step step,
+                                 uint64_t now_ns)
+{
+    struct connecting *call = blocking->call;
+    struct call *state = &blocking->state;
     bool is_sibling = step.action == CALL_ATTEMPT;
     if (!may_go_on(call))
-        return is_sibling ? call_ended(state, OUTCOME_OURS, attempt.error, now) : call_denied(state);
-    if (!is_sibling && !budget_take(call->host, &call->rule->policy.retry.budget, now))
+        return is_sibling ? call_ended(state, OUTCOME_OURS, attempt.error, now_ns) : call_denied(state);
+    if (!is_sibling && !budget_take(call->host, &call->rule->policy.retry.budget, now_ns))
         return call_denied(state);
     host_count(call->host, is_sibling ? HOST_SIBLINGS : HOST_RETRIES);
     struct event event = about_attempt(is_sibling ? EVENT_SIBLING : EVENT_RETRY, blocking);
     event.attempt = (uint16_t)(state->attempts - is_sibling); /* the next one has begun */
-    event.duration_ns = now - call->begun_ns;
-    event.delay_ns = is_sibling ? 0 : step.until_ns - now;
+    event.duration_ns = now_ns - call->begun_ns;
+    event.delay_ns = is_sibling ? 0 : step.until_ns - now_ns;
     event.error = attempt.error;
     tell(&event);
     return step;
@@ -378,6 +389,7 @@ static int finish(struct blocking *blocking, const struct call_step *step)
             about_attempt(is_connected ? EVENT_CONNECTED_LATE : EVENT_CONNECT_FAILED, blocking);
         event.duration_ns = now - call->begun_ns;
         event.error = step->error;
+        event.count = is_connected ? 0 : given_up_because(step->why);
         tell(&event);
     }
     if (!is_connected && policy->retry.is_on)
@@ -409,6 +421,14 @@ static int finish_in_flight(struct blocking *blocking, struct attempt attempt)
 {
     struct connecting *call = blocking->call;
     const struct policy *policy = &call->rule->policy;
+    /* A retry that was told of is not the end of the story. */
+    if (blocking->state.attempts > 1) {
+        struct event event = about_attempt(EVENT_CONNECT_FAILED, blocking);
+        event.duration_ns = clock_now_ns() - call->begun_ns;
+        event.error = attempt.error;
+        event.count = attempt.how == ENDED_INTERRUPTED ? GIVEN_UP_SIGNAL : GIVEN_UP_UNKNOWN;
+        tell(&event);
+    }
     put_back_send_option(call);
     if (policy->breaker.is_on)
         connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,

@@ -253,5 +253,6 @@ static void tell_lookup(enum event_kind kind, const struct target *target, const
     event.error = eai;
     event.attempt = (uint16_t)state->attempts;
     event.attempts = (uint16_t)(state->params.max_retries + 1);
+    event.count = kind == EVENT_LOOKUP_FAILED ? given_up_because(step->why) : 0;
     tell(&event);
 }

@@ -2,22 +2,31 @@
 
 #include <string.h>
 
-#include "base/text.h"
-#include "report/sink.h"
 #include "state/recorder.h"
 
 void tell(struct event *event)
 {
     recorder_note(event);
-    if (!sink_is_on())
-        return;
-    char line[320];
-    struct text text = text_begin(line, sizeof line - 1);
-    text_add(&text, "libresil: ");
-    event_say(event, &text);
-    line[text.length++] = '\n';
-    if (!sink_write(line, text.length))
-        segment_passed(PASSED_LOG_LOST);
+    recorder_log(event);
+}
+
+enum given_up_reason given_up_because(enum call_why why)
+{
+    switch (why) {
+    case CALL_NOT_RETRYABLE:
+        return GIVEN_UP_NOT_RETRYABLE;
+    case CALL_RETRIES_USED_UP:
+        return GIVEN_UP_RETRIES;
+    case CALL_TIME_USED_UP:
+        return GIVEN_UP_TOTAL;
+    case CALL_BUDGET_USED_UP:
+        return GIVEN_UP_BUDGET;
+    case CALL_PROBE_FAILED:
+        return GIVEN_UP_PROBE;
+    case CALL_INTERRUPTED:
+        return GIVEN_UP_SIGNAL;
+    }
+    return GIVEN_UP_UNKNOWN;
 }
 
 struct event event_about(enum event_kind kind, const char *target)

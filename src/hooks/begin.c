@@ -34,7 +34,7 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
     pthread_atfork(NULL, NULL, process_forked);
     if (settings.has_inherited)
         inherit_begin(environment);
-    if (settings.log[0] || settings.rules[0])
+    if (settings.log[0] || settings.rules[0] || settings.is_log_bad || settings.is_seed_bad)
         sink_begin(settings.log);
     if (settings.is_strict)
         rules_read();

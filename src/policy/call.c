@@ -132,6 +132,11 @@ struct call_step call_denied(struct call *call)
     return call->action == CALL_WAIT ? failed(call, CALL_BUDGET_USED_UP) : step(call);
 }
 
+struct call_step call_interrupted(struct call *call)
+{
+    return call->action == CALL_WAIT ? failed(call, CALL_INTERRUPTED) : step(call);
+}
+
 enum breaker_report call_report(const struct call_step *done)
 {
     if (done->action != CALL_DONE || done->ending == CALL_REJECTED)

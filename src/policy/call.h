@@ -14,7 +14,7 @@
  * what max_retries counts, and what a wait lies between.
  *
  * Nothing here blocks, allocates, reads a clock or fails. What is said at the wrong moment (call_ended while waiting,
- * call_denied during an attempt, anything after DONE) changes nothing and is answered by the step that is going on. */
+ * call_denied or call_interrupted during an attempt, anything after DONE) changes nothing and is answered by the step that is going on. */
 #ifndef POLICY_CALL_H
 #define POLICY_CALL_H
 
@@ -51,6 +51,7 @@ enum call_why {
     CALL_TIME_USED_UP, /* the next attempt would begin after `total` */
     CALL_BUDGET_USED_UP,
     CALL_PROBE_FAILED, /* a probe is one attempt */
+    CALL_INTERRUPTED,  /* the caller could wait no longer: a signal */
 };
 
 struct call_step {
@@ -94,6 +95,9 @@ struct call_step call_due(struct call *call, uint64_t now_ns);
 
 /* The retry that the last step waits for may not happen: the budget is used up. */
 struct call_step call_denied(struct call *call);
+
+/* Nothing more may be begun, though retries, time and budget are left. */
+struct call_step call_interrupted(struct call *call);
 
 /* What a call that ended so says to the breaker. A step that is not DONE (the call was abandoned) is neutral. */
 enum breaker_report call_report(const struct call_step *done);

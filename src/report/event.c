@@ -22,12 +22,44 @@ const char *event_help(enum event_kind kind)
     return (unsigned)kind < EVENT_KINDS ? helps[kind] : "";
 }
 
+const char *passed_name(enum passed_reason reason)
+{
+    static const char *const names[] = {
+#define PASSED_REASON(name, text, help) text,
+        PASSED_REASONS(PASSED_REASON)
+#undef PASSED_REASON
+    };
+    return (unsigned)reason < PASSED_REASON_COUNT ? names[reason] : "unknown";
+}
+
 const char *passed_help(enum passed_reason reason)
 {
     static const char *const helps[] = {
-#define PASSED_REASON(name, help) help,
+#define PASSED_REASON(name, text, help) help,
         PASSED_REASONS(PASSED_REASON)
 #undef PASSED_REASON
     };
     return (unsigned)reason < PASSED_REASON_COUNT ? helps[reason] : "unknown";
+}
+
+const char *event_reason(const struct event *event)
+{
+    static const char *const given_up[] = {
+#define REASON(name, text, help) text,
+        GIVEN_UP_REASONS(REASON)
+#undef REASON
+    };
+    static const char *const steered[] = {
+#define STEERED(name, text, help) text,
+        STEERINGS(STEERED)
+#undef STEERED
+    };
+    const char *reason = NULL;
+    if (event->kind == EVENT_CONNECT_FAILED || event->kind == EVENT_LOOKUP_FAILED)
+        reason = event->count < GIVEN_UP_REASON_COUNT ? given_up[event->count] : NULL;
+    else if (event->kind == EVENT_STEERED)
+        reason = event->count < STEERED_COUNT ? steered[event->count] : NULL;
+    else if (event->kind == EVENT_PASSED_THROUGH)
+        reason = passed_name((enum passed_reason)event->count);
+    return reason && *reason ? reason : NULL;
 }

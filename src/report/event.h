@@ -26,7 +26,7 @@ struct event {
     uint16_t flags;
     uint16_t attempt;  /* from 1 */
     uint16_t attempts; /* at most */
-    uint32_t count;    /* what the kind says: failures in a row, why a call passed through */
+    uint32_t count;    /* what the kind says: failures in a row, or one of the reasons below */
     char program[16];
     char target[60]; /* "payments.internal:443" */
     uint8_t address
@@ -37,27 +37,62 @@ _Static_assert(sizeof(struct event) == 136, "there is no padding in what is shar
 const char *event_name(enum event_kind kind);
 const char *event_help(enum event_kind kind);
 
-/* Why a call that a rule may have wanted went through untouched. Each is counted. */
+/* Why a call was given up, as CONNECT_FAILED and LOOKUP_FAILED tell it. REASON(NAME, "name", for the sentence) */
+#define GIVEN_UP_REASONS(REASON)                                                                             \
+    REASON(UNKNOWN, "", "")                                                                                  \
+    REASON(NOT_RETRYABLE, "not_retryable", "its rule retries no such failure")                               \
+    REASON(RETRIES, "retries", "no retries are left")                                                        \
+    REASON(TOTAL, "total", "`total` is used up")                                                             \
+    REASON(BUDGET, "budget", "the retry budget is used up")                                                  \
+    REASON(PROBE, "probe", "a probe is not retried")                                                         \
+    REASON(SIGNAL, "signal", "the program was interrupted by a signal")
+enum given_up_reason {
+#define REASON(name, text, help) GIVEN_UP_##name,
+    GIVEN_UP_REASONS(REASON)
+#undef REASON
+        GIVEN_UP_REASON_COUNT
+};
+
+/* What somebody did to a circuit by hand, as STEERED tells it. */
+#define STEERINGS(STEERED)                                                                                   \
+    STEERED(AUTO, "auto", "circuit given back: closed, and outcomes decide again")                           \
+    STEERED(OPEN, "open", "circuit held open: calls fail at once")                                           \
+    STEERED(CLOSED, "close", "circuit held closed: calls go through, whatever becomes of them")              \
+    STEERED(RESET, "reset", "circuit reset: closed, and failures are counted anew")
+enum steered {
+#define STEERED(name, text, help) STEERED_##name,
+    STEERINGS(STEERED)
+#undef STEERED
+        STEERED_COUNT
+};
+
+/* Why a call that a rule may have wanted went through untouched, or was done in part only. Each is counted.
+ * X(NAME, "name", help) */
 #define PASSED_REASONS(X)                                                                                    \
-    X(LOADING, "rules are being read by another thread")                                                     \
-    X(NESTED, "a call from inside a lookup or from our own code")                                            \
-    X(NO_MEMORY, "no memory")                                                                                \
-    X(NON_BLOCKING, "a non-blocking descriptor")                                                             \
-    X(NOT_TCP, "not TCP")                                                                                    \
-    X(STALE, "the descriptor is not the one that was remembered")                                            \
-    X(NOT_OURS, "memory shared with a vfork child")                                                          \
-    X(TABLE_FULL, "the table of hosts is full")                                                              \
-    X(PRIVATE, "state could not be shared: private memory instead")                                          \
-    X(LOG_LOST, "a log line could not be written")                                                           \
-    X(CANCEL_FAILED, "an attempt could not be taken back")                                                   \
-    X(LOOKUP_DIRECT, "a lookup could not be timed as finely as its rule asks")
+    X(LOADING, "loading", "rules are being read by another thread")                                          \
+    X(NESTED, "nested", "a call from inside a lookup or from our own code")                                  \
+    X(NO_MEMORY, "no_memory", "no memory")                                                                   \
+    X(NON_BLOCKING, "non_blocking", "a non-blocking descriptor")                                             \
+    X(NOT_TCP, "not_tcp", "not TCP")                                                                         \
+    X(STALE, "stale", "the descriptor is not the one that was remembered")                                   \
+    X(NOT_OURS, "not_ours", "memory shared with a vfork child")                                              \
+    X(TABLE_FULL, "table_full", "the table of hosts is full")                                                \
+    X(PRIVATE, "private", "state could not be shared: private memory instead")                               \
+    X(LOG_LOST, "log_lost", "a log line could not be written")                                               \
+    X(LOG_THINNED, "log_thinned", "a log line was one of too many in a second")                              \
+    X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
+    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")
 enum passed_reason {
-#define PASSED_REASON(name, help) PASSED_##name,
+#define PASSED_REASON(name, text, help) PASSED_##name,
     PASSED_REASONS(PASSED_REASON)
 #undef PASSED_REASON
         PASSED_REASON_COUNT
 };
+const char *passed_name(enum passed_reason reason); /* "non_blocking" */
 const char *passed_help(enum passed_reason reason);
+
+/* The name of the reason that an event carries, NULL if its kind has none: "budget", "open", "log_lost". */
+const char *event_reason(const struct event *event);
 
 /* The sentence for people, without "libresil: " in front and without a newline. `error` texts come from a table of our
  * own: strerror takes locks and locales. */

@@ -17,6 +17,7 @@ struct tried {
 };
 static struct tried tried_by(const struct event *event);
 static void add_those_before(const struct event *event, struct text *text);
+static void say_why(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -48,6 +49,11 @@ void event_say(const struct event *event, struct text *text)
     const char *error = is_lookup ? said_of_lookup(event->error) : said(event->error);
     const char *code = errno_name(event->error);
     struct tried tried = tried_by(event);
+    static const char *const steered[] = {
+#define STEERED(name, text, help) help,
+        STEERINGS(STEERED)
+#undef STEERED
+    };
 
     if (event->target[0])
         text_add(text, "%.*s: ", (int)sizeof event->target, event->target);
@@ -67,6 +73,7 @@ void event_say(const struct event *event, struct text *text)
         if (event->attempts > 1)
             text_add(text, " (attempt %u of %u)", event->attempt, event->attempts);
         text_add(text, ", given up after %s", duration.text);
+        say_why(text, event);
         break;
     case EVENT_CONNECTED_LATE:
         text_add(text, "connected%s at attempt %u of %u, after %s", tried.text, event->attempt,
@@ -125,12 +132,16 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_CLOSED:
         text_add(text, "circuit closed, the host is back");
         break;
+    case EVENT_STEERED:
+        text_add(text, "%s", event->count < STEERED_COUNT ? steered[event->count] : "circuit steered");
+        break;
     case EVENT_LOOKUP_RETRY:
         text_add(text, "lookup: %s (attempt %u of %u), again in %s", error, event->attempt, event->attempts,
                  delay.text);
         break;
     case EVENT_LOOKUP_FAILED:
         text_add(text, "lookup: %s, given up after %s", error, duration.text);
+        say_why(text, event);
         break;
     case EVENT_RULES_LOADED:
         text_add(text, "%u rule%s in force", event->count, event->count == 1 ? "" : "s");
@@ -177,6 +188,18 @@ static void add_those_before(const struct event *event, struct text *text)
         text_add(text, ", as did %u before it", event->count - 1);
 }
 
+/* Where there was nothing to give up there is no reason to give. */
+static void say_why(struct text *text, const struct event *event)
+{
+    static const char *const reasons[] = {
+#define REASON(name, name_text, help) help,
+        GIVEN_UP_REASONS(REASON)
+#undef REASON
+    };
+    if (event->attempts > 1 && event->count < GIVEN_UP_REASON_COUNT && *reasons[event->count])
+        text_add(text, ": %s", reasons[event->count]);
+}
+
 /* What a connect did, as a verb: strerror takes locks and reads the locale. */
 static const char *said(int error)
 {
@@ -197,6 +220,8 @@ static const char *said(int error)
         return "aborted";
     case EPIPE:
         return "broken off by the peer";
+    case EINTR:
+        return "interrupted";
     }
     const char *name = errno_name(error);
     return name ? name : "failed";

@@ -15,6 +15,11 @@
 /* Of a path, wherever it is said: connects and descriptors have room for so much. */
 #define PATH_SHOWN 51u
 
+/* How often a process asks whether the one that holds a probe is still there. */
+#define ASK_EVERY_NS (10 * NS_PER_MS)
+
+static _Atomic uint64_t asked_ns;
+
 static void add_path(struct text *text, const char *path);
 static uint64_t key_of(const struct rule *rule, const struct target *target);
 static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
@@ -24,6 +29,8 @@ static struct host *evict(struct segment *segment, uint64_t key, const struct ru
 static bool is_still(struct host_handle handle);
 static bool is_held(struct host_handle handle, struct breaker_answer *answer);
 static void forget_addresses(struct host *host);
+static bool give_orphan_back(struct host_handle handle, const struct breaker_params *params, uint64_t *word,
+                             uint64_t now_ns);
 static void empty(_Atomic uint64_t words[WINDOW_BUCKETS]);
 static void add_to_window(_Atomic uint64_t *words, uint64_t window_ns, struct window_sum add,
                           uint64_t now_ns);
@@ -62,11 +69,14 @@ struct breaker_answer breakers_admit(struct host_handle handle, const struct bre
     uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
     do
         answer = breaker_admit(word, params, now_ns);
-    while (answer.word != word &&
-           !atomic_compare_exchange_weak_explicit(&handle.host->breaker, &word, answer.word,
-                                                  memory_order_acq_rel, memory_order_acquire));
+    while ((answer.word != word &&
+            !atomic_compare_exchange_weak_explicit(&handle.host->breaker, &word, answer.word,
+                                                   memory_order_acq_rel, memory_order_acquire)) ||
+           (answer.verdict == BREAKER_REJECT && give_orphan_back(handle, params, &word, now_ns)));
     if (answer.verdict == BREAKER_PROBE)
-        atomic_store_explicit(&handle.host->probe_pid, (uint32_t)process_id(), memory_order_relaxed);
+        atomic_store_explicit(&handle.host->probe_holder,
+                              (uint64_t)answer.ticket.generation << 32 | (uint32_t)process_id(),
+                              memory_order_relaxed);
     return answer;
 }
 
@@ -76,12 +86,23 @@ struct breaker_answer breakers_look(struct host_handle handle, const struct brea
     struct breaker_answer answer = {.verdict = BREAKER_ADMIT};
     if (!is_still(handle) || is_held(handle, &answer))
         return answer;
-    answer = breaker_admit(atomic_load_explicit(&handle.host->breaker, memory_order_acquire), params, now_ns);
+    uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
+    do
+        answer = breaker_admit(word, params, now_ns);
+    while (answer.verdict == BREAKER_REJECT && give_orphan_back(handle, params, &word, now_ns));
     if (answer.verdict == BREAKER_PROBE) {
         answer.verdict = BREAKER_REJECT;
         answer.until_ns = now_ns;
     }
     return answer;
+}
+
+uint32_t breakers_probe_holder(const struct host *host)
+{
+    struct breaker_view view = breaker_view(atomic_load_explicit(&host->breaker, memory_order_acquire));
+    uint64_t holder = atomic_load_explicit(&host->probe_holder, memory_order_relaxed);
+    bool is_out = view.state == BREAKER_HALF_OPEN && view.until_ns && holder >> 32 == view.generation;
+    return is_out ? (uint32_t)holder : 0;
 }
 
 struct breaker_change breakers_ended(struct host_handle handle, const struct breaker_params *params,
@@ -321,6 +342,29 @@ static void forget_addresses(struct host *host)
 {
     if (atomic_load_explicit(&host->failed_addresses, memory_order_relaxed))
         atomic_store_explicit(&host->failed_addresses, 0, memory_order_relaxed);
+}
+
+/* A probe whose process is gone reports no more: another call may take its place. This is asked only now
+ * and then, for it takes a system call. `word` is what was read, and is read again. */
+static bool give_orphan_back(struct host_handle handle, const struct breaker_params *params, uint64_t *word,
+                             uint64_t now_ns)
+{
+    struct breaker_view view = breaker_view(*word);
+    uint64_t holder = atomic_load_explicit(&handle.host->probe_holder, memory_order_relaxed);
+    if (view.state != BREAKER_HALF_OPEN || !view.until_ns || holder >> 32 != view.generation)
+        return false;
+    uint64_t asked = atomic_load_explicit(&asked_ns, memory_order_relaxed);
+    if (now_ns - asked < ASK_EVERY_NS || !atomic_compare_exchange_strong(&asked_ns, &asked, now_ns) ||
+        !process_is_gone((pid_t)(uint32_t)holder))
+        return false;
+    struct random unused = {0};
+    struct breaker_ticket ticket = {.generation = view.generation, .is_probe = true};
+    struct breaker_change change =
+        breaker_ended(*word, params, ticket, BREAKER_NEUTRAL, (struct window_sum){0, 0}, now_ns, &unused);
+    if (atomic_compare_exchange_strong_explicit(&handle.host->breaker, word, change.word,
+                                                memory_order_acq_rel, memory_order_acquire))
+        *word = change.word;
+    return true;
 }
 
 static void empty(_Atomic uint64_t words[WINDOW_BUCKETS])

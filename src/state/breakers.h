@@ -24,11 +24,15 @@ static inline void host_count(struct host_handle handle, enum host_count what)
         atomic_fetch_add_explicit(&handle.host->counts[what], 1, memory_order_relaxed);
 }
 
-/* May a call go ahead? Without a host: always. A circuit that is held open rejects until NEVER. */
+/* May a call go ahead? Without a host: always. A circuit that is held open rejects until NEVER. A probe whose process is
+ * gone is not waited for. */
 struct breaker_answer breakers_admit(struct host_handle handle, const struct breaker_params *params,
                                      uint64_t now_ns);
 
-/* The same, changing nothing. Where a probe is due it says BREAKER_REJECT until now: a call that cannot report back is
+/* Who holds the probe that is out; 0: nobody, or it is not known. */
+uint32_t breakers_probe_holder(const struct host *host);
+
+/* The same, taking nothing. Where a probe is due it says BREAKER_REJECT until now: a call that cannot report back is
  * rejected there, any other one asks breakers_admit. */
 struct breaker_answer breakers_look(struct host_handle handle, const struct breaker_params *params,
                                     uint64_t now_ns);

@@ -101,6 +101,8 @@ void rules_read(void)
             if (problems) {
                 read_in(problems);
                 munmap(problems, sizeof *problems);
+            } else {
+                segment_passed(PASSED_NO_MEMORY);
             }
             __atomic_store_n(&look_at_ns, clock_now_ns() + LOOK_EVERY_NS, __ATOMIC_RELEASE);
             __atomic_store_n(&rules_state, RULES_READ, __ATOMIC_RELEASE);
@@ -222,6 +224,7 @@ static void read_in(struct problems *problems)
         find();
     if (!segment_current)
         open_segment();
+    rule_news_settings();
     if (latest.is_builtin) {
         set = ruleset_builtin(0, problems);
     } else {
@@ -293,6 +296,7 @@ static bool put_in_force(struct ruleset *set, uint64_t now_ns)
 {
     bool is_in_force = set->rule_count && descriptors_open();
     if (set->rule_count && !is_in_force) {
+        segment_passed(PASSED_NO_MEMORY);
         ruleset_free(set);
         return false;
     }

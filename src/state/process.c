@@ -1,6 +1,8 @@
 #include "state/process.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -10,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/text.h"
 
 struct settings settings;
 
@@ -43,7 +46,7 @@ void process_begin(char **environment)
         if ((value = value_of(*variable, "RESIL_RULES")))
             copy_path(settings.rules, sizeof settings.rules, value);
         else if ((value = value_of(*variable, "RESIL_STATE_DIR")))
-            copy_setting(settings.state_dir, sizeof settings.state_dir, value);
+            copy_path(settings.state_dir, sizeof settings.state_dir, value);
         else if ((value = value_of(*variable, "RESIL_LOG")))
             copy_log(value);
         else if ((value = value_of(*variable, "RESIL_STRICT")))
@@ -55,8 +58,9 @@ void process_begin(char **environment)
         else if ((value = value_of(*variable, "RESIL_DISABLE")))
             settings.is_disabled = is_set(value);
         else if ((value = value_of(*variable, "RESIL_SEED")) && *value) {
-            settings.seed = number_of(value);
-            settings.has_seed = true;
+            settings.has_seed = process_is_seed(value);
+            settings.is_seed_bad = !settings.has_seed;
+            settings.seed = settings.has_seed ? number_of(value) : 0;
         }
     }
     if (settings.rules[0])
@@ -71,6 +75,27 @@ void process_begin(char **environment)
     if (getauxval(AT_SECURE))
         settings.is_disabled = true;
     errno = error;
+}
+
+bool process_is_log(const char *value)
+{
+    static const char *const words[] = {"stdout", "stdin", "on",   "yes",   "true",
+                                        "1",      "no",    "none", "false", "0"};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(words[i], value) == 0)
+            return false;
+    return true;
+}
+
+bool process_is_seed(const char *value)
+{
+    static const char most[] = "18446744073709551615";
+    size_t length = strspn(value, "0123456789");
+    if (length == 0 || value[length])
+        return false;
+    size_t zeros = strspn(value, "0");
+    length -= zeros;
+    return length < sizeof most - 1 || (length == sizeof most - 1 && strcmp(value + zeros, most) <= 0);
 }
 
 const char *process_program(void)
@@ -129,6 +154,27 @@ pid_t process_id(void)
     return getpid();
 }
 
+bool process_is_gone(pid_t pid)
+{
+    if (pid <= 0 || pid == getpid())
+        return false;
+    int error = errno;
+    bool is_gone = kill(pid, 0) != 0 && errno == ESRCH;
+    /* What was killed and is not waited for still has its number. */
+    char path[32], line[128] = "";
+    struct text text = text_begin(path, sizeof path);
+    text_add(&text, "/proc/%d/stat", (int)pid);
+    long file = is_gone ? -1 : syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        long length = syscall(SYS_read, file, line, sizeof line - 1);
+        syscall(SYS_close, file);
+        const char *state = length > 0 ? strrchr(line, ')') : NULL; /* the name before it may hold anything */
+        is_gone = state && state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X');
+    }
+    errno = error;
+    return is_gone;
+}
+
 uint64_t process_next_seed(void)
 {
     uint64_t call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
@@ -165,7 +211,10 @@ static void copy_path(char *to, size_t capacity, const char *value)
 
 static void copy_log(const char *value)
 {
-    if (strcmp(value, "stderr") == 0 || strcmp(value, "off") == 0)
+    settings.is_log_bad = !process_is_log(value);
+    if (settings.is_log_bad)
+        settings.log[0] = '\0';
+    else if (strcmp(value, "stderr") == 0 || strcmp(value, "off") == 0)
         copy_setting(settings.log, sizeof settings.log, value);
     else
         copy_path(settings.log, sizeof settings.log, value);

@@ -10,9 +10,10 @@
 struct settings {
     uint64_t seed; /* RESIL_SEED, if has_seed */
     bool has_seed;
-    bool is_strict;       /* RESIL_STRICT=1 */
-    bool is_early;        /* RESIL_EARLY=1 */
-    bool has_inherited;   /* RESIL_INHERITED (drive/inherit.h) */
+    bool is_seed_bad, is_log_bad; /* set to what means nothing: left out, and the user is told */
+    bool is_strict;               /* RESIL_STRICT=1 */
+    bool is_early;                /* RESIL_EARLY=1 */
+    bool has_inherited;           /* RESIL_INHERITED (drive/inherit.h) */
     bool is_disabled;     /* RESIL_DISABLE=1, or the program runs with privileges that are not its user's */
     char program[16];     /* the program's file name, cut; for events */
     char rules[4096];     /* RESIL_RULES; empty: not set */
@@ -25,6 +26,12 @@ extern struct settings settings;
 
 /* Reads the environment. No allocation, errno untouched. */
 void process_begin(char **environment);
+
+/* What RESIL_LOG may be: stderr, off, or a path. Words that look like a switch, and stdout, are none: where the user did
+ * not mean a file, none of that name must appear. */
+bool process_is_log(const char *value);
+/* What RESIL_SEED may be: a whole number of 64 bits. */
+bool process_is_seed(const char *value);
 
 /* The file name of the program, at most 255 bytes: what `match.program` is compared with. */
 const char *process_program(void);
@@ -41,6 +48,9 @@ bool process_is_original(void);
 
 /* The process id without a system call, once process_owns_memory was asked (a vfork child reads its parent's). */
 pid_t process_id(void);
+
+/* Does no such process run (any more)? Only in our pid namespace; false where it cannot be told. */
+bool process_is_gone(pid_t pid);
 
 /* A number for random decisions that differs from call to call, thread to thread and process to process, unless
  * RESIL_SEED is set: then it differs from call to call only. */

@@ -4,18 +4,19 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "report/sink.h"
 #include "state/process.h"
 
 void recorder_note(struct event *event)
 {
-    struct segment *segment = segment_current;
-    if (!segment)
-        return;
     if (!event->time_ns)
         event->time_ns = clock_now_ns();
     if (!event->pid)
         event->pid = process_id();
     memcpy(event->program, settings.program, sizeof event->program);
+    struct segment *segment = segment_current;
+    if (!segment)
+        return;
     if (event->kind < EVENT_KINDS)
         atomic_fetch_add_explicit(&segment->events[event->kind], 1, memory_order_relaxed);
 
@@ -33,6 +34,20 @@ void recorder_note(struct event *event)
     uint64_t mine = 2 * number + 1;
     atomic_compare_exchange_strong_explicit(&slot->sequence, &mine, 2 * number + 2, memory_order_release,
                                             memory_order_relaxed);
+}
+
+void recorder_log(const struct event *event)
+{
+    switch (sink_event(event)) {
+    case SUNK_WRITTEN:
+        break;
+    case SUNK_LOST:
+        segment_passed(PASSED_LOG_LOST);
+        break;
+    case SUNK_THINNED:
+        segment_passed(PASSED_LOG_THINNED);
+        break;
+    }
 }
 
 bool recorder_read(const struct segment *segment, uint64_t number, struct event *event)

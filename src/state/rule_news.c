@@ -16,7 +16,6 @@ enum where { TO_STDERR, TO_LOG_OR_STDERR };
 
 static void tell_problems(const char *path, const struct problems *problems, enum where where);
 static void write_line(const char *line, size_t length, enum where where);
-static void say(const struct event *event);
 static void put_end(struct event *event, const char *target);
 static bool is_first_to_tell(uint64_t what);
 
@@ -45,7 +44,7 @@ void rule_news_private(void)
     struct text target = text_begin(event.target, sizeof event.target);
     text_add(&target, "%s", directory);
     recorder_note(&event);
-    say(&event);
+    recorder_log(&event);
 }
 
 void rule_news_reloaded(const char *path, uint32_t rule_count, uint64_t version)
@@ -55,7 +54,7 @@ void rule_news_reloaded(const char *path, uint32_t rule_count, uint64_t version)
     if (!is_first_to_tell(version))
         return;
     recorder_note(&event);
-    say(&event);
+    recorder_log(&event);
 }
 
 void rule_news_kept(const char *path, const struct problems *problems, bool is_named, uint64_t version)
@@ -77,7 +76,7 @@ void rule_news_kept(const char *path, const struct problems *problems, bool is_n
     recorder_note(&event);
     if (is_named || sink_is_on())
         tell_problems(path, problems, TO_LOG_OR_STDERR);
-    say(&event);
+    recorder_log(&event);
 }
 
 void rule_news_gone(const char *path, uint64_t version)
@@ -87,7 +86,25 @@ void rule_news_gone(const char *path, uint64_t version)
     if (!is_first_to_tell(version))
         return;
     recorder_note(&event);
-    say(&event);
+    recorder_log(&event);
+}
+
+void rule_news_settings(void)
+{
+    static const char log[] =
+        "libresil: RESIL_LOG is neither stderr, off nor a path: nothing is logged (a file "
+        "of such a name is written ./NAME)\n";
+    static const char seed[] = "libresil: RESIL_SEED is not a whole number: it is as if it were not set\n";
+    if (!settings.is_log_bad && !settings.is_seed_bad)
+        return;
+    uint64_t session = (uint64_t)getsid(0);
+    if (segment_current &&
+        atomic_exchange_explicit(&segment_current->told_settings, session, memory_order_relaxed) == session)
+        return;
+    if (settings.is_log_bad)
+        sink_write_stderr(log, sizeof log - 1);
+    if (settings.is_seed_bad)
+        sink_write_stderr(seed, sizeof seed - 1);
 }
 
 static void tell_problems(const char *path, const struct problems *problems, enum where where)
@@ -112,18 +129,6 @@ static void write_line(const char *line, size_t length, enum where where)
     if (!is_logged)
         sink_write_stderr(line, length);
     else if (!sink_write(line, length))
-        segment_passed(PASSED_LOG_LOST);
-}
-
-/* In the log, if there is one. */
-static void say(const struct event *event)
-{
-    char line[320];
-    struct text text = text_begin(line, sizeof line - 1);
-    text_add(&text, "libresil: ");
-    event_say(event, &text);
-    line[text.length++] = '\n';
-    if (!sink_write(line, text.length))
         segment_passed(PASSED_LOG_LOST);
 }
 

@@ -1,4 +1,4 @@
-/* What people are told of their rule files. Each thing once for all the processes of a session. */
+/* What people are told of their rule files, and of the settings that go with them. Each thing once for all the processes of a session. */
 #ifndef STATE_RULE_NEWS_H
 #define STATE_RULE_NEWS_H
 
@@ -12,6 +12,9 @@ void rule_news_bad(const char *path, const char *canonical, const struct problem
 
 /* Breakers then know of this process's calls only. */
 void rule_news_private(void);
+
+/* A setting that means nothing is left out, not guessed at. */
+void rule_news_settings(void);
 
 /* Later. `version` is that of the files: a change is told once. */
 void rule_news_reloaded(const char *path, uint32_t rule_count, uint64_t version);

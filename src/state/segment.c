@@ -19,6 +19,7 @@
 #define ASIDE_NAMES   8 /* so many may make the same segment at once */
 
 struct segment *_Atomic segment_current;
+_Atomic uint64_t segment_passed_before[PASSED_REASON_COUNT];
 
 /* Where and in which life of the machine this process runs: times and process ids of others mean nothing to us unless
  * all of it agrees. */
@@ -73,6 +74,11 @@ bool segment_open(const char *rules_path, bool *is_shared)
     if (!segment)
         return false;
     atomic_store_explicit(&segment_current, segment, memory_order_release);
+    for (unsigned reason = 0; reason < PASSED_REASON_COUNT; reason++) {
+        uint64_t before = atomic_exchange_explicit(&segment_passed_before[reason], 0, memory_order_relaxed);
+        if (before)
+            atomic_fetch_add_explicit(&segment->passed[reason], before, memory_order_relaxed);
+    }
     atomic_store_explicit(&look_at_ns, can_look ? clock_now_ns() + LOOK_EVERY_NS : 0, memory_order_release);
     return true;
 }

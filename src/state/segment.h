@@ -16,7 +16,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 5u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 6u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -70,7 +70,7 @@ struct host {
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
     _Atomic uint64_t failed_addresses;   /* marks of policy/addresses.h */
     _Atomic uint64_t told[SAMPLE_KINDS]; /* which of them are told (policy/sample.h) */
-    _Atomic uint32_t probe_pid;          /* who holds the probe, for people */
+    _Atomic uint64_t probe_holder;       /* generation << 32 | process id of the last probe's */
     _Atomic uint32_t steering;           /* enum steering */
     char target[72];                     /* "payments.internal:443" */
     char rule[64];
@@ -95,6 +95,7 @@ struct segment {
     _Atomic uint64_t events[EVENT_KINDS];         /* how often each kind happened */
     _Atomic uint64_t passed[PASSED_REASON_COUNT]; /* why calls passed through */
     _Atomic uint64_t told_session;                /* the session that was told last that its rules are bad */
+    _Atomic uint64_t told_settings;               /* ... and that its RESIL_ variables are */
     _Atomic uint64_t recorded;                    /* events ever recorded: the next one's number */
     struct recorder_slot recorder[RECORDER_SLOTS];
     struct host hosts[HOSTS_MAX];
@@ -124,10 +125,13 @@ void segment_directory(char *path, size_t capacity);
  * the directory have segments of their own. */
 void segment_file_name(const char *rules_path, char *name, size_t capacity);
 
+/* What was counted before there was a segment; segment_open adds it. */
+extern _Atomic uint64_t segment_passed_before[PASSED_REASON_COUNT] HIDDEN;
+
 static inline void segment_passed(enum passed_reason reason)
 {
-    if (segment_current)
-        atomic_fetch_add_explicit(&segment_current->passed[reason], 1, memory_order_relaxed);
+    _Atomic uint64_t *counts = segment_current ? segment_current->passed : segment_passed_before;
+    atomic_fetch_add_explicit(&counts[reason], 1, memory_order_relaxed);
 }
 
 #endif

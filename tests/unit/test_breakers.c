@@ -112,6 +112,52 @@ TEST(looking_never_takes_the_probe)
     ck_assert_uint_gt(breakers_look(host, &params, 3 * NS_PER_S).until_ns, 3 * NS_PER_S);
 }
 
+/* Gives the number of a process that was there; it is waited for if asked. */
+static pid_t dead_process(bool is_waited_for)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    siginfo_t info;
+    ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | (is_waited_for ? 0 : WNOWAIT)), 0);
+    return pid;
+}
+
+TEST(a_probe_whose_process_is_gone_is_not_waited_for)
+{
+    use_memory();
+    struct target a = named("a.test", 80);
+    struct host_handle host = hosts_find(&rule, &a, 1);
+    break_it(host, 3, NS_PER_S);
+    struct breaker_answer lost = breakers_admit(host, &params, 3 * NS_PER_S);
+    ck_assert_int_eq(lost.verdict, BREAKER_PROBE);
+    ck_assert_uint_eq(breakers_probe_holder(host.host), (uint32_t)getpid());
+    uint64_t now = 3 * NS_PER_S;
+    for (int is_waited_for = 0; is_waited_for <= 1; is_waited_for++) {
+        now += 20 * NS_PER_MS;
+        ck_assert_int_eq(breakers_admit(host, &params, now).verdict, BREAKER_REJECT);
+        atomic_store(&host.host->probe_holder,
+                     (uint64_t)lost.ticket.generation << 32 | (uint32_t)dead_process(is_waited_for));
+        now += 20 * NS_PER_MS;
+        ck_assert_uint_eq(breakers_look(host, &params, now).until_ns, now);
+        lost = breakers_admit(host, &params, now);
+        ck_assert_int_eq(lost.verdict, BREAKER_PROBE);
+    }
+}
+
+TEST(a_dead_holder_of_an_earlier_probe_gives_nothing_back)
+{
+    use_memory();
+    struct target a = named("a.test", 80);
+    struct host_handle host = hosts_find(&rule, &a, 1);
+    break_it(host, 3, NS_PER_S);
+    struct breaker_answer probe = breakers_admit(host, &params, 3 * NS_PER_S);
+    atomic_store(&host.host->probe_holder,
+                 (uint64_t)(probe.ticket.generation - 1) << 32 | (uint32_t)dead_process(true));
+    ck_assert_int_eq(breakers_admit(host, &params, 3 * NS_PER_S + 20 * NS_PER_MS).verdict, BREAKER_REJECT);
+    ck_assert_uint_eq(breakers_probe_holder(host.host), 0);
+}
+
 static struct host_handle contended;
 static _Atomic unsigned probes;
 
@@ -366,6 +412,7 @@ SUITE("breakers", a_path_is_told_by_its_end_and_steers_no_terminal, paths_are_ho
       a_target_keeps_its_place, a_name_is_one_host_whatever_its_address,
       rules_with_other_parameters_do_not_share, a_full_table_gives_up_idle_closed_hosts_and_keeps_open_ones,
       a_handle_to_a_place_that_was_given_away_does_nothing, looking_never_takes_the_probe,
+      a_probe_whose_process_is_gone_is_not_waited_for, a_dead_holder_of_an_earlier_probe_gives_nothing_back,
       half_open_admits_one_probe_among_threads, no_count_is_lost_among_threads,
       recovery_empties_the_failure_window, a_circuit_that_is_held_open_rejects_everything,
       a_circuit_that_is_held_closed_admits_and_never_opens,

@@ -246,6 +246,13 @@ TEST(budget_that_is_used_up_ends_the_call)
     assert_failed(call_denied(&call), CALL_BUDGET_USED_UP, OUTCOME_REFUSED, ECONNREFUSED);
 }
 
+TEST(an_interrupted_wait_ends_the_call)
+{
+    begin(defaults);
+    refused(NOW);
+    assert_failed(call_interrupted(&call), CALL_INTERRUPTED, OUTCOME_REFUSED, ECONNREFUSED);
+}
+
 /* --- total --- */
 
 TEST(total_bounds_the_only_attempt)
@@ -332,6 +339,7 @@ TEST(denied_during_an_attempt_changes_nothing)
 {
     struct call_step step = begin(defaults);
     assert_same(call_denied(&call), step);
+    assert_same(call_interrupted(&call), step);
     ck_assert_int_eq(refused(NOW).action, CALL_WAIT);
 }
 
@@ -515,8 +523,8 @@ SUITE("call", first_attempt_begins_at_once, success_ends_the_call, success_has_n
       total_bounds_an_attempt_without_timeout, total_bounds_the_last_attempt, wait_past_total_is_not_begun,
       wait_up_to_total_is_not_begun, sleeper_that_wakes_after_total_attempts_nothing,
       wait_without_end_is_not_begun, due_too_early_repeats_the_step, ended_while_waiting_changes_nothing,
-      denied_during_an_attempt_changes_nothing, done_stays_done, rejected_stays_rejected,
-      same_seed_gives_same_delays, breaker_learns_from_success_and_failure_only,
+      an_interrupted_wait_ends_the_call, denied_during_an_attempt_changes_nothing, done_stays_done,
+      rejected_stays_rejected, same_seed_gives_same_delays, breaker_learns_from_success_and_failure_only,
       call_that_is_abandoned_is_neutral, siblings_are_tried_at_once_and_in_their_order,
       a_sibling_that_answers_ends_the_call, a_sibling_is_tried_when_an_attempt_was_cut_short,
       when_all_addresses_have_failed_the_next_round_begins_after_a_wait, siblings_do_not_count_as_retries,

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "message.h"
 #include "printable.h"
+#include "state/breakers.h"
 
 #define TIME_BITS 37 /* of the milliseconds that a breaker word keeps (policy/breaker.h) */
 #define LONGEST_OPEN_MS                                                                                      \
@@ -15,6 +16,7 @@
 
 static bool read_host(const struct host *host, uint64_t now_ns, struct host_view *view);
 static uint64_t left_ns(uint64_t until_ns, uint64_t now_ns);
+static bool is_let_through(const struct host_view *host);
 static int by_need(const void *a, const void *b);
 
 struct host_list hosts_list(const struct segment *segment)
@@ -40,7 +42,9 @@ struct host_state_text host_state_text(const struct host_view *host)
     struct text text = text_begin(result.text, sizeof result.text);
     const char *state = breaker_state_name(host->breaker.state);
     uint64_t step = host->left_ns >= NS_PER_S ? 100 * NS_PER_MS : NS_PER_MS; /* nobody reads more digits */
-    if (host->breaker.state == BREAKER_CLOSED)
+    if (host->steering != STEERING_AUTO)
+        text_add(&text, "held %s", host->steering == STEERING_OPEN ? "open" : "closed");
+    else if (host->breaker.state == BREAKER_CLOSED)
         text_add(&text, "%s", state);
     else if (host->left_ns == 0)
         text_add(&text, "%s, probe due", state);
@@ -85,12 +89,14 @@ static bool read_host(const struct host *host, uint64_t now_ns, struct host_view
         is_used |= view->counts[i] != 0;
     }
     view->breaker = breaker_view(atomic_load_explicit(&host->breaker, memory_order_relaxed));
-    if (!is_used && view->breaker.state == BREAKER_CLOSED)
+    if (!is_used && view->breaker.state == BREAKER_CLOSED && breakers_steering(host) == STEERING_AUTO)
         return false;
     uint64_t used_ns = atomic_load_explicit(&host->used_ns, memory_order_relaxed);
     view->idle_ns = used_ns < now_ns ? now_ns - used_ns : 0;
     view->left_ns = view->breaker.state == BREAKER_CLOSED ? 0 : left_ns(view->breaker.until_ns, now_ns);
-    view->probe_pid = atomic_load_explicit(&host->probe_pid, memory_order_relaxed);
+    view->host = host;
+    view->probe_pid = breakers_probe_holder(host);
+    view->steering = breakers_steering(host);
     printable_field(view->target, host->target, sizeof host->target);
     printable_field(view->rule, host->rule, sizeof host->rule);
     return true;
@@ -104,11 +110,17 @@ static uint64_t left_ns(uint64_t until_ns, uint64_t now_ns)
     return left_ms <= LONGEST_OPEN_MS ? left_ms * NS_PER_MS : 0;
 }
 
+static bool is_let_through(const struct host_view *host)
+{
+    return host->steering == STEERING_CLOSED ||
+           (host->steering == STEERING_AUTO && host->breaker.state == BREAKER_CLOSED);
+}
+
 static int by_need(const void *a, const void *b)
 {
     const struct host_view *first = a, *second = b;
-    bool is_first_closed = first->breaker.state == BREAKER_CLOSED;
-    bool is_second_closed = second->breaker.state == BREAKER_CLOSED;
+    bool is_first_closed = is_let_through(first);
+    bool is_second_closed = is_let_through(second);
     if (is_first_closed != is_second_closed)
         return is_first_closed ? 1 : -1;
     int order = strcmp(first->target, second->target);

@@ -6,13 +6,15 @@
 #include "state/segment.h"
 
 struct host_view {
+    const struct host *host; /* in the segment */
     char target[sizeof((struct host *)0)->target + 1];
     char rule[sizeof((struct host *)0)->rule + 1];
     struct breaker_view breaker;
     uint64_t
         left_ns; /* open: until a probe is due; half-open: until the probe that is out counts as lost. 0: now */
     uint64_t idle_ns;   /* since the last call */
-    uint32_t probe_pid; /* 0: not known */
+    uint32_t probe_pid; /* who holds the probe; 0: nobody, or not known */
+    enum steering steering;
     uint64_t counts[HOST_COUNT_KINDS];
 };
 

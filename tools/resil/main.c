@@ -23,6 +23,7 @@ static const struct command {
     {"explain", "which rule a host gets, and where its values come from", explain_command},
     {"status", "circuits, counters and events of the running programs", status_command},
     {"log", "what happened, from the flight recorder", log_command},
+    {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 

@@ -3,16 +3,15 @@
 #include <fnmatch.h>
 #include <netdb.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "json_out.h"
 #include "rules/rules.h"
+#include "target.h"
 
 #define PROGRAM_SHOWN (sizeof((struct event *)0)->program - 1) /* longer names are cut in events */
 
-static bool is_host(const char *asked, const char *target);
 static bool is_program(const char *asked, const char *program);
 static void split_time(uint64_t time_ns, int64_t difference_ns, time_t *seconds, unsigned *milliseconds);
 static const char *error_name(const struct event *event);
@@ -21,7 +20,7 @@ bool moment_passes(const struct moment *moment, const struct filter *filter, uin
 {
     const struct event *event = &moment->event;
     return (!filter->kinds || filter->kinds >> event->kind & 1) &&
-           (!filter->host || is_host(filter->host, event->target)) &&
+           (!filter->host || target_is_named(filter->host, event->target)) &&
            (!filter->program || is_program(filter->program, event->program)) &&
            (!filter->since_ns || event->time_ns + filter->since_ns >= now_ns);
 }
@@ -67,6 +66,7 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
     json_add_text(line, "target", event->target);
     json_add_text(line, "address", address.text[0] ? address.text : NULL);
     json_add_text(line, "error", error_name(event));
+    json_add_text(line, "reason", event_reason(event));
     json_add_number(line, "attempt", event->attempt);
     json_add_number(line, "attempts", event->attempts);
     json_add_ms(line, "delay_ms", event->delay_ns);
@@ -76,21 +76,6 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
     json_add_text(line, "rules", moment->file->rules);
     json_add_text(line, "text", event_text(event).text);
     json_print_line(line, to);
-}
-
-/* "payments.internal:443", "[::1]:443" and "::1" are targets; the port may be left out by who asks. */
-static bool is_host(const char *asked, const char *target)
-{
-    char host[sizeof((struct event *)0)->target];
-    const char *colon = strrchr(target, ':'), *bracket = strchr(target, ']');
-    bool has_port = colon && (bracket ? colon > bracket : strchr(target, ':') == colon);
-    size_t length = has_port ? (size_t)(colon - target) : strlen(target);
-    memcpy(host, target, length);
-    host[length] = '\0';
-    if (strcasecmp(asked, target) == 0 || strcasecmp(asked, host) == 0 ||
-        fnmatch(asked, target, FNM_CASEFOLD) == 0 || fnmatch(asked, host, FNM_CASEFOLD) == 0)
-        return true;
-    return host[0] == '[' && strlen(asked) + 2 == length && strncasecmp(asked, host + 1, length - 2) == 0;
 }
 
 static bool is_program(const char *asked, const char *program)

@@ -98,10 +98,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         request->rules = argument;
         return 0;
     case 'l':
+        if (!process_is_log(argument))
+            argp_error(state, "--log: \"%s\" is neither stderr, off nor a path (a file is written ./%s)",
+                       argument, argument);
         request->log = argument;
         return 0;
     case 's':
-        if (!*argument || argument[strspn(argument, "0123456789")] || strlen(argument) > 19)
+        if (!process_is_seed(argument))
             argp_error(state, "--seed: \"%s\" is not a whole number", argument);
         request->seed = argument;
         return 0;
@@ -165,10 +168,18 @@ static bool set_environment(const struct request *request)
     if ((request->rules || !found.is_built_in) &&
         !set_path("RESIL_RULES", request->rules ? request->rules : found.path))
         return false;
+    if (settings.is_log_bad && !request->log)
+        complain(
+            "RESIL_LOG is neither stderr, off nor a path: the log goes to stderr (a file of such a name is "
+            "written ./NAME)");
     if (!set_log(request->log ? request->log : settings.log))
         return false;
     if (request->seed)
         setenv("RESIL_SEED", request->seed, 1);
+    else if (settings.is_seed_bad) {
+        complain("RESIL_SEED is not a whole number: it is as if it were not set");
+        unsetenv("RESIL_SEED");
+    }
     if (request->is_strict)
         setenv("RESIL_STRICT", "1", 1);
     /* Read the rules at the start: later may be after chroot, setuid or a seccomp filter. */

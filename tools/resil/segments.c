@@ -19,7 +19,8 @@
 static bool is_segment_name(const char *name);
 static bool is_directory_ours(DIR *directory);
 static void look_at(struct segments *segments, const char *name, const struct stat *status);
-static const char *map(struct segment_file *file, const char *path, const struct stat *status);
+static const char *map(struct segment_file *file, const char *path, const struct stat *status,
+                       bool is_writable);
 static const char *what_is_foreign(const struct segment_file *file);
 static void forget(struct segment_file *file);
 static void end_on_cut(int number);
@@ -136,14 +137,15 @@ static void look_at(struct segments *segments, const char *name, const struct st
     segments->files = grow(segments->files, (segments->count + 1) * sizeof *segments->files);
     segments->files[segments->count++] = file;
     char *path = formatted("%s/%s", segments->directory, name);
-    const char *wrong = map(file, path, status);
+    const char *wrong = map(file, path, status, segments->are_writable);
     if (wrong)
         complain("%s is skipped: %s", path, wrong);
     free(path);
 }
 
 /* NULL, or why it is not fit to be read. */
-static const char *map(struct segment_file *file, const char *path, const struct stat *status)
+static const char *map(struct segment_file *file, const char *path, const struct stat *status,
+                       bool is_writable)
 {
     char version[16];
     snprintf(version, sizeof version, "v%u-", SEGMENT_LAYOUT);
@@ -153,14 +155,16 @@ static const char *map(struct segment_file *file, const char *path, const struct
         return "it is not a regular file";
     if (status->st_uid != geteuid() || status->st_mode & 022)
         return "others could have written it";
-    file->segment = segment_map(path, false);
+    struct segment *segment = segment_map(path, is_writable);
+    file->segment = segment;
+    file->writable = is_writable ? segment : NULL;
     if (!file->segment)
         return errno == EINVAL ? "it is damaged (programs that start replace it)" : strerror(errno);
     printable_field(file->rules, file->segment->header.rules, sizeof file->segment->header.rules);
     const char *foreign = what_is_foreign(file);
     if (foreign) {
         segment_unmap((struct segment *)file->segment);
-        file->segment = NULL;
+        file->segment = file->writable = NULL;
     }
     return foreign;
 }

@@ -17,6 +17,7 @@ struct segment_file {
     ino_t inode;
     bool is_there;                 /* at the last scan */
     const struct segment *segment; /* NULL: not fit to be read, which was said */
+    struct segment *writable;      /* the same, NULL unless struct segments says are_writable */
     char rules[512 + 1];           /* the rule file's canonical path, printable; BUILT_IN */
     uint64_t next_event;           /* for history.c: what was not read yet */
     unsigned waited;               /* ... and how often that was looked for in vain */
@@ -24,7 +25,8 @@ struct segment_file {
 
 struct segments {
     char directory[1100];
-    char only[64]; /* the file of the rule file that was asked for; empty: all */
+    char only[64];     /* the file of the rule file that was asked for; empty: all */
+    bool are_writable; /* map them for changes; set it before the first scan */
     struct segment_file **files;
     size_t count;
 };

@@ -1,6 +1,5 @@
 /* resil status: circuits, counters and events of all this user's programs. */
 #include <argp.h>
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,18 +129,18 @@ static void print_hosts(const struct host_list *hosts)
     table_end(&table, stdout);
 }
 
-/* "    failures in a row 3, retries 6"; NULL when there is nothing to say. */
+/* "failures in a row 3, retries 6"; NULL when there is nothing to say. */
 static char *details_of(const struct host_view *host)
 {
     char *details = NULL;
     if (host->breaker.failures)
-        details = formatted("    failures in a row %u", host->breaker.failures);
+        details = formatted("failures in a row %u", host->breaker.failures);
     for (unsigned i = 0; i < HOST_COUNT_KINDS; i++) {
         if (i == HOST_CALLS || i == HOST_CONNECTED || i == HOST_FAILED || host->counts[i] == 0)
             continue;
         char *before = details;
-        details = formatted("%s%s%s %llu", before ? before : "    ", before ? ", " : "",
-                            host_count_label(i).text, (unsigned long long)host->counts[i]);
+        details = formatted("%s%s%s %llu", before ? before : "", before ? ", " : "", host_count_label(i).text,
+                            (unsigned long long)host->counts[i]);
         free(before);
     }
     return details;
@@ -189,18 +188,9 @@ static struct json_object *segment_report(const struct segment_file *file)
     hosts_end(&hosts);
     for (unsigned kind = 0; kind < EVENT_KINDS; kind++)
         json_add_number(events, event_name((enum event_kind)kind), word(&file->segment->events[kind]));
-    static const char *const reasons[] = {
-#define PASSED_REASON(name, help) #name,
-        PASSED_REASONS(PASSED_REASON)
-#undef PASSED_REASON
-    };
-    for (unsigned reason = 0; reason < PASSED_REASON_COUNT; reason++) {
-        char name[32];
-        snprintf(name, sizeof name, "%s", reasons[reason]);
-        for (char *at = name; *at; at++)
-            *at = (char)tolower((unsigned char)*at);
-        json_add_number(passed, name, word(&file->segment->passed[reason]));
-    }
+    for (unsigned reason = 0; reason < PASSED_REASON_COUNT; reason++)
+        json_add_number(passed, passed_name((enum passed_reason)reason),
+                        word(&file->segment->passed[reason]));
     json_add_text(report, "rules", file->rules);
     json_object_object_add(report, "hosts", host_reports);
     json_object_object_add(report, "events", events);
@@ -214,8 +204,13 @@ static struct json_object *host_report(const struct host_view *host)
     json_add_text(report, "target", host->target);
     json_add_text(report, "rule", host->rule);
     json_add_text(report, "state", breaker_state_name(host->breaker.state));
+    static const char *const held[] = {
+        [STEERING_AUTO] = NULL, [STEERING_OPEN] = "open", [STEERING_CLOSED] = "closed"};
+    json_add_text(report, "held", held[host->steering]);
     json_add_ms(report, "probe_in_ms", host->breaker.state == BREAKER_OPEN ? host->left_ns : 0);
+    json_add_number(report, "probe_pid", host->probe_pid);
     json_add_number(report, "failures_in_a_row", host->breaker.failures);
+    json_add_number(report, "openings_in_a_row", host->breaker.openings);
     json_add_ms(report, "idle_ms", host->idle_ns);
     for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
         json_add_number(report, host_count_name(i), host->counts[i]);

@@ -6,9 +6,11 @@
 
 #include "message.h"
 #include "printable.h"
+#include "wrap.h"
 
-#define GAP    2
-#define WIDEST 44
+#define GAP         2
+#define WIDEST      44
+#define NOTE_INDENT 4
 
 static struct table_row *add(struct table *table);
 static size_t width_of(const struct table *table, size_t column);
@@ -42,7 +44,7 @@ void table_end(struct table *table, FILE *to)
     for (size_t i = 0; i < table->count; i++) {
         struct table_row *row = &table->rows[i];
         if (row->note)
-            fprintf(to, "%s\n", row->note);
+            fprintf(to, "%*s", NOTE_INDENT, ""), print_wrapped(row->note, NOTE_INDENT, NOTE_INDENT, to);
         else
             print_row(table, row, widths, to);
         free(row->note);
@@ -78,12 +80,20 @@ static void print_row(const struct table *table, const struct table_row *row, co
     size_t last = table->columns;
     while (last > 0 && !row->cells[last - 1][0])
         last--;
+    size_t column = 0;
     for (size_t i = 0; i < last; i++) {
         size_t width = printable_width(row->cells[i]);
         int missing = width < widths[i] ? (int)(widths[i] - width) : 0;
         int before = table->alignment[i] == 'r' ? missing : 0;
-        int after = i + 1 < last ? missing - before + GAP : 0;
-        fprintf(to, "%*s%s%*s", before, "", row->cells[i], after, "");
+        int after = missing - before + GAP;
+        fprintf(to, "%*s", before, "");
+        column += (size_t)before;
+        if (i + 1 == last) {
+            print_wrapped(row->cells[i], column, column, to);
+            return;
+        }
+        fprintf(to, "%s%*s", row->cells[i], after, "");
+        column += width + (size_t)after;
     }
     fputc('\n', to);
 }

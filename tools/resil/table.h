@@ -24,10 +24,11 @@ struct table table_begin(const char *alignment);
 /* One row: as many texts as there are columns, copied. */
 void table_row(struct table *table, ...);
 
-/* A line between the rows, on which no column depends; takes the text over. */
+/* A line between the rows, on which no column depends, indented; takes the text over. */
 void table_note(struct table *table, char *text);
 
-/* Prints and forgets all of it. Nothing follows the last text of a line. */
+/* Prints and forgets all of it. Nothing follows the last text of a line; one that would reach beyond 80 columns goes on
+ * below where it begins. */
 void table_end(struct table *table, FILE *to);
 
 #endif

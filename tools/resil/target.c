@@ -1,7 +1,9 @@
 #include "target.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/text.h"
 #include "rules/pattern.h"
@@ -56,6 +58,22 @@ static const char *parse_host(const char *host, struct asked *asked)
         return *host ? "the name is longer than 253 bytes" : "the host is empty";
     asked->target.name = asked->name;
     return NULL;
+}
+
+bool target_is_named(const char *asked, const char *target)
+{
+    char host[128];
+    const char *colon = strrchr(target, ':'), *bracket = strchr(target, ']');
+    bool has_port_text = colon && (bracket ? colon > bracket : strchr(target, ':') == colon);
+    size_t length = has_port_text ? (size_t)(colon - target) : strlen(target);
+    if (length >= sizeof host)
+        length = sizeof host - 1;
+    memcpy(host, target, length);
+    host[length] = '\0';
+    if (strcasecmp(asked, target) == 0 || strcasecmp(asked, host) == 0 ||
+        fnmatch(asked, target, FNM_CASEFOLD) == 0 || fnmatch(asked, host, FNM_CASEFOLD) == 0)
+        return true;
+    return host[0] == '[' && strlen(asked) + 2 == length && strncasecmp(asked, host + 1, length - 2) == 0;
 }
 
 unsigned target_misses(const struct rule_match *match, const struct asked *asked)

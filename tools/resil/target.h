@@ -16,6 +16,9 @@ struct asked {
 /* "payments.internal:443", "10.0.0.7", "[::1]:443", "::1", "/run/x.sock", "@abstract"; `text` must last. NULL, or what is wrong with it. */
 const char *target_parse(const char *text, struct asked *asked);
 
+/* Is that target meant ("payments.internal:443", "[::1]:443")? By its name with or without port, or by a pattern. */
+bool target_is_named(const char *asked, const char *target);
+
 /* What keeps a rule from matching: a set. */
 enum { MISS_TARGET = 1, MISS_PORT = 2, MISS_PROGRAM = 4 };
 unsigned target_misses(const struct rule_match *match, const struct asked *asked);

@@ -1,0 +1,248 @@
+/* resil breaker: circuits taken into one's own hands, and given back. */
+#include <argp.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "command.h"
+#include "hosts.h"
+#include "json_out.h"
+#include "message.h"
+#include "printable.h"
+#include "rule_file.h"
+#include "rules/problems.h"
+#include "segments.h"
+#include "state/breakers.h"
+#include "state/recorder.h"
+#include "target.h"
+#include "wrap.h"
+
+struct request {
+    const char *rules;
+    bool is_json;
+    bool has_action;
+    enum steered action;
+    char **names;
+    int count;
+};
+
+static const char *const actions[] = {
+#define STEERED(name, text, help) text,
+    STEERINGS(STEERED)
+#undef STEERED
+        NULL};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state);
+static void take_action(struct request *request, const char *word, struct argp_state *state);
+static size_t steer_named(const struct request *request, const char *name, const struct segments *segments,
+                          struct json_object *changes);
+static size_t steer_unknown(const struct request *request, const char *name, struct json_object *changes);
+static void steer(const struct request *request, struct segment *segment, struct host *host,
+                  const char *rules, struct json_object *changes);
+static void warn_of_no_breaker(const struct segment_file *file, const struct host_view *host);
+static void tell_others(const struct request *request, struct segment *segment, const struct host *host);
+
+static const struct argp_option options[] = {
+    {"rules", 'r', "FILE", 0, "Only programs with this rule file", 0},
+    {"json", 'j', NULL, 0, "Print JSON", 0},
+    {0},
+};
+static const struct argp parser = {
+    .options = options,
+    .parser = parse_option,
+    .args_doc = "open|close|reset|auto NAME...",
+    .doc = "Takes circuits into your own hands, of all programs of this user. NAME is a rule, a host with or "
+           "without port, or a pattern: payments, payments.internal:443, \"*.internal\"."
+           "\v"
+           "open: calls fail at once, and nothing reaches the host.\n"
+           "close: calls go through, whatever becomes of them.\n"
+           "auto: the circuit is given back. It begins closed, and outcomes decide again.\n"
+           "reset: closed and empty, as if nothing had happened; who holds it keeps it.\n"
+           "\n"
+           "Running programs follow at their next call. `open` and `close` hold until `auto`, or until the "
+           "shared state is lost: at a reboot at the latest. A host that was not called yet can be held if "
+           "NAME has its port: its rule is looked up in the rule file that is in force, or in FILE. `resil "
+           "status` shows what is held, `resil log` when that was said.\n"
+           "\n"
+           "Exit status: 0 done; 1 there is nothing of a NAME; 2 wrong usage.",
+};
+
+int breaker_command(int argc, char **argv)
+{
+    struct request request = {.rules = NULL};
+    if (argp_parse(&parser, argc, argv, 0, NULL, &request) != 0)
+        return STATUS_UNUSABLE;
+    struct segments segments = segments_begin(request.rules);
+    segments.are_writable = true;
+    segments_scan(&segments);
+    struct json_object *changes = json_object_new_array();
+    int status = STATUS_GOOD;
+    for (int i = 0; i < request.count; i++) {
+        const char *name = request.names[i];
+        if (steer_named(&request, name, &segments, changes) || steer_unknown(&request, name, changes))
+            continue;
+        complain("%s: no such rule or host was called so far%s (resil status shows those that were)", name,
+                 request.action == STEERED_OPEN || request.action == STEERED_CLOSED
+                     ? ", and no rule is for it if it is a host with its port"
+                     : "");
+        status = STATUS_FOUND;
+    }
+    if (request.is_json) {
+        struct json_object *all = json_new();
+        json_object_object_add(all, "changes", changes);
+        json_print(all, stdout);
+    } else {
+        json_object_put(changes);
+    }
+    segments_end(&segments);
+    return status;
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state)
+{
+    struct request *request = state->input;
+    switch (key) {
+    case 'r':
+        request->rules = argument;
+        return 0;
+    case 'j':
+        request->is_json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (request->has_action)
+            return ARGP_ERR_UNKNOWN; /* all that is left comes as ARGP_KEY_ARGS */
+        take_action(request, argument, state);
+        return 0;
+    case ARGP_KEY_ARGS:
+        request->names = state->argv + state->next;
+        request->count = state->argc - state->next;
+        return 0;
+    case ARGP_KEY_END:
+        if (!request->has_action)
+            argp_error(state, "say what to do, and with which circuit: resil breaker open payments");
+        if (!request->count)
+            argp_error(state, "say which circuit: a rule, or a host with or without port");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void take_action(struct request *request, const char *word, struct argp_state *state)
+{
+    for (unsigned i = 0; actions[i]; i++)
+        if (strcmp(actions[i], word) == 0) {
+            request->action = (enum steered)i;
+            request->has_action = true;
+            return;
+        }
+    const char *nearest = nearest_name(word, actions);
+    argp_error(state, "\"%s\" is none of open, close, reset and auto%s%s%s", word,
+               nearest ? " (did you mean " : "", nearest ? nearest : "", nearest ? "?)" : "");
+}
+
+/* Those that programs have called. Gives how many there were. */
+static size_t steer_named(const struct request *request, const char *name, const struct segments *segments,
+                          struct json_object *changes)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < segments->count; i++) {
+        const struct segment_file *file = segments->files[i];
+        if (!file->writable)
+            continue;
+        struct host_list hosts = hosts_list(file->segment);
+        for (size_t n = 0; n < hosts.count; n++) {
+            const struct host_view *host = &hosts.hosts[n];
+            if (fnmatch(name, host->rule, 0) != 0 && !target_is_named(name, host->target))
+                continue;
+            found++;
+            warn_of_no_breaker(file, host);
+            steer(request, file->writable, &file->writable->hosts[host->host - file->segment->hosts],
+                  file->rules, changes);
+        }
+        hosts_end(&hosts);
+    }
+    return found;
+}
+
+/* A host with its port that was not called yet, under the rule that it will get. */
+static size_t steer_unknown(const struct request *request, const char *name, struct json_object *changes)
+{
+    static struct rule_file file;
+    static struct problems problems;
+    static char canonical[PATH_MAX];
+    struct asked asked = {.program = NULL};
+    if ((request->action != STEERED_OPEN && request->action != STEERED_CLOSED) ||
+        target_parse(name, &asked) || !asked.target.port)
+        return 0;
+    rule_file_find(request->rules, &file);
+    struct ruleset *set = rule_file_load(&file, &problems);
+    const struct rule *rule = set ? ruleset_find(set, &asked.target, "") : NULL;
+    rule_file_canonical(&file, canonical);
+    bool is_shared = false;
+    struct host_handle handle = {.host = NULL};
+    if (rule && rule->policy.breaker.is_on && segment_open(canonical, &is_shared) && is_shared)
+        handle = hosts_find(rule, &asked.target, clock_now_ns());
+    if (handle.host)
+        steer(request, segment_current, handle.host, canonical, changes);
+    if (set)
+        ruleset_free(set);
+    return handle.host != NULL;
+}
+
+static void steer(const struct request *request, struct segment *segment, struct host *host,
+                  const char *rules, struct json_object *changes)
+{
+    static const enum steering steerings[] = {
+        [STEERED_AUTO] = STEERING_AUTO, [STEERED_OPEN] = STEERING_OPEN, [STEERED_CLOSED] = STEERING_CLOSED};
+    static const char *const texts[] = {
+#define STEERED(name, text, help) help,
+        STEERINGS(STEERED)
+#undef STEERED
+    };
+    if (request->action == STEERED_RESET)
+        breakers_reset(host);
+    else
+        breakers_steer(host, steerings[request->action]);
+    tell_others(request, segment, host);
+    char target[sizeof host->target + 1], rule[sizeof host->rule + 1];
+    printable_field(target, host->target, sizeof host->target);
+    printable_field(rule, host->rule, sizeof host->rule);
+    struct json_object *change = json_new();
+    json_add_text(change, "target", target);
+    json_add_text(change, "rule", rule);
+    json_add_text(change, "rules", rules);
+    json_add_text(change, "action", actions[request->action]);
+    json_object_array_add(changes, change);
+    if (request->is_json)
+        return;
+    char *text = formatted("%s (rule %s): %s", target, rule, texts[request->action]);
+    print_wrapped(text, 0, 4, stdout);
+    free(text);
+}
+
+/* The place of a host under a rule without breaker is there for its counters only. */
+static void warn_of_no_breaker(const struct segment_file *file, const struct host_view *host)
+{
+    static struct rule_file rules;
+    static struct problems problems;
+    rule_file_find(file->rules, &rules);
+    struct ruleset *set = rule_file_load(&rules, &problems);
+    for (uint32_t i = 0; set && i < set->rule_count; i++)
+        if (strcmp(set->rules[i].name, host->rule) == 0 && !set->rules[i].policy.breaker.is_on)
+            complain("%s: rule %s has no breaker, so no call asks for this circuit (write `breaker: {}`)",
+                     host->target, host->rule);
+    if (set)
+        ruleset_free(set);
+}
+
+/* In the flight recorder, where `resil log` finds it. */
+static void tell_others(const struct request *request, struct segment *segment, const struct host *host)
+{
+    struct event event = {.kind = EVENT_STEERED, .count = request->action};
+    memcpy(event.target, host->target, strnlen(host->target, sizeof event.target - 1));
+    segment_current = segment;
+    recorder_note(&event);
+}
