@@ -21,6 +21,7 @@ int check_command(int argc, char **argv);
 int explain_command(int argc, char **argv);
 int status_command(int argc, char **argv);
 int log_command(int argc, char **argv);
+int doctor_command(int argc, char **argv);
 int breaker_command(int argc, char **argv);
 
 #endif

@@ -4,8 +4,21 @@
 
 #include <stdbool.h>
 
-/* Says on stderr what keeps libresil from working in the program, or in what interprets it: what, why it matters, what
- * to do; one line each. Gives false where it had better not be loaded at all. */
-bool doubts_say(const char *path, const char *library);
+#include "program.h"
+
+struct doubts {
+    char path[PATH_MAX];    /* of the ELF file that will run: the program, or what interprets it */
+    struct program program; /* that file; its kind is another one where nothing of it is known */
+    bool is_fit;            /* false: libresil had better not be loaded at all */
+    unsigned count;
+    struct {
+        const char *kind; /* "static", "privileges", "other_machine", "musl", "go" */
+        char *text;       /* what, why it matters, what to do */
+    } doubts[2];
+};
+
+/* What keeps libresil from working in the program, or in what interprets it. */
+void doubts_find(const char *path, const char *library, struct doubts *doubts);
+void doubts_end(struct doubts *doubts);
 
 #endif

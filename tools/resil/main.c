@@ -10,6 +10,7 @@
 
 #include "command.h"
 #include "message.h"
+#include "probe.h"
 #include "rules/problems.h"
 #include "state/process.h"
 
@@ -21,6 +22,7 @@ static const struct command {
     {"run", "run a program with libresil", run_command},
     {"check", "find errors and bad habits in rule files", check_command},
     {"explain", "which rule a host gets, and where its values come from", explain_command},
+    {"doctor", "what of a program libresil can reach, and whether it works here", doctor_command},
     {"status", "circuits, counters and events of the running programs", status_command},
     {"log", "what happened, from the flight recorder", log_command},
     {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
@@ -52,6 +54,8 @@ int main(int argc, char **argv)
     }
     if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         return help(argc - 2, argv + 2);
+    if (strcmp(word, PROBE_WORD) == 0)
+        return finish(probe_command(argc - 1, argv + 1));
     const struct command *command = find(word);
     return command ? run(command, argc - 1, argv + 1) : unknown(word);
 }

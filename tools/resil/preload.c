@@ -18,7 +18,6 @@
 static int check(const char *library);
 static bool find_own_directory(char directory[PATH_MAX]);
 static bool is_file(const char *path);
-static bool is_same(const char *path, const char *library);
 
 int preload_find(char library[PATH_MAX])
 {
@@ -56,7 +55,7 @@ void preload_set(const char *library)
     const char *before = getenv("LD_PRELOAD");
     char *list = copy_of(before ? before : ""), *rest = NULL;
     for (char *entry = strtok_r(list, SEPARATORS, &rest); entry; entry = strtok_r(NULL, SEPARATORS, &rest)) {
-        if (is_same(entry, library))
+        if (preload_is_library(entry, library))
             continue;
         char *longer = formatted("%s:%s", merged, entry);
         free(merged);
@@ -101,8 +100,7 @@ static bool is_file(const char *path)
     return stat(path, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-/* The same file, or another libresil: two of them would each do everything. */
-static bool is_same(const char *path, const char *library)
+bool preload_is_library(const char *path, const char *library)
 {
     struct stat first, second;
     const char *slash = strrchr(path, '/');

@@ -158,10 +158,10 @@ static void read_segments(Elf *elf, int file, struct program *program)
         GElf_Phdr header;
         if (!gelf_getphdr(elf, (int)i, &header) || header.p_type != PT_INTERP)
             continue;
-        char loader[256] = "";
-        size_t size = header.p_filesz < sizeof loader ? header.p_filesz : sizeof loader - 1;
-        program->has_interpreter = pread(file, loader, size, (off_t)header.p_offset) > 0;
-        program->is_musl = strstr(loader, "/ld-musl-") != NULL;
+        size_t most = sizeof program->loader - 1;
+        size_t size = header.p_filesz < most ? header.p_filesz : most;
+        program->has_interpreter = pread(file, program->loader, size, (off_t)header.p_offset) > 0;
+        program->is_musl = strstr(program->loader, "/ld-musl-") != NULL;
     }
 }
 

@@ -15,6 +15,7 @@ struct program {
     /* Of an ELF file: */
     int class, machine;   /* ELFCLASS*, EM_* */
     bool has_interpreter; /* PT_INTERP: a loader that knows LD_PRELOAD. Without it the program is static */
+    char loader[256];     /* which */
     bool is_musl;
     bool is_go;
     bool gains_privileges; /* setuid, setgid or capabilities that the user does not have */

@@ -8,13 +8,16 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "coverage.h"
 #include "doubts.h"
+#include "libraries.h"
 #include "message.h"
 #include "preload.h"
 #include "program.h"
 #include "rule_file.h"
 #include "state/process.h"
 #include "state/segment.h"
+#include "state_check.h"
 
 struct request {
     const char *rules, *log, *seed;
@@ -24,6 +27,9 @@ struct request {
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
 static bool check_rules(const struct request *request);
+static bool is_fit(const char *path, const char *library);
+static void warn_of_waits(const struct doubts *doubts);
+static void check_state(const struct request *request);
 static void keep_shim_silent(const struct rule_file *file);
 static bool set_environment(const struct request *request);
 static bool set_log(const char *where);
@@ -79,9 +85,11 @@ int run_command(int argc, char **argv)
         return STATUS_BAD_RULES;
     if (settings.is_disabled)
         complain("RESIL_DISABLE is set in the environment, so libresil changes nothing (unset it)");
+    else
+        check_state(&request);
     if (!set_environment(&request))
         return STATUS_UNUSABLE;
-    if (doubts_say(path, library))
+    if (is_fit(path, library))
         preload_set(library);
     execvp(request.program[0], request.program);
     int error = errno;
@@ -121,6 +129,56 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+/* Says what keeps libresil from working in the program. False where it must not even be loaded. */
+static bool is_fit(const char *path, const char *library)
+{
+    static struct doubts doubts;
+    doubts_find(path, library, &doubts);
+    bool is_fit = doubts.is_fit;
+    for (unsigned i = 0; i < doubts.count; i++)
+        complain("%s", doubts.doubts[i].text);
+    if (!doubts.count && doubts.program.has_interpreter && coverage_of_waits())
+        warn_of_waits(&doubts);
+    doubts_end(&doubts);
+    return is_fit;
+}
+
+/* Only where the same file connects and waits: that some library waits for something says nothing. One that connects to
+ * a single place of its own (a daemon's socket) asks for no names. */
+static void warn_of_waits(const struct doubts *doubts)
+{
+    struct libraries libraries;
+    libraries_find(doubts->path, doubts->program.loader, &libraries);
+    for (size_t i = 0; i < libraries.count; i++) {
+        const struct object *object = &libraries.objects[i];
+        const char *wait = NULL;
+        for (size_t n = 0; n < object->import_count && !wait; n++)
+            wait = coverage_is_wait(object->imports[n]) ? object->imports[n] : NULL;
+        if (!wait || !object_imports(object, "connect") || (i > 0 && !object_imports(object, "getaddrinfo")))
+            continue;
+        complain("%s can wait for its connections in %s (of %s); these %s (see: resil doctor)", doubts->path,
+                 wait, object->name, coverage_of_waits());
+        break;
+    }
+    libraries_end(&libraries);
+}
+
+/* Says on stderr why state cannot be shared, where that is so. */
+static void check_state(const struct request *request)
+{
+    static struct rule_file file;
+    char canonical[PATH_MAX];
+    rule_file_find(request->rules, &file);
+    rule_file_canonical(&file, canonical);
+    char *problem = state_problem(canonical);
+    if (problem)
+        complain(
+            "%s. Each process keeps circuits and counters to itself, and resil status shows nothing (set "
+            "RESIL_STATE_DIR to a folder of your own)",
+            problem);
+    free(problem);
 }
 
 /* Says what is wrong with the rules. False when the program must not be started. */

@@ -5,12 +5,10 @@
 #include <string.h>
 
 #include "command.h"
-#include "hosts.h"
 #include "json_out.h"
 #include "message.h"
 #include "rule_file.h"
-#include "segments.h"
-#include "table.h"
+#include "segment_report.h"
 
 struct request {
     const char *rules;
@@ -18,14 +16,6 @@ struct request {
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
-static void print_segment(const struct segment_file *file);
-static void print_hosts(const struct host_list *hosts);
-static char *details_of(const struct host_view *host);
-static void print_events(const struct segment *segment);
-static void print_passed(const struct segment *segment);
-static struct json_object *segment_report(const struct segment_file *file);
-static struct json_object *host_report(const struct host_view *host);
-static uint64_t word(const _Atomic uint64_t *word);
 
 static const struct argp_option options[] = {
     {"rules", 'r', "FILE", 0, "Only programs with this rule file", 0},
@@ -65,7 +55,7 @@ int status_command(int argc, char **argv)
         if (is_next)
             putchar('\n');
         is_next = true;
-        print_segment(segments.files[i]);
+        segment_print(segments.files[i]);
     }
     if (request.is_json) {
         struct json_object *all = json_new();
@@ -94,130 +84,4 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     default:
         return ARGP_ERR_UNKNOWN;
     }
-}
-
-static void print_segment(const struct segment_file *file)
-{
-    printf("Rules: %s\n", file->rules);
-    struct host_list hosts = hosts_list(file->segment);
-    if (hosts.count)
-        print_hosts(&hosts);
-    else
-        printf("  No host that a rule is for was called yet.\n");
-    hosts_end(&hosts);
-    print_events(file->segment);
-    print_passed(file->segment);
-}
-
-/* What every host has stands in columns, what only some have below it: so it fits a narrow terminal. */
-static void print_hosts(const struct host_list *hosts)
-{
-    struct table table = table_begin("lllrrr");
-    table_row(&table, "TARGET", "RULE", "CIRCUIT", "CALLS", "CONNECTED", "FAILED");
-    for (size_t i = 0; i < hosts->count; i++) {
-        const struct host_view *host = &hosts->hosts[i];
-        char numbers[3][24];
-        static const enum host_count columns[] = {HOST_CALLS, HOST_CONNECTED, HOST_FAILED};
-        for (unsigned n = 0; n < 3; n++)
-            snprintf(numbers[n], sizeof numbers[n], "%llu", (unsigned long long)host->counts[columns[n]]);
-        table_row(&table, host->target, host->rule, host_state_text(host).text, numbers[0], numbers[1],
-                  numbers[2]);
-        char *details = details_of(host);
-        if (details)
-            table_note(&table, details);
-    }
-    table_end(&table, stdout);
-}
-
-/* "failures in a row 3, retries 6"; NULL when there is nothing to say. */
-static char *details_of(const struct host_view *host)
-{
-    char *details = NULL;
-    if (host->breaker.failures)
-        details = formatted("failures in a row %u", host->breaker.failures);
-    for (unsigned i = 0; i < HOST_COUNT_KINDS; i++) {
-        if (i == HOST_CALLS || i == HOST_CONNECTED || i == HOST_FAILED || host->counts[i] == 0)
-            continue;
-        char *before = details;
-        details = formatted("%s%s%s %llu", before ? before : "", before ? ", " : "", host_count_label(i).text,
-                            (unsigned long long)host->counts[i]);
-        free(before);
-    }
-    return details;
-}
-
-static void print_events(const struct segment *segment)
-{
-    struct table table = table_begin("rll");
-    for (unsigned kind = 0; kind < EVENT_KINDS; kind++) {
-        uint64_t number = word(&segment->events[kind]);
-        if (!number)
-            continue;
-        char *text = formatted("%llu", (unsigned long long)number);
-        table_row(&table, text, event_name((enum event_kind)kind), event_help((enum event_kind)kind));
-        free(text);
-    }
-    if (table.count)
-        printf("Events:\n");
-    table_end(&table, stdout);
-}
-
-static void print_passed(const struct segment *segment)
-{
-    struct table table = table_begin("rl");
-    for (unsigned reason = 0; reason < PASSED_REASON_COUNT; reason++) {
-        uint64_t number = word(&segment->passed[reason]);
-        if (!number)
-            continue;
-        char *text = formatted("%llu", (unsigned long long)number);
-        table_row(&table, text, passed_help((enum passed_reason)reason));
-        free(text);
-    }
-    if (table.count)
-        printf("Left alone, or done in part only, because of:\n");
-    table_end(&table, stdout);
-}
-
-static struct json_object *segment_report(const struct segment_file *file)
-{
-    struct json_object *report = json_new(), *events = json_new(), *passed = json_new();
-    struct json_object *host_reports = json_object_new_array();
-    struct host_list hosts = hosts_list(file->segment);
-    for (size_t i = 0; i < hosts.count; i++)
-        json_object_array_add(host_reports, host_report(&hosts.hosts[i]));
-    hosts_end(&hosts);
-    for (unsigned kind = 0; kind < EVENT_KINDS; kind++)
-        json_add_number(events, event_name((enum event_kind)kind), word(&file->segment->events[kind]));
-    for (unsigned reason = 0; reason < PASSED_REASON_COUNT; reason++)
-        json_add_number(passed, passed_name((enum passed_reason)reason),
-                        word(&file->segment->passed[reason]));
-    json_add_text(report, "rules", file->rules);
-    json_object_object_add(report, "hosts", host_reports);
-    json_object_object_add(report, "events", events);
-    json_object_object_add(report, "passed_through", passed);
-    return report;
-}
-
-static struct json_object *host_report(const struct host_view *host)
-{
-    struct json_object *report = json_new();
-    json_add_text(report, "target", host->target);
-    json_add_text(report, "rule", host->rule);
-    json_add_text(report, "state", breaker_state_name(host->breaker.state));
-    static const char *const held[] = {
-        [STEERING_AUTO] = NULL, [STEERING_OPEN] = "open", [STEERING_CLOSED] = "closed"};
-    json_add_text(report, "held", held[host->steering]);
-    json_add_ms(report, "probe_in_ms", host->breaker.state == BREAKER_OPEN ? host->left_ns : 0);
-    json_add_number(report, "probe_pid", host->probe_pid);
-    json_add_number(report, "failures_in_a_row", host->breaker.failures);
-    json_add_number(report, "openings_in_a_row", host->breaker.openings);
-    json_add_ms(report, "idle_ms", host->idle_ns);
-    for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
-        json_add_number(report, host_count_name(i), host->counts[i]);
-    return report;
-}
-
-static uint64_t word(const _Atomic uint64_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed);
 }
