@@ -228,7 +228,7 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
         call->kind = kind_of(call->fd);
         if (call->kind == SOCKET_UDP)
             call->target.protocol = PROTOCOL_UDP;
-        else if (call->kind != SOCKET_TCP)
+        else if (call->kind != SOCKET_TCP && option_of(call->fd, SO_TYPE) != SOCK_STREAM)
             return false;
         if (names_find(&call->target.address, call->name))
             call->target.name = call->name;
@@ -243,7 +243,12 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
         return false;
     }
     call->rule = ruleset_find(rules, &call->target, process_program());
-    return call->rule && has_policy(&call->rule->policy);
+    if (!call->rule || !has_policy(&call->rule->policy))
+        return false;
+    /* MPTCP and SCTP connect differently. */
+    if (call->kind == SOCKET_OTHER)
+        segment_passed(PASSED_NOT_TCP);
+    return call->kind != SOCKET_OTHER;
 }
 
 /* The place of the target, and how its circuit is. Where it is in doubt which name the address is meant by, it is rejected

@@ -73,7 +73,7 @@ enum steered {
     X(NESTED, "nested", "a call from inside a lookup or from our own code")                                  \
     X(NO_MEMORY, "no_memory", "no memory")                                                                   \
     X(NON_BLOCKING, "non_blocking", "a non-blocking descriptor")                                             \
-    X(NOT_TCP, "not_tcp", "not TCP")                                                                         \
+    X(NOT_TCP, "not_tcp", "a stream that is not TCP: MPTCP, SCTP")                                           \
     X(STALE, "stale", "the descriptor is not the one that was remembered")                                   \
     X(NOT_OURS, "not_ours", "memory shared with a vfork child")                                              \
     X(TABLE_FULL, "table_full", "the table of hosts is full")                                                \

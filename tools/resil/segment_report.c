@@ -89,8 +89,11 @@ static void print_passed(const struct segment *segment)
         if (!number)
             continue;
         char *text = formatted("%llu", (unsigned long long)number);
-        table_row(&table, text, passed_help((enum passed_reason)reason));
+        char *why = formatted("%s (%s)", passed_help((enum passed_reason)reason),
+                              passed_name((enum passed_reason)reason));
+        table_row(&table, text, why);
         free(text);
+        free(why);
     }
     if (table.count)
         printf("Left alone, or done in part only, because of:\n");
