@@ -214,6 +214,10 @@ static void print_notes(const struct ruleset *set, const struct rule *rule, cons
     const struct rule *by_address = asked->target.name ? first_missing(set, end, asked, MISS_TARGET) : NULL;
     if (asked->target.name && rule && rule->match.host_count)
         printf("The rule applies to connects to addresses that the program has looked up by this name.\n");
+    if (rule && rule->match.port_count && !asked->target.port && !rule->match.path_count)
+        printf("The rule is for %s only: connects to other ports get another one, or none (ask with "
+               "HOST:PORT).\n",
+               target_ports(&rule->match).text);
     if (by_program)
         printf("For %s rule \"%s\" on line %u comes first (ask with --program).\n",
                target_programs(&by_program->match).text, by_program->name, by_program->line);

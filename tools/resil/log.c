@@ -52,11 +52,25 @@ static const struct argp_option options[] = {
 static const struct argp parser = {
     .options = options,
     .parser = parse_option,
-    .doc = "Shows what libresil did: retries, timeouts, circuits that opened and closed. Every rule file has "
-           "a flight "
-           "recorder that keeps the last 4096 events of all programs, whether they wrote a log or not."
-           "\v"
-           "Exit status: 0 shown, even if there was nothing; 2 wrong usage.",
+    .doc =
+        "Shows what libresil did: retries, timeouts, circuits that opened and closed. Every rule file has "
+        "a flight "
+        "recorder that keeps the last 4096 events of all programs, whether they wrote a log or not."
+        "\v"
+        "Events:\n"
+        "\n"
+#define EVENT(kind, name, help) "  " name ": " help "\n"
+#include "report/events.def"
+#undef EVENT
+        "\n"
+        "JSON: `time` (UTC), `program`, `pid`, `event`, `target`, `error` (an errno or EAI name, or null), "
+        "`reason` (why a call was given up: not_retryable, retries, total, budget, probe, signal; what was "
+        "done to "
+        "a circuit by hand: open, close, auto, reset; why a call passed through; else null), `attempt`, "
+        "`attempts`, `delay_ms`, `duration_ms`, `count`, `shadow` (decided, not carried out), `rules`, "
+        "`text`.\n"
+        "\n"
+        "Exit status: 0 shown, even if there was nothing; 2 wrong usage.",
 };
 
 int log_command(int argc, char **argv)

@@ -71,7 +71,7 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
     json_add_number(line, "attempts", event->attempts);
     json_add_ms(line, "delay_ms", event->delay_ns);
     json_add_ms(line, "duration_ms", event->duration_ns);
-    json_add_number(line, "count", event->count);
+    json_add_number(line, "count", event_reason(event) ? 0 : event->count);
     json_add_bool(line, "shadow", event->flags & EVENT_SHADOW);
     json_add_text(line, "rules", moment->file->rules);
     json_add_text(line, "text", event_text(event).text);

@@ -30,10 +30,29 @@ static const struct argp parser = {
            "happened how often, and what libresil let through untouched."
            "\v"
            "A circuit is closed (calls go through), open (they fail at once) or half-open (one call probes "
-           "whether the "
-           "host is back). `probe due`: the next call will be the probe.\n"
+           "whether the host is back). `probe due`: the next call will be the probe. `held open` and `held "
+           "closed`: somebody said so with `resil breaker`.\n"
            "\n"
-           "Exit status: 0 shown, even if there was nothing; 2 wrong usage.",
+           "JSON: {\"rule_files\": [{\"rules\", \"hosts\", \"events\", \"passed_through\"}]}. `rules` is the "
+           "path "
+           "of the rule file, or built-in. Each of `hosts` has `target`, `rule`, `state` (closed, open, "
+           "half-open), `held` (open, closed, or null), `probe_in_ms`, `probe_pid` (who probes; 0: nobody), "
+           "`failures_in_a_row`, `openings_in_a_row`, `idle_ms`, and its counters:\n"
+           "\n"
+#define COUNT(name, text, help) "  " text ": " help "\n"
+    HOST_COUNTS(COUNT)
+#undef COUNT
+        "\n"
+        "`events` counts by name what `resil log` shows, and `passed_through` why calls were left alone or "
+        "done in part only:\n"
+        "\n"
+#define PASSED_REASON(name, text, help) "  " text ": " help "\n"
+    PASSED_REASONS(PASSED_REASON)
+#undef PASSED_REASON
+        "\n"
+        "Keys are not renamed or taken away; new ones may come.\n"
+        "\n"
+        "Exit status: 0 shown, even if there was nothing; 2 wrong usage.",
 };
 
 int status_command(int argc, char **argv)
