@@ -167,7 +167,21 @@ TEST(texts_in_shared_memory_always_end)
     remove_folder();
 }
 
-SUITE("segment", two_processes_with_the_same_rules_share_it, other_rules_have_another_one,
+TEST(what_passed_through_before_there_was_a_segment_is_counted_once)
+{
+    use_folder();
+    segment_passed(PASSED_LOADING);
+    segment_passed(PASSED_LOADING);
+    is_shared_after_opening("/a.yaml");
+    segment_passed(PASSED_LOADING);
+    ck_assert_uint_eq(atomic_load(&segment_current->passed[PASSED_LOADING]), 3);
+    is_shared_after_opening("/a.yaml");
+    ck_assert_uint_eq(atomic_load(&segment_current->passed[PASSED_LOADING]), 3);
+    remove_folder();
+}
+
+SUITE("segment", what_passed_through_before_there_was_a_segment_is_counted_once,
+      two_processes_with_the_same_rules_share_it, other_rules_have_another_one,
       a_file_of_another_boot_is_replaced, a_file_of_another_size_or_kind_is_replaced,
       a_folder_that_others_may_write_is_not_trusted, no_folder_means_private_memory_and_errno_stays,
       tools_do_not_map_what_is_no_segment, the_recorder_returns_what_was_noted_until_it_is_overwritten,

@@ -1,6 +1,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/text.h"
 #include "suite.h"
@@ -81,5 +82,32 @@ TEST(durations_read_as_people_write_them)
 }
 END_TEST
 
-SUITE("text", formats_are_those_of_printf, a_null_string_is_named, a_precision_bounds_what_is_read,
+TEST(times_of_day_are_those_of_gmtime)
+{
+    static const uint64_t seconds[] = {0,          951782399,  951782400,  951868799,  951868800,
+                                       1078012800, 1709164800, 1709251199, 1735689599, 1735689600,
+                                       4107542399, 4107542400, 1795622125};
+    for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
+        time_t second = (time_t)seconds[i];
+        struct tm utc;
+        char expected[40];
+        gmtime_r(&second, &utc);
+        strftime(expected, sizeof expected, "%Y-%m-%dT%H:%M:%S.007Z", &utc);
+        ck_assert_str_eq(time_text(seconds[i] * NS_PER_S + 7999999).text, expected);
+    }
+}
+
+TEST(every_day_of_four_centuries_is_that_of_gmtime)
+{
+    for (time_t second = 86399; second < (time_t)86400 * 146097; second += 86400) {
+        struct tm utc;
+        char expected[40];
+        gmtime_r(&second, &utc);
+        strftime(expected, sizeof expected, "%Y-%m-%dT%H:%M:%S.000Z", &utc);
+        ck_assert_str_eq(time_text((uint64_t)second * NS_PER_S).text, expected);
+    }
+}
+
+SUITE("text", times_of_day_are_those_of_gmtime, every_day_of_four_centuries_is_that_of_gmtime,
+      formats_are_those_of_printf, a_null_string_is_named, a_precision_bounds_what_is_read,
       too_little_room_cuts_and_terminates, durations_read_as_people_write_them)
