@@ -29,7 +29,7 @@ static int ask(const struct sockaddr_in *address);
 struct probed probe_run(const char *library)
 {
     struct probed probed = {.has_run = false};
-    struct scratch scratch;
+    struct scratch scratch = {.path = ""};
     struct sockaddr_in address;
     if (!scratch_begin(&scratch)) {
         snprintf(probed.problem, sizeof probed.problem, "no folder for it can be made in TMPDIR or /tmp: %s",
