@@ -13,8 +13,8 @@
 #include <sys/uio.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
-#define ERRNO_SENTINEL 4242 /* a call that succeeds leaves it alone */
-#define BUFFER_BYTES 128
+#define ERRNO_SENTINEL  4242 /* a call that succeeds leaves it alone */
+#define BUFFER_BYTES    128
 
 /* --- cells and their lines (line.c, main.c) --- */
 
@@ -23,7 +23,8 @@ bool cell_begin(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void cell_end(void);
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void say_result(const char *what, long result, int error);
-void say_fd(const char *what, long fd, int error); /* relative to the lowest free number at the cell's start */
+void say_fd(const char *what, long fd,
+            int error); /* relative to the lowest free number at the cell's start */
 void say_data(const char *what, const void *data, size_t size);
 void say_poll(const char *what, int events);
 void say_poll_of(int fd); /* as poll sees it now, and the bytes to read */
@@ -31,7 +32,8 @@ void say_address(const char *what, const void *address, socklen_t room, socklen_
 void say_message(const struct msghdr *message);
 /* What a story says that is told in a fork child; the parent does something of its own meanwhile. */
 struct ends;
-void say_from_child(void (*story)(struct ends *ends), struct ends *ends, void (*meanwhile)(struct ends *ends));
+void say_from_child(void (*story)(struct ends *ends), struct ends *ends,
+                    void (*meanwhile)(struct ends *ends));
 uint64_t hash_of(const void *data, size_t size, uint64_t before);
 /* The process is about to become another: what is written so far must not be lost or written twice. */
 void line_flush(void);
@@ -99,7 +101,7 @@ enum direction { INWARD, OUTWARD }; /* which end of a pipe the subject is */
 struct ends {
     enum kind kind;
     enum mode mode;
-    int fd, peer; /* the subject, always the side that connected; the other side, or -1 */
+    int fd, peer;                    /* the subject, always the side that connected; the other side, or -1 */
     struct sockaddr_storage address; /* of the other side */
     socklen_t length;
 };
@@ -120,8 +122,8 @@ struct black_hole {
 };
 struct black_hole black_hole_open(void); /* a listener that answers no more SYNs */
 void black_hole_close(struct black_hole *hole);
-int free_port(void);    /* where nobody listens */
-void end_reset(int fd); /* closes a TCP socket with a reset */
+int free_port(void);                                 /* where nobody listens */
+void end_reset(int fd);                              /* closes a TCP socket with a reset */
 void feed(struct ends *ends, size_t size, int seed); /* the other side sends */
 void *bad_page(void); /* what is before it may be used, it and what follows may not */
 void pause_ms(int ms);

@@ -170,7 +170,8 @@ void say_message(const struct msghdr *message)
     if (!message->msg_control)
         return;
     say(" control=%zu", (size_t)message->msg_controllen);
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR((struct msghdr *)message, part)) {
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part;
+         part = CMSG_NXTHDR((struct msghdr *)message, part)) {
         say("[%d/%d/%zu", part->cmsg_level, part->cmsg_type, (size_t)part->cmsg_len);
         if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS) {
             int count = (int)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
@@ -183,8 +184,8 @@ void say_message(const struct msghdr *message)
         } else if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == IP_RECVERR) {
             struct sock_extended_err told;
             memcpy(&told, CMSG_DATA(part), sizeof told);
-            say(" error=%s origin=%d type=%d code=%d", error_name((int)told.ee_errno), told.ee_origin, told.ee_type,
-                told.ee_code);
+            say(" error=%s origin=%d type=%d code=%d", error_name((int)told.ee_errno), told.ee_origin,
+                told.ee_type, told.ee_code);
         }
         say("]");
     }

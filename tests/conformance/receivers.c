@@ -6,8 +6,8 @@
 /* Fortified programs call these; no header declares them without fortification. */
 extern ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
 extern ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
-extern ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags, struct sockaddr *address,
-                              socklen_t *length);
+extern ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags,
+                              struct sockaddr *address, socklen_t *length);
 
 static void make_recv(const struct request *r)
 {

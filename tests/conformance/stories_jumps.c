@@ -52,7 +52,8 @@ static void wait_in(int place, struct ends *ends, const struct black_hole *hole)
 
 static void cell(enum kind kind, int place, bool is_restarting)
 {
-    if (!cell_begin("jump %s %s %s", kind_names[kind], names[place], is_restarting ? "restarting" : "interrupting"))
+    if (!cell_begin("jump %s %s %s", kind_names[kind], names[place],
+                    is_restarting ? "restarting" : "interrupting"))
         return;
     struct sigaction action = {.sa_handler = jump, .sa_flags = is_restarting ? SA_RESTART : 0};
     struct black_hole hole = {.fd = -1};

@@ -40,8 +40,9 @@ static const struct {
     const char *name;
     void (*close_all)(void);
 } ways[] = {
-    {"close_range", by_close_range}, {"close_on_exec", by_close_on_exec}, {"closefrom", by_closefrom},
-    {"loop", by_loop},               {"raw", behind_our_back},
+    {"close_range", by_close_range}, {"close_on_exec", by_close_on_exec},
+    {"closefrom", by_closefrom},     {"loop", by_loop},
+    {"raw", behind_our_back},
 };
 static size_t way;
 

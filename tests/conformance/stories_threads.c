@@ -8,8 +8,8 @@
 #include "conform.h"
 
 #define THREADS 4
-#define ROUNDS 400
-#define CHUNK 1000
+#define ROUNDS  400
+#define CHUNK   1000
 
 static struct ends shared;
 static atomic_long sum, received;
@@ -45,7 +45,8 @@ static void *receive_much(void *number)
 {
     unsigned char data[3000];
     for (;;) {
-        ssize_t size = (intptr_t)number % 2 ? read(shared.fd, data, sizeof data) : recv(shared.fd, data, sizeof data, 0);
+        ssize_t size =
+            (intptr_t)number % 2 ? read(shared.fd, data, sizeof data) : recv(shared.fd, data, sizeof data, 0);
         if (size <= 0)
             return NULL;
         long part = 0;

@@ -70,7 +70,8 @@ static const struct {
 };
 
 enum before { AS_MADE, OWN_TIMEOUT, OWN_BOTH_TIMEOUTS, BOUND, LISTENING, SHUT, COPIED, BEFORES };
-static const char *const before_names[] = {"as_made", "own_timeout", "own_both", "bound", "listening", "shut", "copied"};
+static const char *const before_names[] = {"as_made",   "own_timeout", "own_both", "bound",
+                                           "listening", "shut",        "copied"};
 
 static const struct {
     const char *name;
@@ -101,11 +102,13 @@ static socklen_t address_for(enum target target, enum kind like, struct sockaddr
         listener_address(TCP4IN6, address, &length);
         return length;
     case REFUSES:
-        *v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)refused_port),
+        *v4 = (struct sockaddr_in){.sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)refused_port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         return sizeof *v4;
     case REFUSES6:
-        *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)refused_port),
+        *v6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
+                                    .sin6_port = htons((uint16_t)refused_port),
                                     .sin6_addr = in6addr_loopback};
         return sizeof *v6;
     case BLACK_HOLE:
@@ -194,14 +197,15 @@ static void say_socket(int fd, bool is_non_blocking)
     length = sizeof send_time;
     getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send_time, &length);
     getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive_time, &length);
-    say(" times=%ld.%06ld,%ld.%06ld", (long)send_time.tv_sec, (long)send_time.tv_usec, (long)receive_time.tv_sec,
-        (long)receive_time.tv_usec);
+    say(" times=%ld.%06ld,%ld.%06ld", (long)send_time.tv_sec, (long)send_time.tv_usec,
+        (long)receive_time.tv_sec, (long)receive_time.tv_usec);
     say(" fl=%x", (unsigned)fcntl(fd, F_GETFL));
 }
 
 static void cell(size_t s, enum mode mode, enum before before, size_t q)
 {
-    if (!cell_begin("connect %s %s %s %s", sockets[s].name, mode_names[mode], before_names[before], sequences[q].name))
+    if (!cell_begin("connect %s %s %s %s", sockets[s].name, mode_names[mode], before_names[before],
+                    sequences[q].name))
         return;
     bool has_hole = sequences[q].steps[0] == BLACK_HOLE;
     if (has_hole)

@@ -179,7 +179,8 @@ static void cell_blocking(enum kind kind, enum mode mode, bool by_ioctl, bool on
 
 static void cell_shutdown(enum kind kind, enum mode mode, int how, bool has_data)
 {
-    if (!cell_begin("shutdown %s %s %d %s", kind_names[kind], mode_names[mode], how, has_data ? "data" : "empty"))
+    if (!cell_begin("shutdown %s %s %d %s", kind_names[kind], mode_names[mode], how,
+                    has_data ? "data" : "empty"))
         return;
     struct ends ends;
     if (ends_open(&ends, kind, mode, INWARD, false)) {
@@ -226,7 +227,8 @@ static void cell_accept(enum kind kind, int how, socklen_t room, bool is_waiting
     }
     fcntl(listener, F_SETFL, O_NONBLOCK);
     memset(&from, 0x77, sizeof from);
-    int accepted = CALL_FD("accept", accept_by(how, listener, room ? (struct sockaddr *)&from : NULL, room ? &length : NULL));
+    int accepted = CALL_FD(
+        "accept", accept_by(how, listener, room ? (struct sockaddr *)&from : NULL, room ? &length : NULL));
     if (accepted >= 0) {
         say_address("from", &from, room, length);
         CALL("fl", fcntl(accepted, F_GETFL));
@@ -289,8 +291,13 @@ void table_descriptors(void)
                 for (int is_waiting = 0; is_waiting < 2; is_waiting++)
                     cell_accept(listening[k], how, rooms[r], is_waiting);
     static const int families[] = {AF_UNIX, AF_INET, AF_INET6, 99};
-    static const int types[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM | SOCK_NONBLOCK,
-                                SOCK_STREAM | SOCK_CLOEXEC, SOCK_STREAM | 0x1000, 0};
+    static const int types[] = {SOCK_STREAM,
+                                SOCK_DGRAM,
+                                SOCK_SEQPACKET,
+                                SOCK_STREAM | SOCK_NONBLOCK,
+                                SOCK_STREAM | SOCK_CLOEXEC,
+                                SOCK_STREAM | 0x1000,
+                                0};
     static const int protocols[] = {0, IPPROTO_TCP, IPPROTO_UDP, 77};
     for (size_t f = 0; f < COUNT_OF(families); f++)
         for (size_t t = 0; t < COUNT_OF(types); t++)

@@ -74,9 +74,12 @@ static const struct {
     const char *name;
     void (*before)(struct ends *ends);
 } messages[] = {
-    {"plain", send_plain},           {"rights", send_rights},
-    {"timestamp", send_stamped},     {"pktinfo", send_told},
-    {"icmp_error", provoke_error},   {"credentials", send_with_credentials},
+    {"plain", send_plain},
+    {"rights", send_rights},
+    {"timestamp", send_stamped},
+    {"pktinfo", send_told},
+    {"icmp_error", provoke_error},
+    {"credentials", send_with_credentials},
     {"zero_copy", provoke_zero_copy_note},
 };
 static const size_t rooms[] = {0, 4, CMSG_LEN(0), CMSG_SPACE(sizeof(int)), 256};
@@ -92,8 +95,8 @@ static void end_of_stream(struct ends *ends)
 
 static void cell(enum kind kind, enum mode mode, size_t m, size_t room, int flags, size_t size)
 {
-    if (!cell_begin("message %s %s %s room=%zu flags=%x size=%zu", kind_names[kind], mode_names[mode], messages[m].name,
-                    room, (unsigned)flags, size))
+    if (!cell_begin("message %s %s %s room=%zu flags=%x size=%zu", kind_names[kind], mode_names[mode],
+                    messages[m].name, room, (unsigned)flags, size))
         return;
     struct ends ends;
     if (ends_open(&ends, kind, mode, INWARD, false)) {

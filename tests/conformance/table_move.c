@@ -36,10 +36,12 @@ enum { NO_OFFSET, OFFSET, BEHIND_END, NEGATIVE, BAD_OFFSET, OFFSETS };
 static const char *const offset_names[] = {"none", "offset", "behind_end", "negative", "bad_page"};
 static const size_t sizes[] = {0, 100, 3000, 400000};
 
-static void cell_sendfile(enum kind kind, enum mode mode, bool is_64, int offset_kind, size_t size, bool is_shut)
+static void cell_sendfile(enum kind kind, enum mode mode, bool is_64, int offset_kind, size_t size,
+                          bool is_shut)
 {
-    if (!cell_begin("sendfile %s %s %s %s %zu%s", kind_names[kind], mode_names[mode], is_64 ? "sendfile64" : "sendfile",
-                    offset_names[offset_kind], size, is_shut ? " shut" : ""))
+    if (!cell_begin("sendfile %s %s %s %s %zu%s", kind_names[kind], mode_names[mode],
+                    is_64 ? "sendfile64" : "sendfile", offset_names[offset_kind], size,
+                    is_shut ? " shut" : ""))
         return;
     struct ends ends;
     if (ends_open(&ends, kind, mode, OUTWARD, false)) {
@@ -52,7 +54,8 @@ static void cell_sendfile(enum kind kind, enum mode mode, bool is_64, int offset
         helper_begin(&ends, (struct plan){NULL, 0, drain, true});
         errno = ERRNO_SENTINEL;
         atomic_store(&calling, CALLING);
-        ssize_t sent = is_64 ? sendfile64(ends.fd, file, offset, size) : sendfile(ends.fd, file, offset, size);
+        ssize_t sent =
+            is_64 ? sendfile64(ends.fd, file, offset, size) : sendfile(ends.fd, file, offset, size);
         int error = errno;
         helper_end();
         drain(&ends);
@@ -62,7 +65,8 @@ static void cell_sendfile(enum kind kind, enum mode mode, bool is_64, int offset
                 offset_kind == NO_OFFSET ? at == sent : start == sent + 10, arrived == (size_t)sent);
         else {
             say_result("sent", sent, error);
-            say(" offset=%ld at=%ld arrived=%zu/%08x", (long)start, (long)at, arrived, (unsigned)(hash >> 16));
+            say(" offset=%ld at=%ld arrived=%zu/%08x", (long)start, (long)at, arrived,
+                (unsigned)(hash >> 16));
         }
         say_poll_of(ends.fd);
         close(file);
@@ -106,7 +110,8 @@ static const unsigned splice_flags[] = {0, SPLICE_F_NONBLOCK, SPLICE_F_MORE | SP
 
 static void cell_splice_in(enum kind kind, enum mode mode, int what, unsigned flags)
 {
-    if (!cell_begin("splice_in %s %s %s flags=%x", kind_names[kind], mode_names[mode], splice_names[what], flags))
+    if (!cell_begin("splice_in %s %s %s flags=%x", kind_names[kind], mode_names[mode], splice_names[what],
+                    flags))
         return;
     struct ends ends;
     int pair[2];
@@ -125,7 +130,8 @@ static void cell_splice_in(enum kind kind, enum mode mode, int what, unsigned fl
             while (write(pair[1], data, sizeof data) > 0)
                 ;
         }
-        helper_begin(&ends, (struct plan){act_feed, what == LATER, what == OWN_TIMEOUT ? NULL : shut_peer, false});
+        helper_begin(&ends,
+                     (struct plan){act_feed, what == LATER, what == OWN_TIMEOUT ? NULL : shut_peer, false});
         CALL("splice", splice(ends.fd, what == WITH_OFFSET ? &start : NULL, pair[1], NULL, 100, flags));
         helper_end();
         fcntl(pair[0], F_SETFL, O_NONBLOCK);

@@ -6,8 +6,9 @@
 
 #include "conform.h"
 
-static const char *const names[] = {NULL,        "127.0.0.1", "::1",       "::ffff:127.0.0.1", "127.1", "localhost",
-                                    "LOCALHOST", "1.2.3",     "fe80::1%lo", "",                 "*",     "0x7f.1"};
+static const char *const names[] = {NULL,         "127.0.0.1", "::1",       "::ffff:127.0.0.1",
+                                    "127.1",      "localhost", "LOCALHOST", "1.2.3",
+                                    "fe80::1%lo", "",          "*",         "0x7f.1"};
 static const char *const services[] = {NULL, "80", "http", "no-such-service", "", "-1", "99999", "00080"};
 static const struct addrinfo hints[] = {
     {.ai_family = AF_UNSPEC},

@@ -13,9 +13,12 @@ static const struct {
     const char *name;
     int level, option;
 } options[] = {
-    {"rcvtimeo", SOL_SOCKET, SO_RCVTIMEO},      {"sndtimeo", SOL_SOCKET, SO_SNDTIMEO},
-    {"rcvtimeo_new", SOL_SOCKET, RCVTIMEO_NEW}, {"sndtimeo_new", SOL_SOCKET, SNDTIMEO_NEW},
-    {"error", SOL_SOCKET, SO_ERROR},            {"type", SOL_SOCKET, SO_TYPE},
+    {"rcvtimeo", SOL_SOCKET, SO_RCVTIMEO},
+    {"sndtimeo", SOL_SOCKET, SO_SNDTIMEO},
+    {"rcvtimeo_new", SOL_SOCKET, RCVTIMEO_NEW},
+    {"sndtimeo_new", SOL_SOCKET, SNDTIMEO_NEW},
+    {"error", SOL_SOCKET, SO_ERROR},
+    {"type", SOL_SOCKET, SO_TYPE},
     {"number_at_another_level", IPPROTO_IP, SO_RCVTIMEO},
     {"unknown", SOL_SOCKET, 9999},
 };
@@ -23,8 +26,9 @@ static const struct {
     const char *name;
     struct timeval value;
 } values[] = {
-    {"second", {1, 500000}}, {"zero", {0, 0}},          {"tiny", {0, 1}},          {"day", {86400, 0}},
-    {"negative", {-1, 0}},   {"micros_over", {0, 1000000}}, {"micros_negative", {1, -5}}, {"endless", {1l << 60, 0}},
+    {"second", {1, 500000}},      {"zero", {0, 0}},           {"tiny", {0, 1}},
+    {"day", {86400, 0}},          {"negative", {-1, 0}},      {"micros_over", {0, 1000000}},
+    {"micros_negative", {1, -5}}, {"endless", {1l << 60, 0}},
 };
 static const int lengths[] = {16, 0, 4, 8, 15, 17, 24, -1};
 enum { AT_VALUE, AT_NULL, AT_BAD_PAGE, PLACES };
@@ -48,7 +52,8 @@ static void cell_set(enum kind kind, size_t option, size_t value, int length, in
     if (ends_open(&ends, kind, BLOCKING, INWARD, false)) {
         struct timeval buffer[2] = {values[value].value, {0, 0}};
         const void *where = place == AT_VALUE ? (void *)buffer : place == AT_NULL ? NULL : bad_page();
-        CALL("set", setsockopt(ends.fd, options[option].level, options[option].option, where, (socklen_t)length));
+        CALL("set",
+             setsockopt(ends.fd, options[option].level, options[option].option, where, (socklen_t)length));
         say_all_times(ends.fd);
         struct timeval zero = {0, 0};
         CALL("back", setsockopt(ends.fd, options[option].level, options[option].option, &zero, sizeof zero));
@@ -76,7 +81,8 @@ static void cell_get(enum kind kind, size_t option, int length, int place, bool 
         say(" length=%d", (int)room);
         say_data("value", buffer, sizeof buffer);
         CALL("null_length", getsockopt(ends.fd, options[option].level, options[option].option, buffer, NULL));
-        CALL("bad_length", getsockopt(ends.fd, options[option].level, options[option].option, buffer, bad_page()));
+        CALL("bad_length",
+             getsockopt(ends.fd, options[option].level, options[option].option, buffer, bad_page()));
         ends_close(&ends);
     }
     cell_end();
@@ -90,7 +96,9 @@ static void cell_peername(enum kind kind, int length, int place)
     if (ends_open(&ends, kind, BLOCKING, INWARD, false)) {
         struct sockaddr_storage address = {.ss_family = 0x7777};
         socklen_t room = (socklen_t)length;
-        struct sockaddr *where = place == AT_VALUE ? (struct sockaddr *)&address : place == AT_NULL ? NULL : bad_page();
+        struct sockaddr *where = place == AT_VALUE  ? (struct sockaddr *)&address
+                                 : place == AT_NULL ? NULL
+                                                    : bad_page();
         CALL("getpeername", getpeername(ends.fd, where, &room));
         if (kind != UNIX_STREAM && kind != UNIX_DGRAM && kind != UNIX_SEQPACKET)
             say_address("is", &address, (socklen_t)(length < 0 ? 0 : length), room);

@@ -25,7 +25,7 @@ static const struct flag {
     {"peek_trunc", MSG_PEEK | MSG_TRUNC},
     {"unknown", 0x8000000},
 };
-#define FEW_FLAGS 6    /* for what is not TCP */
+#define FEW_FLAGS     6 /* for what is not TCP */
 #define FEW_FLAGS_TCP 4 /* for TCP over IPv6 */
 
 enum wanted { ASK_SOME, ASK_NOTHING, ASK_AT_NULL, ASK_BAD_PAGE, ASK_HALF_BAD };

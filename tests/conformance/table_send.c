@@ -10,7 +10,7 @@
 #include "conform.h"
 
 #define BIG_BYTES (600u << 10)
-#define FILLER 'F' /* never in a payload */
+#define FILLER    'F' /* never in a payload */
 
 struct shipment {
     int fd;
@@ -127,17 +127,9 @@ static const struct flag {
     const char *name;
     int flags;
 } all_flags[] = {
-    {"0", 0},
-    {"nosignal", MSG_NOSIGNAL},
-    {"dontwait", MSG_DONTWAIT},
-    {"more", MSG_MORE},
-    {"oob", MSG_OOB},
-    {"waitall", MSG_WAITALL},
-    {"peek", MSG_PEEK},
-    {"dontroute", MSG_DONTROUTE},
-    {"eor", MSG_EOR},
-    {"errqueue", MSG_ERRQUEUE},
-    {"unknown", 0x8000000},
+    {"0", 0},         {"nosignal", MSG_NOSIGNAL}, {"dontwait", MSG_DONTWAIT}, {"more", MSG_MORE},
+    {"oob", MSG_OOB}, {"waitall", MSG_WAITALL},   {"peek", MSG_PEEK},         {"dontroute", MSG_DONTROUTE},
+    {"eor", MSG_EOR}, {"errqueue", MSG_ERRQUEUE}, {"unknown", 0x8000000},
 };
 #define FEW_FLAGS 5
 
@@ -158,7 +150,8 @@ static void drain(struct ends *ends)
         if (kind_is_socket(ends->kind))
             size = recv(ends->peer, data, sizeof data, MSG_DONTWAIT);
         else
-            size = ioctl(ends->peer, FIONREAD, &waiting) == 0 && waiting ? read(ends->peer, data, sizeof data) : -1;
+            size = ioctl(ends->peer, FIONREAD, &waiting) == 0 && waiting ? read(ends->peer, data, sizeof data)
+                                                                         : -1;
         if (size <= 0)
             return;
         size_t from = 0;
@@ -316,8 +309,8 @@ static void cell(const struct sender *sender, enum kind kind, enum mode mode, co
     bool is_big = situation->size > 60 && kind_is_stream(kind);
     struct shipment shipment = {
         ends.fd, place(situation), situation->size, flag->flags, &ends, is_big || situation->is_small};
-    helper_begin(&ends, (struct plan){situation->act, situation->act ? 1 : 0, situation->is_slow ? NULL : drain,
-                                      !situation->act});
+    helper_begin(&ends, (struct plan){situation->act, situation->act ? 1 : 0,
+                                      situation->is_slow ? NULL : drain, !situation->act});
     sender->make(&shipment);
     helper_end();
     drain(&ends);

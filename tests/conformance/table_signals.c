@@ -136,10 +136,10 @@ static const struct {
     const char *name;
     void (*make)(struct ends *ends);
 } waits[] = {
-    {"recv", wait_recv},           {"recv_all", wait_recv_all}, {"some_recv_all", wait_some_recv_all},
-    {"read", wait_read},           {"readv", wait_readv},       {"recvfrom", wait_recvfrom},
-    {"recvmsg", wait_recvmsg},     {"recvmmsg", wait_recvmmsg}, {"poll", wait_poll},
-    {"select", wait_select},       {"epoll", wait_epoll},       {"ppoll", wait_ppoll},
+    {"recv", wait_recv},       {"recv_all", wait_recv_all}, {"some_recv_all", wait_some_recv_all},
+    {"read", wait_read},       {"readv", wait_readv},       {"recvfrom", wait_recvfrom},
+    {"recvmsg", wait_recvmsg}, {"recvmmsg", wait_recvmmsg}, {"poll", wait_poll},
+    {"select", wait_select},   {"epoll", wait_epoll},       {"ppoll", wait_ppoll},
 };
 
 static void end_of_stream(struct ends *ends)
@@ -170,11 +170,12 @@ static void finish(struct ends *ends)
     cell_end();
 }
 
-static void cell_receive(enum kind kind, bool has_asked, bool is_restarting, bool has_own, size_t order, size_t wait)
+static void cell_receive(enum kind kind, bool has_asked, bool is_restarting, bool has_own, size_t order,
+                         size_t wait)
 {
     if (!cell_begin("signal %s%s %s%s %s %s", kind_names[kind], has_asked ? " asked" : "",
-                    is_restarting ? "restarting" : "interrupting", has_own ? " own_timeout" : "", orders[order].name,
-                    waits[wait].name))
+                    is_restarting ? "restarting" : "interrupting", has_own ? " own_timeout" : "",
+                    orders[order].name, waits[wait].name))
         return;
     struct ends ends;
     memset(data, 0, sizeof data);
@@ -221,8 +222,9 @@ static void say_sent(ssize_t sent, int error)
 static void cell_send(enum kind kind, bool is_restarting, bool has_own, int function)
 {
     static const char *const names[] = {"send", "write", "sendmsg", "writev"};
-    if (!cell_begin("signal %s %s%s sending %s", kind_names[kind], is_restarting ? "restarting" : "interrupting",
-                    has_own ? " own_timeout" : "", names[function]))
+    if (!cell_begin("signal %s %s%s sending %s", kind_names[kind],
+                    is_restarting ? "restarting" : "interrupting", has_own ? " own_timeout" : "",
+                    names[function]))
         return;
     struct ends ends;
     if (!ends_open(&ends, kind, BLOCKING, OUTWARD, true)) {
@@ -271,8 +273,8 @@ static void act_signal_then_refuse(struct ends *ends, int step)
 /* The SYN goes out again after a second, and is refused then. */
 static void cell_connect(bool is_restarting, bool has_own, bool is_told)
 {
-    if (!cell_begin("signal connect %s%s%s", is_restarting ? "restarting" : "interrupting", has_own ? " own_timeout" : "",
-                    is_told ? " refused" : ""))
+    if (!cell_begin("signal connect %s%s%s", is_restarting ? "restarting" : "interrupting",
+                    has_own ? " own_timeout" : "", is_told ? " refused" : ""))
         return;
     hole = black_hole_open();
     struct ends ends = {.kind = TCP4, .fd = socket(AF_INET, SOCK_STREAM, 0), .peer = -1};

@@ -32,13 +32,15 @@ static void get_line(FILE *stream)
     int error = errno;
     atomic_store(&calling, RETURNED);
     say_result("fgets", got != NULL, error);
-    say("(%.*s) eof=%d error=%d", got ? (int)strcspn(line, "\n") : 0, line, feof(stream) != 0, ferror(stream) != 0);
+    say("(%.*s) eof=%d error=%d", got ? (int)strcspn(line, "\n") : 0, line, feof(stream) != 0,
+        ferror(stream) != 0);
     clearerr(stream);
 }
 
 static void cell(enum kind kind, enum mode mode, const char *way, bool has_asked)
 {
-    if (!cell_begin("stream %s %s %s %s", kind_names[kind], mode_names[mode], way, has_asked ? "asked" : "silent"))
+    if (!cell_begin("stream %s %s %s %s", kind_names[kind], mode_names[mode], way,
+                    has_asked ? "asked" : "silent"))
         return;
     struct ends ends;
     if (!ends_open(&ends, kind, mode, INWARD, false)) {

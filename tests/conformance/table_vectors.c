@@ -29,8 +29,9 @@ enum shape {
     SHAPES
 };
 static const char *const shape_names[SHAPES] = {
-    "usual",       "none",    "null_and_none", "null_but_one",  "less_than_none", "iov_max", "iov_max_and_one",
-    "at_bad_page", "half_on", "endless",       "negative",      "second_is_bad",  "null_base"};
+    "usual",           "none",        "null_and_none", "null_but_one", "less_than_none", "iov_max",
+    "iov_max_and_one", "at_bad_page", "half_on",       "endless",      "negative",       "second_is_bad",
+    "null_base"};
 
 static struct vector vector_of(enum shape shape)
 {

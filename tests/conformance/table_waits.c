@@ -59,7 +59,8 @@ static void by_select(int fd)
 static void by_epoll(int fd)
 {
     int epoll = CALL_FD("create", epoll_create1(EPOLL_CLOEXEC));
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u32 = 42}, seen[2] = {0};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u32 = 42},
+                       seen[2] = {0};
     CALL("add", epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
     CALL("add_again", epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
     CALL("wait", epoll_wait(epoll, seen, 2, WAIT_MS));
@@ -82,7 +83,8 @@ static const struct {
 } waits[] = {{"poll", by_poll}, {"ppoll", by_ppoll}, {"select", by_select}, {"epoll", by_epoll}};
 
 enum { QUIET, DATA, PEER_CLOSED, PEER_RESET, HALF_CLOSED, OWN_SHUT, URGENT, STATES };
-static const char *const state_names[STATES] = {"quiet", "data", "closed", "reset", "half_closed", "own_shut", "urgent"};
+static const char *const state_names[STATES] = {"quiet",       "data",     "closed", "reset",
+                                                "half_closed", "own_shut", "urgent"};
 
 static void bring_into(struct ends *ends, int state)
 {
