@@ -210,8 +210,8 @@ OF_ITS_OWN_BY(execvpe)
 OF_ITS_OWN_BY(fexecve)
 OF_ITS_OWN_BY(execveat)
 
-static void spawn_by(int (*spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
-                                  char *const *, char *const *),
+static void spawn_by(int (*spawn)(pid_t *, const char *, const posix_spawn_file_actions_t *,
+                                  const posix_spawnattr_t *, char *const *, char *const *),
                      struct ends *ends)
 {
     char number[16];
