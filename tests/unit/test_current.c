@@ -24,7 +24,8 @@ static void put(const char *text)
     snprintf(aside, sizeof aside, "%s/new", folder);
     int file = open(aside, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     ck_assert_int_eq(write(file, text, strlen(text)), (int)strlen(text));
-    struct timespec past[2] = {{.tv_sec = ++written}, {.tv_sec = written}};
+    written++;
+    struct timespec past[2] = {{.tv_sec = written}, {.tv_sec = written}};
     ck_assert_int_eq(futimens(file, past), 0);
     close(file);
     ck_assert_int_eq(rename(aside, settings.rules), 0);
