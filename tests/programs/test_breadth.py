@@ -1,5 +1,6 @@
 """Every way in which programs reach the network, as far as a preload can see it."""
 
+import functools
 import glob
 import os
 import re
@@ -61,6 +62,7 @@ MODULES = {"python3": "python3", "perl": "Socket.so", "ruby": "socket.so", "php"
            "java": "libnio.so"}
 
 
+@functools.cache
 def symbols(path, *options):
     lines = subprocess.run(["nm", "-D", *options, path], capture_output=True, text=True).stdout
     return {line.split()[-1].split("@")[0] for line in lines.splitlines()}
