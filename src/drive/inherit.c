@@ -153,7 +153,10 @@ static void adopt(int fd, const struct record *record)
     entry->owner = process_id();
     entry->own_recv_ns = record->own_recv_ns;
     entry->own_send_ns = record->own_send_ns;
-    int flags = real.fcntl(fd, F_GETFL, NULL);
-    atomic_store_explicit(&entry->state, INHERITED | (flags & O_NONBLOCK ? NON_BLOCKING : 0),
+    int flags = real.fcntl(fd, F_GETFL, NULL), type = SOCK_STREAM;
+    socklen_t length = sizeof type;
+    real.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length);
+    uint32_t nature = type == SOCK_DGRAM ? MESSAGES | CONNECTIONLESS : type == SOCK_SEQPACKET ? MESSAGES : 0;
+    atomic_store_explicit(&entry->state, INHERITED | nature | (flags & O_NONBLOCK ? NON_BLOCKING : 0),
                           memory_order_release);
 }

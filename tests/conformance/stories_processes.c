@@ -32,8 +32,11 @@ static void say_times(int fd)
 static void use(int fd)
 {
     char data[64];
+    int type = 0;
+    socklen_t length = sizeof type;
+    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length);
     CALL("send", send(fd, "ask", 3, MSG_NOSIGNAL));
-    CALL("recv", recv(fd, data, sizeof data, 0));
+    CALL("recv", recv(fd, data, sizeof data, type == SOCK_STREAM ? 0 : MSG_WAITALL)); /* a message is whole */
     say_poll_of(fd);
 }
 
@@ -267,7 +270,7 @@ static void afterwards(struct ends *ends)
 void stories_processes(const char *self)
 {
     self_path = self;
-    static const enum kind kinds[] = {TCP4, UNIX_STREAM};
+    static const enum kind kinds[] = {TCP4, UNIX_STREAM, UDP4, UNIX_SEQPACKET};
     for (size_t k = 0; k < COUNT_OF(kinds); k++)
         for (int has_own = 0; has_own < 2; has_own++) {
             struct timeval own = {9, 0};
