@@ -168,12 +168,21 @@ static void fill(struct ends *ends)
     memset(data, FILLER, sizeof data);
     int wait = 0, no_wait = 1;
     ioctl(ends->fd, FIONBIO, &no_wait);
-    for (int tries = 0; tries < 3; tries++) {
+    /* Acknowledgements make room again, and they may be late: full is where none is due and nothing fits any more. */
+    for (int idle = 0, tries = 0; idle < 12 && tries < 1000; tries++) {
+        bool has_written = false;
         for (size_t size = sizeof data; size; size /= 2)
             while (write(ends->fd, data, size) > 0)
-                ;
-        if (kind_is_tcp(ends->kind))
-            pause_ms(1); /* the last acknowledgements make room again */
+                has_written = true;
+        if (!kind_is_tcp(ends->kind))
+            break;
+        struct tcp_info info = {0};
+        socklen_t length = sizeof info;
+        int now = 1;
+        setsockopt(ends->peer, IPPROTO_TCP, TCP_QUICKACK, &now, sizeof now);
+        getsockopt(ends->fd, IPPROTO_TCP, TCP_INFO, &info, &length);
+        idle = has_written ? 0 : idle + (info.tcpi_unacked ? 1 : 4);
+        pause_ms(1);
     }
     if (ends->mode == BLOCKING)
         ioctl(ends->fd, FIONBIO, &wait);
