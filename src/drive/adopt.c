@@ -7,12 +7,13 @@
 #include "drive/exchange.h"
 #include "drive/throttle.h"
 #include "drive/options.h"
+#include "drive/readiness.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "state/process.h"
 
 static void take_options_off(const struct descriptor *entry, int fd);
-static void put_options_on(const struct descriptor *entry, int fd);
+static void put_options_on(struct descriptor *entry, int fd);
 
 void transfer_adopt(struct connecting *call, bool holds_ticket)
 {
@@ -75,21 +76,26 @@ void transfer_let_go(int fd)
         segment_passed(PASSED_NOT_OURS);
         return;
     }
-    struct descriptor last;
+    struct descriptor last, *entry = descriptor_of(fd);
+    if (entry && atomic_load_explicit(&entry->pending, memory_order_relaxed) &&
+        atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
+        readiness_abandon(fd, entry);
     descriptor_drop(fd, &last);
-    if (last.guard) {
-        exchange_abandoned(&last);
-        throttle_ended(&last);
-    }
+    if (!last.guard)
+        return;
+    exchange_abandoned(&last);
+    throttle_ended(&last);
 }
 
-void transfer_hand_over(int fd)
+bool transfer_hand_over(int fd)
 {
     struct descriptor *entry = descriptor_of(fd);
     if (!entry || !transfer_is_same(entry, fd))
-        return;
-    atomic_fetch_or_explicit(&entry->state, HANDED_OVER, memory_order_relaxed);
-    take_options_off(entry, fd);
+        return false;
+    uint32_t before = atomic_fetch_or_explicit(&entry->state, HANDED_OVER, memory_order_relaxed);
+    if (!(before & OPTIONS_LATER))
+        take_options_off(entry, fd);
+    return true;
 }
 
 void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking)
@@ -98,7 +104,10 @@ void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking)
                           ? atomic_fetch_and_explicit(&entry->state, ~NON_BLOCKING, memory_order_relaxed)
                           : atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
     bool was_blocking = !(before & NON_BLOCKING);
-    if (is_blocking == was_blocking || before & HANDED_OVER || !transfer_is_same(entry, fd))
+    if (is_blocking && before & CONNECTING && process_owns_memory())
+        readiness_hand_over(
+            fd, entry); /* its next call may wait in the kernel, for ever if it is between two attempts */
+    if (is_blocking == was_blocking || before & (HANDED_OVER | CONNECTING) || !transfer_is_same(entry, fd))
         return;
     if (is_blocking)
         put_options_on(entry, fd);
@@ -115,10 +124,14 @@ static void take_options_off(const struct descriptor *entry, int fd)
         option_set_timeout(fd, SO_SNDTIMEO, entry->own_send_ns);
 }
 
-static void put_options_on(const struct descriptor *entry, int fd)
+static void put_options_on(struct descriptor *entry, int fd)
 {
     const struct guard *guard = descriptor_guard(entry);
     uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
+    if (atomic_fetch_and_explicit(&entry->state, ~OPTIONS_LATER, memory_order_relaxed) & OPTIONS_LATER) {
+        entry->own_recv_ns = option_get_timeout(fd, SO_RCVTIMEO);
+        entry->own_send_ns = option_get_timeout(fd, SO_SNDTIMEO);
+    }
     if (recv_ns)
         option_set_timeout(fd, SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
     if (guard->send_ns)
@@ -146,8 +159,9 @@ void transfer_hand_over_all(struct handed *handed)
         struct descriptor *entry = descriptor_of(fd);
         if (!entry || atomic_load_explicit(&entry->state, memory_order_relaxed) & INHERITED)
             continue; /* the options are not ours to take off */
-        transfer_hand_over(fd);
-        if (handed->count < sizeof handed->fds / sizeof *handed->fds)
+        if (atomic_load_explicit(&entry->pending, memory_order_relaxed) && process_is_original())
+            readiness_hand_over(fd, entry);
+        if (transfer_hand_over(fd) && handed->count < sizeof handed->fds / sizeof *handed->fds)
             handed->fds[handed->count++] = fd;
     }
     errno = error;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "drive/attempt.h"
 #include "drive/connect.h"
+#include "drive/error_queue.h"
 #include "drive/throttle.h"
 #include "drive/options.h"
 #include "drive/siblings.h"
@@ -49,7 +50,6 @@ static bool seems_ours(struct connecting *call);
 static bool was_shut(const struct connecting *call);
 static bool may_go_on(struct connecting *call);
 static bool has_left(const struct connecting *call, uint64_t took_ns);
-static __attribute__((noinline)) int drain_error_queue(const struct connecting *call);
 static int finish(struct blocking *blocking, const struct call_step *step);
 static int finish_in_flight(struct blocking *blocking, struct attempt attempt);
 static void choose(struct blocking *blocking, uint32_t address);
@@ -193,7 +193,7 @@ static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, 
  * socket whose server is busy is then where the program's own call would be waiting. */
 static struct attempt attempt_start(struct connecting *call)
 {
-    drain_error_queue(call);
+    error_queue_drain(call->fd, call->address);
     attempt_set_send_option(call, 1);
     if (real.connect(call->fd, call->tried, call->tried_length) == 0)
         return (struct attempt){ENDED, 0};
@@ -341,31 +341,7 @@ static bool may_go_on(struct connecting *call)
  * router said of it lies in the error queue. */
 static bool has_left(const struct connecting *call, uint64_t took_ns)
 {
-    return took_ns > NS_PER_MS || drain_error_queue(call) > 0;
-}
-
-/* A failed IPv4 connect may leave an ICMP error queued that makes the next, good connection report POLLERR for ever.
- * A program that asked for the queue (IP_RECVERR) reads it itself. Returns how many there were. */
-static int drain_error_queue(const struct connecting *call)
-{
-    int wanted = 0, wanted6 = 0;
-    socklen_t length = sizeof wanted;
-    if (call->target.protocol != PROTOCOL_TCP || !address_is_v4(&call->target.address) ||
-        real.getsockopt(call->fd, IPPROTO_IP, IP_RECVERR, &wanted, &length) != 0 || wanted)
-        return 0;
-    if (call->address->sa_family == AF_INET6 &&
-        (real.getsockopt(call->fd, IPPROTO_IPV6, IPV6_RECVERR, &wanted6, &length) != 0 || wanted6))
-        return 0;
-    char control[256], data[64];
-    int entries = 0;
-    for (; entries < 16; entries++) {
-        struct iovec part = {data, sizeof data};
-        struct msghdr message = {
-            .msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-        if (real.recvmsg(call->fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
-            break;
-    }
-    return entries;
+    return took_ns > NS_PER_MS || error_queue_drain(call->fd, call->address) > 0;
 }
 
 /* The program's own value, on its own socket. */

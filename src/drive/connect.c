@@ -5,13 +5,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "drive/datagram.h"
 #include "drive/nesting.h"
+#include "drive/readable.h"
+#include "drive/readiness.h"
 #include "drive/throttle.h"
 #include "drive/transfer.h"
 #include "drive/unix.h"
@@ -20,9 +21,6 @@
 #include "state/current.h"
 #include "state/descriptors.h"
 #include "state/process.h"
-
-#define CALLERS_STACK     8192u
-#define KERNEL_SIGNAL_SET 8u
 
 static int connect_under(const struct ruleset *rules, int fd, const struct sockaddr *address,
                          socklen_t length);
@@ -33,7 +31,7 @@ static bool find_target(struct connecting *call, const struct ruleset *rules);
 static bool find_host(struct connecting *call, const struct ruleset *rules, struct breaker_answer *state);
 static bool find_other_host(struct connecting *call, const struct ruleset *rules,
                             struct breaker_answer *state);
-static bool is_readable(const void *address, size_t size);
+static void connect_in_earnest(int fd);
 static enum socket_kind kind_of(int fd);
 static int option_of(int fd, int option);
 static enum progress progress_of(int fd, const struct sockaddr *address, socklen_t length);
@@ -62,6 +60,12 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
 {
     if (nesting_is_inside())
         return real.connect(fd, address, length);
+    struct descriptor *entry = descriptor_of(fd);
+    int result;
+    if (entry &&
+        atomic_load_explicit(&entry->state, memory_order_acquire) & (CONNECTING | CONNECT_ERROR_DUE) &&
+        readiness_connect_again(fd, entry, address, length, &result))
+        return result;
     enum progress progress = progress_of(fd, address, length);
     if (progress == CONNECTED)
         return real.connect(fd, address, length);
@@ -99,6 +103,8 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
         return reject(&call, state.until_ns);
     call.seed = process_next_seed();
     connect_text(&call);
+    if (descriptor_note(fd) & SOCKET_FASTOPEN)
+        connect_in_earnest(fd);
     call.is_fresh = descriptor_note(fd) & SOCKET_FRESH;
     call.is_blocking = call.is_fresh || !is_non_blocking(fd);
     if (!call.is_shadow && !connect_admit(&call))
@@ -106,9 +112,12 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
     call.note = descriptor_note_begun(fd);
     if (call.is_shadow)
         return shadow_connect(&call);
+    if (call.kind == SOCKET_UDP)
+        return call.is_blocking ? datagram_connect(&call) : pass_non_blocking(&call);
+    bool is_ours = call.kind != SOCKET_UNIX_DATAGRAM && !call.is_in_flight;
     if (!call.is_blocking)
-        return pass_non_blocking(&call);
-    return call.kind == SOCKET_UDP ? datagram_connect(&call) : blocking_connect(&call);
+        return is_ours ? readiness_connect(&call) : pass_non_blocking(&call);
+    return blocking_connect(&call);
 }
 
 bool connect_admit(struct connecting *call)
@@ -116,9 +125,9 @@ bool connect_admit(struct connecting *call)
     const struct policy *policy = &call->rule->policy;
     if (!throttle_admit(call))
         return false;
-    /* A non-blocking call cannot report back yet, so it cannot be the probe. Once a probe is due it goes through
-     * unrecorded: where only such programs call, nobody would ever close the circuit. */
-    if (!policy->breaker.is_on || !call->is_blocking || call->is_in_flight)
+    /* Nobody follows what becomes of datagrams that do not block: such a call cannot be the probe. */
+    bool is_followed = call->is_blocking || (call->kind != SOCKET_UDP && call->kind != SOCKET_UNIX_DATAGRAM);
+    if (!policy->breaker.is_on || call->is_in_flight || !is_followed)
         return true;
     struct breaker_answer state = breakers_admit(call->host, &policy->breaker.params, call->started_ns);
     if (state.verdict == BREAKER_REJECT) {
@@ -157,32 +166,6 @@ bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct
     target->protocol = PROTOCOL_TCP;
     target->path = NULL;
     return true;
-}
-
-/* A wild pointer is a mistake that the kernel answers with EFAULT; we must not fall over it. What lies a little above
- * our frame is the caller's. About anything else the kernel is asked: it reads a signal set of 8 bytes before it finds
- * that nothing is to be done with it. */
-static bool is_readable(const void *address, size_t size)
-{
-    uintptr_t first = (uintptr_t)address;
-    if (first - (uintptr_t)__builtin_frame_address(0) < CALLERS_STACK)
-        return true;
-    if (!address)
-        return false; /* the kernel takes it for no set at all */
-    if (size > sizeof(struct sockaddr_un))
-        size = sizeof(struct sockaddr_un);
-    if (size < KERNEL_SIGNAL_SET)
-        size = KERNEL_SIGNAL_SET;
-    int error = errno;
-    uintptr_t last = first + size - KERNEL_SIGNAL_SET;
-    bool is_mapped = true, is_one_page = first / 4096 == last / 4096;
-    for (uintptr_t at = is_one_page ? last : first; is_mapped; at = last) {
-        is_mapped = syscall(SYS_rt_sigprocmask, ~0, at, NULL, KERNEL_SIGNAL_SET) == 0 || errno != EFAULT;
-        if (at == last)
-            break;
-    }
-    errno = error;
-    return is_mapped;
 }
 
 void connect_text(struct connecting *call)
@@ -249,6 +232,15 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
     if (call->kind == SOCKET_OTHER)
         segment_passed(PASSED_NOT_TCP);
     return call->kind != SOCKET_OTHER;
+}
+
+/* A connect that only begins with the first send tells nothing, and what is sent with it could not be sent again. The
+ * kernel itself falls back to this where the host has not agreed to a fast open before. */
+static void connect_in_earnest(int fd)
+{
+    int error = errno, off = 0;
+    real.setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &off, sizeof off);
+    errno = error;
 }
 
 /* The place of the target, and how its circuit is. Where it is in doubt which name the address is meant by, it is rejected

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "drive/deadline.h"
 #include "state/process.h"
 
 #define JUDGEMENT (JUDGING | PREFIX_MASK)
@@ -96,6 +97,8 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
             after |= JUDGING | (uint32_t)answer.state << PREFIX_SHIFT;
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
                                                     memory_order_relaxed));
+    if (state & TIMED)
+        deadline_over(entry);
     if (state & ANSWER_OVERDUE)
         return; /* the exchange has been counted, as a failure */
     if (state & AWAITING_ANSWER)
@@ -128,6 +131,8 @@ void exchange_broken(struct descriptor *entry, int fd, int error)
         after = error == ETIMEDOUT ? state | ANSWER_OVERDUE : (state & ~AWAITING_ANSWER) | IDLE;
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
                                                     memory_order_relaxed));
+    if (state & TIMED && error != ETIMEDOUT)
+        deadline_over(entry);
     /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
     if (error != ETIMEDOUT && !(state & (FIRST_EXCHANGE | CONNECTIONLESS))) {
         if (state & HOLDS_TICKET)

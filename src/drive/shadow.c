@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "drive/connect.h"
 #include "drive/throttle.h"
+#include "drive/readiness.h"
 #include "drive/siblings.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
@@ -18,10 +19,11 @@ static void report(const struct connecting *call, enum outcome outcome, int erro
 int shadow_connect(struct connecting *call)
 {
     const struct policy *policy = &call->rule->policy;
-    bool is_rejected =
-        !throttle_admit(call) || (policy->breaker.is_on && call->is_blocking && would_be_rejected(call));
+    bool is_rejected = !throttle_admit(call) || (policy->breaker.is_on && would_be_rejected(call));
     if (is_rejected)
         throttle_leave(call);
+    else if (!call->is_blocking)
+        return readiness_connect(call);
     int before = errno;
     int result = real.connect(call->fd, call->address, call->length);
     int error = result == 0 ? 0 : errno;

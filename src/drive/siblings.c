@@ -10,7 +10,7 @@
 
 static bool is_link_local(const struct address *address);
 static uint16_t mark_of(const struct address *address, const struct address *all, unsigned count);
-static bool is_without_hope(int error);
+static bool is_ours(enum breaker_report report, int error);
 
 void siblings_find(struct siblings *siblings, const struct connecting *call)
 {
@@ -58,28 +58,45 @@ void siblings_choose(const struct siblings *siblings, struct connecting *call, u
 enum breaker_report siblings_report(const struct siblings *siblings, const struct connecting *call,
                                     unsigned tried, enum breaker_report report, int error)
 {
-    bool is_ours = report == BREAKER_NEUTRAL && is_without_hope(error);
-    if (!call->target.name || (report != BREAKER_FAILURE && !is_ours))
+    if (report != BREAKER_FAILURE && !is_ours(report, error))
         return report;
+    struct siblings_marks marks;
+    siblings_mark(&marks, siblings, call);
+    return siblings_judge(&marks, call->host, tried, report, error);
+}
+
+void siblings_mark(struct siblings_marks *marks, const struct siblings *siblings,
+                   const struct connecting *call)
+{
     struct address all[2 * ANSWER_MAX];
-    unsigned count = names_addresses(call->name, &call->target.address, all);
-    if (count < 2)
-        return report;
-    const struct policy *policy = &call->rule->policy;
-    struct addresses_tried said = {
+    unsigned count = call->target.name ? names_addresses(call->name, &call->target.address, all) : 0;
+    marks->has_others = count >= 2;
+    if (!marks->has_others)
+        return;
+    marks->said = (struct addresses_tried){
         .tried = mark_of(&call->target.address, all, count),
-        .is_ours = is_ours,
         .is_probe = call->verdict == BREAKER_PROBE,
         .begun_ns = call->begun_ns,
-        .attempt_ns = policy->breaker.params.lease_ns,
+        .attempt_ns = call->rule->policy.breaker.params.lease_ns,
     };
     for (unsigned i = 0; i < count; i++) {
-        said.all |= mark_of(&all[i], all, count);
-        said.identity ^= (uint16_t)hash_bytes(all[i].bytes, sizeof all[i].bytes, 0);
+        marks->said.all |= mark_of(&all[i], all, count);
+        marks->said.identity ^= (uint16_t)hash_bytes(all[i].bytes, sizeof all[i].bytes, 0);
     }
+    for (unsigned i = 0; siblings && i < siblings->count; i++)
+        marks->marks[i] = mark_of(&siblings->others[i], all, count);
+}
+
+enum breaker_report siblings_judge(const struct siblings_marks *marks, struct host_handle host,
+                                   unsigned tried, enum breaker_report report, int error)
+{
+    if (!marks->has_others || (report != BREAKER_FAILURE && !is_ours(report, error)))
+        return report;
+    struct addresses_tried said = marks->said;
+    said.is_ours = is_ours(report, error);
     for (unsigned i = 0; i < tried; i++)
-        said.tried |= mark_of(&siblings->others[i], all, count);
-    return breakers_addresses_failed(call->host, &said, clock_now_ns());
+        said.tried |= marks->marks[i];
+    return breakers_addresses_failed(host, &said, clock_now_ns());
 }
 
 static bool is_link_local(const struct address *address)
@@ -97,7 +114,8 @@ static uint16_t mark_of(const struct address *address, const struct address *all
 }
 
 /* Of our own faults, those that are this address's: from here it cannot be reached at all. */
-static bool is_without_hope(int error)
+static bool is_ours(enum breaker_report report, int error)
 {
-    return error == ENETUNREACH || error == EHOSTUNREACH || error == EAFNOSUPPORT || error == EADDRNOTAVAIL;
+    return report == BREAKER_NEUTRAL &&
+           (error == ENETUNREACH || error == EHOSTUNREACH || error == EAFNOSUPPORT || error == EADDRNOTAVAIL);
 }

@@ -5,13 +5,7 @@
 #include <netinet/in.h>
 
 #include "drive/connect.h"
-#include "policy/call.h"
-
-struct siblings {
-    unsigned count; /* of the others, in the order in which they are to be tried */
-    unsigned known; /* of all addresses of the name, both families, the program's own among them */
-    struct address others[CALL_SIBLINGS_MAX];
-};
+#include "state/siblings.h"
 
 /* The other addresses of the name that the program has connected by: of the same family, and under the same rule. */
 void siblings_find(struct siblings *siblings, const struct connecting *call);
@@ -24,5 +18,11 @@ void siblings_choose(const struct siblings *siblings, struct connecting *call, u
  * `tried` others (`siblings` may be NULL for none). */
 enum breaker_report siblings_report(const struct siblings *siblings, const struct connecting *call,
                                     unsigned tried, enum breaker_report report, int error);
+
+/* The same in two steps: what is known of the call now, and what it comes to later. */
+void siblings_mark(struct siblings_marks *marks, const struct siblings *siblings,
+                   const struct connecting *call);
+enum breaker_report siblings_judge(const struct siblings_marks *marks, struct host_handle host,
+                                   unsigned tried, enum breaker_report report, int error);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "base/clock.h"
+#include "hooks/real.h"
 #include "policy/call.h"
 
 void signals_block(sigset_t *before)
@@ -47,7 +48,7 @@ enum waited signals_wait(int fd, short events, uint64_t until_ns, const sigset_t
         uint64_t now = clock_now_ns();
         struct timespec left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
         struct pollfd wanted = {.fd = fd, .events = events};
-        int ready = ppoll(&wanted, 1, until_ns == NEVER ? NULL : &left, mask);
+        int ready = real.ppoll(&wanted, 1, until_ns == NEVER ? NULL : &left, mask);
         if (ready > 0)
             return wanted.revents == POLLERR ? WAITED_ERROR : WAITED_READY;
         if (ready < 0 && errno == EINTR) {

@@ -83,6 +83,13 @@ void throttle_ended(const struct descriptor *entry)
         limits_ended(limits_known(entry->host.key), clock_now_ns());
 }
 
+void throttle_failed(struct descriptor *entry)
+{
+    uint32_t before = atomic_fetch_and_explicit(&entry->state, ~HOLDS_PLACE, memory_order_acq_rel);
+    if (before & HOLDS_PLACE && entry->owner == process_id())
+        limits_ended(limits_known(entry->host.key), clock_now_ns());
+}
+
 void throttle_keep(struct connecting *call)
 {
     static const struct policy nothing; /* the data path has nothing to do for it */

@@ -16,6 +16,9 @@ void throttle_leave(struct connecting *call);
 void throttle_connected(struct connecting *call, struct descriptor *entry);
 void throttle_ended(const struct descriptor *entry);
 
+/* There is none after all, though the entry has a place already. */
+void throttle_failed(struct descriptor *entry);
+
 /* The call has ended, and what becomes of the connection will be seen only when the descriptor goes away: a connection that
  * is being made has a place like any other. */
 void throttle_keep(struct connecting *call);

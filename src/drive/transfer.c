@@ -5,9 +5,11 @@
 #include <poll.h>
 
 #include "base/clock.h"
+#include "drive/deadline.h"
 #include "drive/exchange.h"
 #include "drive/options.h"
 #include "drive/perform.h"
+#include "drive/readiness.h"
 #include "drive/signals.h"
 #include "hooks/real.h"
 #include "policy/call.h"
@@ -33,6 +35,10 @@ struct limits {
     uint64_t window_ns;
 };
 
+enum as_usual { AS_USUAL, ERROR_TAKEN, IS_CUT_OFF };
+static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer);
+static void time_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
+                      uint64_t began_ns);
 static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, enum direction direction,
                      ssize_t result, const struct start *start);
 static enum waited wait_within(struct descriptor *entry, const struct transfer *transfer,
@@ -55,6 +61,15 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
         start.was_awaiting = is_awaiting(entry);
         if (take_due_error(entry, RECV_ERROR_DUE, &entry->due_recv_error))
             return -1;
+        switch (as_usual(entry, transfer)) {
+        case ERROR_TAKEN:
+            return -1;
+        case IS_CUT_OFF:
+            errno = start.error;
+            return 0;
+        case AS_USUAL:
+            break;
+        }
         result = perform(transfer);
     }
     if (entry->cookie != transfer->cookie)
@@ -78,7 +93,8 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     struct start start = {.began_ns = began_ns};
     if (result == NOT_YET) {
         start.error = errno;
-        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error) || !exchange_admit(entry, began_ns))
+        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error) ||
+            as_usual(entry, transfer) == ERROR_TAKEN || !exchange_admit(entry, began_ns))
             return -1;
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
@@ -97,7 +113,45 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
     if ((result < 0 || is_nothing) && is_begun)
         exchange_undo(entry);
+    time_send(entry, transfer, result, began_ns);
     return result;
+}
+
+/* In event loops nobody waits inside the call: the deadlines are kept for the program's waits. */
+static void time_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
+                      uint64_t began_ns)
+{
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    bool is_watched = state & NON_BLOCKING || __atomic_load_n(&waits_seen, __ATOMIC_RELAXED);
+    if (!is_watched || (result < 0 && errno != EAGAIN))
+        return;
+    int error = errno;
+    /* A call that may wait may have waited for long: the answer's time begins when it is over. */
+    bool may_have_waited = !began_ns || !(state & NON_BLOCKING);
+    if (result > 0 && state & AWAITING_ANSWER)
+        deadline_answer(entry, transfer->fd, may_have_waited ? clock_now_ns() : began_ns);
+    if (result > 0)
+        deadline_sent(entry);
+    /* Who got less accepted than it gave knows that there is no room, and does not ask again to hear EAGAIN. */
+    bool is_whole = result >= 0 && (size_t)result >= perform_size(transfer);
+    if (!is_whole && descriptor_guard(entry)->send_ns && state & NON_BLOCKING)
+        deadline_room(entry, transfer->fd);
+    errno = error;
+}
+
+/* What a descriptor is to the program that is not connected yet, or not any more. */
+static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer)
+{
+    if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & NOT_AS_USUAL))
+        return AS_USUAL;
+    int error = 0;
+    if (atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING)
+        readiness_look(transfer->fd, entry);
+    if (readiness_take_error(entry, &error)) {
+        errno = error;
+        return ERROR_TAKEN;
+    }
+    return atomic_load_explicit(&entry->state, memory_order_acquire) & CUT_OFF ? IS_CUT_OFF : AS_USUAL;
 }
 
 /* The real call came back early: our option's tick was over, a signal came, or both are hidden in a partial count.

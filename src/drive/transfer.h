@@ -58,8 +58,9 @@ struct transfer {
 /* States in which a call needs more than the real function. */
 /* IDLE too: another thread may send a request while this one receives, so under a response timeout the state has to be
  * looked at after each call. */
-#define RECEIVE_NEEDS_CARE (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE)
-#define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE)
+#define NOT_AS_USUAL       (CONNECTING | CONNECT_ERROR_DUE | CUT_OFF)
+#define RECEIVE_NEEDS_CARE (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE | NOT_AS_USUAL)
+#define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE | TIMED | NOT_AS_USUAL)
 
 /* Goes on after the real call ended with `result` and errno (or NOT_YET). `began_ns` is when it was made, 0 = not
  * known. Returns as the call does. */
@@ -84,7 +85,10 @@ void transfer_let_go(int fd);
 void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking);
 
 /* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */
-void transfer_hand_over(int fd);
+bool transfer_hand_over(int fd);
+
+/* The program has made it blocking or not: from now on its calls wait, within our options, or they do not. */
+void transfer_blocks(int fd, bool is_blocking);
 
 /* Nobody will see whether an answer comes on it: connected is the best that is known, and the breaker is told so. */
 void transfer_trust(int fd);

@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include "drive/transfer.h"
+#include "drive/readiness.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
 #include "state/process.h"
+#include "state/registrations.h"
 
 static void made_blocking(int fd, bool is_blocking)
 {
@@ -29,6 +31,7 @@ static int copied(int fd, int copy)
         descriptor_copied_early(fd, copy);
         return copy;
     }
+    registration_forget(copy);
     if (descriptor_of(copy))
         transfer_let_go(copy); /* closed by dup2, or behind our back */
     if ((descriptor_of(fd) || descriptor_kind(fd) || descriptor_kind(copy)) && process_owns_memory())
@@ -58,6 +61,7 @@ EXPORT int socket(int family, int type, int protocol)
         return fd;
     descriptor_note_kind(fd,
                          kind_of(family, type & 0xf, protocol) | (type & SOCK_NONBLOCK ? 0 : SOCKET_FRESH));
+    registration_forget(fd);
     if (descriptor_of(fd)) /* closed behind our back */
         transfer_let_go(fd);
     return fd;
@@ -69,6 +73,7 @@ static void made(int fd)
     if (fd < 0)
         return;
     descriptor_note_kind(fd, SOCKET_UNKNOWN);
+    registration_forget(fd);
     if (descriptor_of(fd))
         transfer_let_go(fd);
 }
@@ -101,7 +106,10 @@ EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *length, int flags)
 
 EXPORT int shutdown(int fd, int how)
 {
+    struct descriptor *entry = descriptor_of(fd);
     descriptor_note_shut(fd); /* before: a connect that this ends comes back at once */
+    if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
+        readiness_give_up(fd, entry);
     return real.shutdown(fd, how);
 }
 

@@ -1,8 +1,11 @@
 /* The program's own timeouts: it sees its own values, and the shorter of its and the rule's is in force. */
 #include <string.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/time.h>
 
 #include "base/clock.h"
+#include "drive/readiness.h"
 #include "drive/transfer.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
@@ -17,6 +20,18 @@ static int timeout_option(int level, int option)
     if (option == SO_SNDTIMEO || option == SO_SNDTIMEO_NEW)
         return SO_SNDTIMEO;
     return 0;
+}
+
+/* Read once, as the kernel gives it. */
+static RARE int get_so_error(struct descriptor *entry, int fd, void *value, socklen_t *length)
+{
+    int error;
+    bool is_ours = readiness_so_error(fd, entry, &error);
+    /* Where it is ours the kernel's is left alone: it may be that of an attempt that has just begun, and is to be hidden. */
+    int result = real.getsockopt(fd, SOL_SOCKET, is_ours ? SO_TYPE : SO_ERROR, value, length);
+    if (result == 0 && is_ours)
+        memcpy(value, &error, *length < sizeof error ? *length : sizeof error);
+    return result;
 }
 
 static RARE int get_own_timeout(struct descriptor *entry, int fd, int option, void *value, socklen_t *length)
@@ -34,6 +49,9 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
 {
     struct descriptor *entry = descriptor_of(fd);
     int timeout;
+    if (entry && level == SOL_SOCKET && option == SO_ERROR &&
+        atomic_load_explicit(&entry->state, memory_order_relaxed) & (CONNECTING | CONNECT_ERROR_DUE))
+        return get_so_error(entry, fd, value, length);
     if (entry && (timeout = timeout_option(level, option)))
         return get_own_timeout(entry, fd, timeout, value, length);
     return real.getsockopt(fd, level, option, value, length);
@@ -52,5 +70,7 @@ EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_
         return transfer_set_timeout(entry, fd, timeout, value);
     if (timeout)
         descriptor_note_without(fd, SOCKET_FRESH);
+    if (level == IPPROTO_TCP && option == TCP_FASTOPEN_CONNECT)
+        descriptor_note_with(fd, SOCKET_FASTOPEN);
     return real.setsockopt(fd, level, option, value, length);
 }

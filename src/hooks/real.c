@@ -50,6 +50,9 @@
 #undef HOOK_LIST
 #pragma GCC diagnostic pop
 
+static const char is_not_known;
+const char *real_single_threaded = &is_not_known;
+
 struct real real = {
 #define HOOK(result, name, parameters, arguments, absent)  .name = first_##name,
 #define HOOK_VARIADIC(result, name, first, second, absent) .name = first_##name,
@@ -63,7 +66,10 @@ struct real real = {
 void real_look_up(void)
 {
     int error = errno;
-    /* Each store is one word and always the same one, so threads may race here; a call that comes in between still
+    const char *single_threaded = dlsym(RTLD_DEFAULT, "__libc_single_threaded");
+    if (single_threaded)
+        __atomic_store_n(&real_single_threaded, single_threaded, __ATOMIC_RELEASE);
+        /* Each store is one word and always the same one, so threads may race here; a call that comes in between still
      * finds a pointer that works. */
 #define HOOK(result, name, parameters, arguments, absent)                                                    \
     {                                                                                                        \

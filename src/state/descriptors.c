@@ -62,6 +62,12 @@ void descriptor_note_kind(int fd, unsigned note)
         __atomic_store_n(&notes[fd], (uint16_t)note, __ATOMIC_RELAXED);
 }
 
+void descriptor_note_with(int fd, unsigned bits)
+{
+    if (descriptor_note(fd) & SOCKET_KIND)
+        __atomic_fetch_or(&notes[fd], (uint16_t)bits, __ATOMIC_RELAXED);
+}
+
 void descriptor_note_without(int fd, unsigned bits)
 {
     if (descriptor_note(fd) & bits)
@@ -134,6 +140,7 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
     if (!entry)
         return NULL;
     atomic_store_explicit(&entry->state, 0, memory_order_relaxed);
+    atomic_store_explicit(&entry->pending, 0, memory_order_relaxed);
     entry->cookie = cookie;
     __atomic_store_n(&entry->guard, guard, __ATOMIC_RELAXED);
     entry->host = host;

@@ -44,12 +44,17 @@ struct guard {
 #define HANDED_OVER 256u /* our options are off: stdio uses the socket, or another program */
 #define HOLDS_PLACE                                                                                          \
     512u /* among the connections that its target may have; says nothing to sends and receives */
-#define JUDGING        1024u /* an answer has begun, and may yet turn out to be a failure: with IDLE */
-#define MESSAGES       2048u /* a call moves a message: a short one is not a part of it */
-#define CONNECTIONLESS 4096u /* 0 bytes are not the end, and what was refused was no connection gone stale */
-#define PREFIX_SHIFT   16    /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
-#define PREFIX_MASK    (0x1fffu << PREFIX_SHIFT)
-#define INHERITED      (1u << 30) /* they are another process's, and end no wait here */
+#define JUDGING           1024u /* an answer has begun, and may yet turn out to be a failure: with IDLE */
+#define MESSAGES          2048u /* a call moves a message: a short one is not a part of it */
+#define CONNECTIONLESS    4096u /* 0 bytes are not the end, and what was refused was no connection gone stale */
+#define CONNECT_ERROR_DUE (1u << 13) /* the connect has failed; whoever asks first gets `due_recv_error` */
+#define CUT_OFF           (1u << 14) /* by a deadline in an event loop: the end of the file */
+#define OPTIONS_LATER     (1u << 15) /* what timeouts the program has set is not known: it does not block */
+#define PREFIX_SHIFT      16 /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
+#define PREFIX_MASK       (0x1fffu << PREFIX_SHIFT)
+#define CONNECTING        (1u << 29) /* not connected yet: drive/readiness.h */
+#define INHERITED         (1u << 30) /* they are another process's, and end no wait here */
+#define TIMED             (1u << 31) /* a wait is to end when no answer, or no room, comes in time: drive/deadline.h */
 
 struct descriptor {
     _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */
@@ -64,6 +69,7 @@ struct descriptor {
     int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
     uint32_t number;                   /* the pool's */
+    _Atomic uint32_t pending;          /* its slot + 1 in state/pending.h; 0 = none */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
 };
 _Static_assert(sizeof(struct descriptor) <= 112,
@@ -106,14 +112,16 @@ enum socket_kind {
     SOCKET_UNIX_SEQPACKET,
 };
 /* A note is one of these and bits beside it. */
-#define SOCKET_KIND   7u
-#define SOCKET_FRESH  8u      /* blocking, and without timeouts of the program's */
-#define SOCKET_SHUT   16u     /* the program has shut it down since it began to connect */
-#define SOCKET_COPIED 32u     /* there were copies of it before it was guarded */
-#define SOCKET_BEGUN  0xff00u /* 0, or it has begun to connect: tells that time from others */
+#define SOCKET_KIND     7u
+#define SOCKET_FRESH    8u      /* blocking, and without timeouts of the program's */
+#define SOCKET_SHUT     16u     /* the program has shut it down since it began to connect */
+#define SOCKET_COPIED   32u     /* there were copies of it before it was guarded */
+#define SOCKET_FASTOPEN 64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
+#define SOCKET_BEGUN    0xff00u /* 0, or it has begun to connect: tells that time from others */
 
 unsigned descriptor_note(int fd);
 void descriptor_note_kind(int fd, unsigned note);
+void descriptor_note_with(int fd, unsigned bits);
 void descriptor_note_without(int fd, unsigned bits);
 void descriptor_note_shut(int fd);
 

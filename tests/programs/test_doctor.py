@@ -189,8 +189,9 @@ class Doctor(Stage):
         self.assertEqual([host for report in self.reports() for host in report["hosts"]], [])
 
     def test_run_names_why_calls_passed_through(self):
-        code = ("import socket, sys\ns = socket.socket()\ns.setblocking(False)\n"
-                "s.connect_ex(('127.0.0.1', int(sys.argv[1])))\n")
+        self.rule_file = self.rules("match: {address: 127.0.0.0/8, protocol: udp}\ntimeout: {response: 5s}\n")
+        code = ("import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.setblocking(False)\n"
+                "s.connect(('127.0.0.1', int(sys.argv[1])))\n")
         diagnosis = self.diagnose("--run", PYTHON, "-c", code, str(self.free_port()))
         self.assertEqual(diagnosis["run"]["rule_files"][0]["passed_through"]["non_blocking"], 1)
 

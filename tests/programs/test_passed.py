@@ -86,9 +86,58 @@ class Passed(Stage):
                 break
         self.assertEqual(seen[-1], {"no_memory": 1}, len(seen))
 
+    def datagram(self):
+        """Nobody follows what becomes of datagrams that do not block."""
+        rules = self.rules("match: {address: 127.0.0.0/8, protocol: udp}\ntimeout: {response: 5s}\n")
+        self.python("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.setblocking(False)\n"
+                    "s.connect(('127.0.0.1', port))\n", rules)
+
     def test_non_blocking(self):
-        self.python("s = socket.socket()\ns.setblocking(False)\ns.connect_ex(('127.0.0.1', port))\n")
+        self.datagram()
         self.assertEqual(self.passed(), {"non_blocking": 1})
+
+    def test_not_parked(self):
+        """Where packets of loopback come with as many hops left as there are, none can be told to come from too near. What
+        became of the first attempt is then shown."""
+        code = ("import errno, select, socket\n"
+                "s = socket.socket()\ns.setblocking(False)\n"
+                "assert s.connect_ex(('127.0.0.1', 9)) == errno.EINPROGRESS\n"
+                "p = select.poll()\np.register(s, select.POLLOUT)\n"
+                "assert p.poll(5000)[0][1] & select.POLLERR\n"
+                "assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED\n")
+        rules = self.rules("match: {address: 127.0.0.0/8}\nretry: {max_retries: 3, base_delay: 1s, jitter: none}\n")
+        command = ["sh", "-c", "ip link set lo up && echo 255 >/proc/sys/net/ipv4/ip_default_ttl && exec "
+                   "env LD_PRELOAD=\"$PRELOADED\" \"$@\"", "sh", PYTHON, "-c", code]
+        ended = self.run_program(["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", *command],
+                                 rules, LD_PRELOAD="", PRELOADED=LIBRARY)
+        self.assertTrue(ended.is_good, ended)
+        self.assertEqual(self.passed(), {"not_parked": 1})
+
+    def test_asleep(self):
+        """A thread is in poll, and does not know of the answer that another one comes to await."""
+        rules = self.rules("match: {address: 127.0.0.0/8}\ntimeout: {response: 5s}\n")
+        self.python("import select, time\n"
+                    "r, w = os.pipe()\n"
+                    "p = select.poll()\np.register(r, select.POLLIN)\np.poll(0)\n"
+                    "thread = threading.Thread(target=p.poll)\nthread.start()\n"
+                    "while open(f'/proc/self/task/{thread.native_id}/wchan').read() == '0': time.sleep(0.01)\n"
+                    "s = socket.create_connection(('127.0.0.1', port))\ns.setblocking(False)\ns.send(b'x')\n"
+                    "os.write(w, b'x')\nthread.join()\n", rules)
+        self.assertEqual(self.passed(), {"asleep": 1})
+
+    def test_ambiguous(self):
+        """Two descriptors that are being connected, under the same data: which of them an event is about cannot be told."""
+        rules = self.rules("match: {address: 127.0.0.0/8}\nretry: {max_retries: 3, base_delay: 20ms, jitter: none}\n")
+        self.python("import select, struct\n"
+                    "epoll = select.epoll()\n"
+                    "def begin():\n"
+                    "    s = socket.socket()\n    s.setblocking(False)\n    s.connect_ex(('127.0.0.1', 9))\n"
+                    "    event = ctypes.create_string_buffer(struct.pack('=IQ', select.EPOLLOUT, 1 << 40))\n"
+                    "    assert libc.epoll_ctl(epoll.fileno(), 1, s.fileno(), event) == 0\n"
+                    "    return s\n"
+                    "both = begin(), begin()\n"
+                    "assert epoll.poll(5)\n", rules)
+        self.assertGreater(self.passed().get("ambiguous", 0), 0)
 
     def test_not_tcp(self):
         """MPTCP passes and is counted; UDP, which the rule is not for, is no matter at all."""
@@ -183,7 +232,7 @@ class Passed(Stage):
             self.assertTrue(hasattr(self, f"test_{text}"), f"no test for {text}")
 
     def test_status_explains_each_by_name(self):
-        self.python("s = socket.socket()\ns.setblocking(False)\ns.connect_ex(('127.0.0.1', port))\n")
+        self.datagram()
         self.assertRegex(self.resil("status"), r"\n1  a non-blocking descriptor \(non_blocking\)")
 
 

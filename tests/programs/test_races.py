@@ -39,13 +39,13 @@ class Races(Stage):
 
     def again(self, story, mode, answers):
         """The circuit opens after the first connect: the second is the kernel's to answer."""
-        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {connect: 200ms, recv: 20s}\nbreaker: {failure_threshold: 1}\n")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {connect: 20s, recv: 20s}\nbreaker: {failure_threshold: 1}\n")
         for how in BARE, RULED:
             server = self.server(mode)
             process = subprocess.Popen([RACES, story, str(server.port)], env=self.environment(rules, how), text=True,
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             first = process.stdout.readline().strip()
-            server.mode("blackhole")
+            server.mode("refuse")
             if how == RULED:
                 self.open_circuit(server.port, rules)
             second = process.communicate("on\n", timeout=20)[0].strip()

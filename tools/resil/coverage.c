@@ -14,9 +14,9 @@ const struct coverage coverage_table[] = {
      NAMES("send", "sendto", "sendmsg", "sendmmsg", "recv", "recvfrom", "recvmsg", "recvmmsg", "read",
            "readv", "write", "writev", "sendfile", "sendfile64", "splice", "__read_chk", "__recv_chk",
            "__recvfrom_chk")},
-    [WAITS] = {"waits", COVERED_PARTLY,
-               "pass through: a connection that the program does not block in but waits for here gets no "
-               "timeouts and no retries; an open circuit rejects it",
+    [WAITS] = {"waits", COVERED,
+               "connections that the program waits for here, instead of blocking in them, get their timeouts "
+               "and retries here",
                NAMES("poll", "ppoll", "__poll_chk", "__ppoll_chk", "select", "pselect", "epoll_wait",
                      "epoll_pwait", "epoll_pwait2", "epoll_ctl")},
     {"streams", COVERED_PARTLY,

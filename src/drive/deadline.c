@@ -1,0 +1,196 @@
+#include "drive/deadline.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "base/clock.h"
+#include "drive/exchange.h"
+#include "drive/nudge.h"
+#include "drive/raw.h"
+#include "drive/tell.h"
+#include "hooks/real.h"
+#include "state/process.h"
+#include "state/segment.h"
+
+uint32_t waits_seen;
+
+static struct pending *timed_slot(struct descriptor *entry);
+static struct pending *slot_of(struct descriptor *entry, int fd);
+static uint64_t earlier(uint64_t a, uint64_t b);
+static uint32_t unsent_bytes(int fd);
+static bool is_unanswered(struct pending *pending, const struct waiter *waiter, uint64_t now_ns);
+static bool has_no_room(struct pending *pending, uint64_t now_ns);
+static void cut_off(struct pending *pending, enum event_kind kind, uint64_t window_ns);
+
+void deadline_catch_up(void)
+{
+    for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u)) {
+        struct descriptor *entry = descriptor_of(fd);
+        if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & AWAITING_ANSWER)
+            deadline_answer(entry, fd, clock_now_ns());
+    }
+}
+
+void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
+{
+    struct pending *pending = descriptor_guard(entry)->response_ns ? slot_of(entry, fd) : NULL;
+    if (!pending)
+        return;
+    uint64_t nearest = pending_nearest(now_ns);
+    pending->answer_due_ns = now_ns + descriptor_guard(entry)->response_ns;
+    if (pending->answer_due_ns < nearest)
+        nudge_waiter(pending, fd);
+    pending_due(pending, earlier(pending->answer_due_ns, pending->room_due_ns));
+    if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & TIMED))
+        atomic_fetch_or_explicit(&entry->state, TIMED, memory_order_release);
+}
+
+void deadline_room(struct descriptor *entry, int fd)
+{
+    struct pending *pending = slot_of(entry, fd);
+    if (!pending || pending->room_due_ns != NEVER)
+        return;
+    pending->unsent_bytes = unsent_bytes(fd);
+    pending->room_due_ns = clock_now_ns() + descriptor_guard(entry)->send_ns;
+    pending_due(pending, earlier(pending->answer_due_ns, pending->room_due_ns));
+    atomic_fetch_or_explicit(&entry->state, TIMED, memory_order_release);
+}
+
+void deadline_sent(struct descriptor *entry)
+{
+    struct pending *pending = timed_slot(entry);
+    if (!pending || pending->room_due_ns == NEVER)
+        return;
+    pending->room_due_ns = NEVER;
+    pending_due(pending, pending->answer_due_ns);
+}
+
+void deadline_over(struct descriptor *entry)
+{
+    struct pending *pending = timed_slot(entry);
+    if (!pending)
+        return;
+    pending->answer_due_ns = NEVER;
+    pending_due(pending, pending->room_due_ns);
+    if (pending->room_due_ns == NEVER)
+        atomic_fetch_and_explicit(&entry->state, ~TIMED, memory_order_release);
+}
+
+void deadline_due(struct pending *pending, const struct waiter *waiter)
+{
+    struct descriptor *entry = pending->entry;
+    uint64_t now = clock_now_ns();
+    if (is_unanswered(pending, waiter, now)) {
+        cut_off(pending, EVENT_TIMEOUT_RESPONSE, descriptor_guard(entry)->response_ns);
+    } else if (has_no_room(pending, now)) {
+        cut_off(pending, EVENT_TIMEOUT_SEND, descriptor_guard(entry)->send_ns);
+    }
+    pending_release(pending, earlier(pending->answer_due_ns, pending->room_due_ns));
+}
+
+static bool is_unanswered(struct pending *pending, const struct waiter *waiter, uint64_t now_ns)
+{
+    struct descriptor *entry = pending->entry;
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
+    if (pending->answer_due_ns > now_ns)
+        return false;
+    if (!(state & AWAITING_ANSWER) || state & ANSWER_OVERDUE) {
+        pending->answer_due_ns = NEVER;
+        return false;
+    }
+    /* A thread may wait for it inside a call that ends it by itself, unless this wait is about it. */
+    bool is_ours = state & NON_BLOCKING || (waiter && waiter->has(waiter, pending->fd));
+    if (!is_ours || unsent_bytes(pending->fd)) {
+        pending->answer_due_ns = now_ns + descriptor_guard(entry)->response_ns;
+        return false;
+    }
+    if (raw_poll(pending->fd) & (POLLIN | POLLRDHUP | POLLERR | POLLHUP)) {
+        pending->answer_due_ns = NEVER; /* it has come, and the program has not looked yet */
+        return false;
+    }
+    return true;
+}
+
+static bool has_no_room(struct pending *pending, uint64_t now_ns)
+{
+    if (pending->room_due_ns > now_ns)
+        return false;
+    uint32_t unsent = unsent_bytes(pending->fd);
+    if (raw_poll(pending->fd) & (POLLOUT | POLLERR | POLLHUP)) {
+        pending->room_due_ns = NEVER; /* there is room, and the program has nothing to send */
+        return false;
+    }
+    if (unsent != pending->unsent_bytes) { /* the peer takes it, if slowly */
+        pending->unsent_bytes = unsent;
+        pending->room_due_ns = now_ns + descriptor_guard(pending->entry)->send_ns;
+        return false;
+    }
+    return true;
+}
+
+/* The kernel ends the connection with a reset and wakes every waiter. Not by a shutdown: a reader that we do not see would
+ * take that for a clean end. */
+static void cut_off(struct pending *pending, enum event_kind kind, uint64_t window_ns)
+{
+    struct descriptor *entry = pending->entry;
+    pending->answer_due_ns = pending->room_due_ns = NEVER;
+    entry->due_recv_error = ETIMEDOUT;
+    /* Another thread may have read the answer just now. */
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
+    do {
+        if (kind == EVENT_TIMEOUT_RESPONSE && !(state & AWAITING_ANSWER))
+            return;
+    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
+                                                    state | CONNECT_ERROR_DUE | CUT_OFF, memory_order_acq_rel,
+                                                    memory_order_acquire));
+    if (!raw_disconnect(pending->fd)) {
+        segment_passed(PASSED_CANCEL_FAILED); /* a UNIX socket, say */
+        atomic_fetch_and_explicit(&entry->state, ~(CONNECT_ERROR_DUE | CUT_OFF), memory_order_acq_rel);
+        return;
+    }
+    pending_enter(pending, PENDING_FAILED);
+    int reset;
+    socklen_t length = sizeof reset;
+    real.getsockopt(pending->fd, SOL_SOCKET, SO_ERROR, &reset, &length);
+    host_count(entry->host, HOST_TIMEOUTS);
+    struct event event = event_about(kind, descriptor_target(entry).text);
+    event.duration_ns = window_ns;
+    event.error = ETIMEDOUT;
+    tell(&event);
+    if (kind == EVENT_TIMEOUT_RESPONSE)
+        exchange_broken(entry, pending->fd, ETIMEDOUT);
+}
+
+/* NULL while it is not connected: what is due then is the attempt. */
+static struct pending *timed_slot(struct descriptor *entry)
+{
+    struct pending *pending = pending_of(entry);
+    return pending && pending->phase == PENDING_ANSWER ? pending : NULL;
+}
+
+static struct pending *slot_of(struct descriptor *entry, int fd)
+{
+    if (pending_of(entry) || !process_owns_memory())
+        return timed_slot(entry);
+    struct pending *pending = pending_take(entry);
+    if (!pending) {
+        segment_passed(PASSED_NO_MEMORY);
+        return NULL;
+    }
+    pending->fd = fd;
+    pending_publish(pending, PENDING_ANSWER);
+    pending_release(pending, NEVER);
+    return pending;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t unsent_bytes(int fd)
+{
+    int unsent = 0;
+    return real.ioctl(fd, SIOCOUTQ, &unsent) == 0 && unsent > 0 ? (uint32_t)unsent : 0;
+}

@@ -1,0 +1,41 @@
+/* Threads that are asleep in a wait do not know of what another thread begins meanwhile.
+ *
+ * Who begins it tells them: a connect gets a timeout that the kernel keeps, and a descriptor whose answer is awaited is made
+ * to wake the epoll that it is registered with. The thread that wakes up then cuts its next wait short by itself. */
+#ifndef DRIVE_NUDGE_H
+#define DRIVE_NUDGE_H
+
+#include <stdbool.h>
+
+#include "state/pending.h"
+#include "state/registrations.h"
+
+/* Threads in a real wait: in an epoll, or in others. A hint: one that was cancelled, or jumped out of its wait, is counted
+ * for ever. */
+enum asleep { ASLEEP_ELSEWHERE, ASLEEP_IN_EPOLL, ASLEEP_KINDS };
+extern _Atomic uint32_t nudge_asleep[ASLEEP_KINDS] HIDDEN;
+
+static inline void nudge_fall_asleep(enum asleep where)
+{
+    atomic_fetch_add(&nudge_asleep[where], 1);
+}
+
+static inline void nudge_wake_up(enum asleep where)
+{
+    atomic_fetch_sub_explicit(&nudge_asleep[where], 1, memory_order_relaxed);
+}
+
+/* An attempt begins: while anybody is asleep the kernel is to time it, as well as it can (from about a second on). And has
+ * ended: the option is the program's again. The slot is not seen by others yet, or claimed. */
+void nudge_attempt_begins(struct pending *pending);
+void nudge_attempt_ended(struct pending *pending);
+
+/* Something has come to be due before everything else was: wakes who waits for the descriptor. */
+void nudge_waiter(struct pending *pending, int fd);
+
+/* An epoll has reported `events` (EPOLL...) for a descriptor that is nudged. Puts the registration right; what of the
+ * events the program has asked for. */
+unsigned nudge_seen(struct pending *pending, int epoll, int fd, const struct registration *registration,
+                    unsigned events);
+
+#endif

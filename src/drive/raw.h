@@ -1,0 +1,35 @@
+/* System calls that must not be cancellation points: they are made on behalf of a wait, with something half done. errno is
+ * set as usual. */
+#ifndef DRIVE_RAW_H
+#define DRIVE_RAW_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static inline int raw_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    return (int)syscall(SYS_connect, fd, address, length);
+}
+
+/* Ends whatever connection or attempt there is; the descriptor can be connected again. */
+static inline bool raw_disconnect(int fd)
+{
+    struct sockaddr none = {.sa_family = AF_UNSPEC};
+    return raw_connect(fd, &none, sizeof none) == 0;
+}
+
+/* What holds now, of everything that a wait could be about. */
+static inline unsigned raw_poll(int fd)
+{
+    struct pollfd asked = {.fd = fd,
+                           .events = POLLIN | POLLPRI | POLLOUT | POLLRDHUP | POLLRDNORM | POLLRDBAND |
+                                     POLLWRNORM | POLLWRBAND};
+    struct timespec now = {0, 0};
+    return syscall(SYS_ppoll, &asked, 1, &now, NULL, 8) > 0 ? (unsigned short)asked.revents : 0;
+}
+
+#endif

@@ -1,0 +1,153 @@
+#include <errno.h>
+
+#include "base/clock.h"
+#include "drive/readiness.h"
+#include "drive/waits.h"
+#include "hooks/real.h"
+#include "state/registrations.h"
+#include "state/segment.h"
+
+struct epoll_wait {
+    struct wait wait;
+    int epoll;
+    struct epoll_event *events;
+    int count;
+    bool is_exact;
+};
+
+static int find_descriptor(int epoll, const struct epoll_event *event, struct registration *found);
+static bool is_about(int epoll, int fd, const struct epoll_event *event, bool ask,
+                     struct registration *found);
+static int number_about(int epoll, const struct pending *pending, const struct epoll_event *event, bool ask,
+                        struct registration *found);
+static void arm_again(int epoll, int fd, const struct registration *registration);
+
+static bool has(const struct waiter *waiter, int fd)
+{
+    struct registration found;
+    const struct epoll_wait *mine = (const struct epoll_wait *)waiter;
+    return registration_find(mine->epoll, fd, &found) && found.events & EPOLLIN;
+}
+
+static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
+{
+    struct epoll_wait *mine = (struct epoll_wait *)wait;
+    struct timespec left;
+    const struct timespec *timeout = wait_left(until_ns, &left);
+    int ready = real.epoll_pwait2(mine->epoll, mine->events, mine->count, timeout, mask);
+    if (ready >= 0 || errno != ENOSYS || mine->is_exact)
+        return ready;
+    /* Linux before 5.11 counts milliseconds. */
+    uint64_t ms =
+        timeout ? ((uint64_t)left.tv_sec * 1000 + ((uint64_t)left.tv_nsec + NS_PER_MS - 1) / NS_PER_MS) : 0;
+    return real.epoll_pwait(mine->epoll, mine->events, mine->count,
+                            !timeout          ? -1
+                            : ms > (1u << 30) ? 1 << 30
+                                              : (int)ms,
+                            mask);
+}
+
+static int sift(struct wait *wait, int ready)
+{
+    struct epoll_wait *mine = (struct epoll_wait *)wait;
+    int left = 0;
+    for (int i = 0; i < ready; i++) {
+        struct epoll_event event = mine->events[i];
+        struct registration found;
+        int fd = find_descriptor(mine->epoll, &event, &found);
+        struct descriptor *entry = descriptor_of(fd);
+        unsigned modes = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;
+        struct pending *pending = entry ? pending_of(entry) : NULL;
+        if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed)) {
+            event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
+        } else if (entry) {
+            event.events = readiness_sift(fd, entry, event.events, found.events & ~modes);
+            if (!event.events && found.events & EPOLLONESHOT)
+                arm_again(mine->epoll, fd, &found);
+        }
+        if (event.events)
+            mine->events[left++] = event;
+    }
+    return left;
+}
+
+/* Which connecting descriptor an event is about; -1: none, or it cannot be told. */
+static int find_descriptor(int epoll, const struct epoll_event *event, struct registration *found)
+{
+    /* Most programs register a descriptor under its own number. */
+    int guess = event->data.fd;
+    if (is_about(epoll, guess, event, true, found))
+        return guess;
+    uint32_t cursor = 0;
+    struct registration one;
+    int fd = -1;
+    for (struct pending *pending; (pending = pending_each(&cursor));) {
+        bool is_failure = event->events & (EPOLLERR | EPOLLHUP); /* worth asking the kernel */
+        int number = pending_is_connect(pending->phase) && pending->fd != guess
+                         ? number_about(epoll, pending, event, is_failure, &one)
+                         : -1;
+        if (number < 0)
+            continue;
+        if (fd >= 0) {
+            segment_passed(PASSED_AMBIGUOUS);
+            return -1;
+        }
+        fd = number;
+        *found = one;
+    }
+    return fd;
+}
+
+/* The number of that descriptor under which it is registered so. It may have several, and have had others. */
+static int number_about(int epoll, const struct pending *pending, const struct epoll_event *event, bool ask,
+                        struct registration *found)
+{
+    const struct descriptor *entry = __atomic_load_n(&pending->entry, __ATOMIC_RELAXED);
+    if (!entry)
+        return -1;
+    bool is_known = descriptor_of(pending->fd) == entry;
+    if (is_known && is_about(epoll, pending->fd, event, ask, found))
+        return pending->fd;
+    if (is_known && atomic_load_explicit(&entry->references, memory_order_relaxed) < 2)
+        return -1;
+    for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u))
+        if (descriptor_of(fd) == entry && is_about(epoll, fd, event, ask, found))
+            return fd;
+    return -1;
+}
+
+static bool is_about(int epoll, int fd, const struct epoll_event *event, bool ask, struct registration *found)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    if (!entry)
+        return false;
+    bool is_connecting =
+        atomic_load_explicit(&entry->state, memory_order_relaxed) & (CONNECTING | CONNECT_ERROR_DUE);
+    bool is_known = is_connecting && (ask || registration_is_several(fd))
+                        ? registration_look_up(epoll, fd, found)
+                        : registration_find(epoll, fd, found);
+    return is_known && found->data == event->data.u64;
+}
+
+/* The kernel disarms a registration once it has reported an event, and the program has not seen one. */
+static void arm_again(int epoll, int fd, const struct registration *registration)
+{
+    struct epoll_event event = {.events = registration->events, .data.u64 = registration->data};
+    real.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+}
+
+int wait_epoll(int epoll, struct epoll_event *events, int count, uint64_t deadline_ns, const sigset_t *mask,
+               bool is_exact, int ready)
+{
+    struct epoll_wait wait = {.wait = {.waiter.has = has,
+                                       .make = make,
+                                       .sift = sift,
+                                       .asleep = ASLEEP_IN_EPOLL,
+                                       .deadline_ns = deadline_ns,
+                                       .mask = mask},
+                              .epoll = epoll,
+                              .events = events,
+                              .count = count,
+                              .is_exact = is_exact};
+    return wait_carry_out(&wait.wait, ready);
+}

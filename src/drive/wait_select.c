@@ -1,0 +1,120 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "drive/readable.h"
+#include "drive/readiness.h"
+#include "drive/waits.h"
+#include "hooks/real.h"
+#include "state/segment.h"
+
+#define COUNT_MAX 2048 /* descriptors whose sets fit on the stack three times */
+#define WORD_BITS (8 * (int)sizeof(unsigned long))
+
+enum which { READS, WRITES, EXCEPTS, SETS };
+
+/* What each set is about, as the kernel sees it (POLLIN_SET and its kin). */
+static const unsigned meanings[SETS] = {POLLIN | POLLHUP | POLLERR, POLLOUT | POLLERR, POLLPRI};
+
+struct select_wait {
+    struct wait wait;
+    int count;
+    unsigned long *sets[SETS]; /* the program's; NULL where it has none */
+    unsigned long asked[SETS][COUNT_MAX / WORD_BITS];
+};
+
+static bool is_in(const unsigned long *set, int fd)
+{
+    return set && set[fd / WORD_BITS] >> fd % WORD_BITS & 1;
+}
+
+static size_t size_of_sets(const struct select_wait *mine)
+{
+    return (size_t)((mine->count + WORD_BITS - 1) / WORD_BITS) * sizeof(unsigned long);
+}
+
+static bool has(const struct waiter *waiter, int fd)
+{
+    const struct select_wait *mine = (const struct select_wait *)waiter;
+    return fd < mine->count && mine->sets[READS] && is_in(mine->asked[READS], fd);
+}
+
+static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
+{
+    struct select_wait *mine = (struct select_wait *)wait;
+    struct timespec left;
+    for (int i = 0; i < SETS; i++)
+        if (mine->sets[i])
+            memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
+    return real.pselect(mine->count, (fd_set *)mine->sets[READS], (fd_set *)mine->sets[WRITES],
+                        (fd_set *)mine->sets[EXCEPTS], wait_left(until_ns, &left), mask);
+}
+
+/* Takes out of the sets what one descriptor must not show. How many bits that were. */
+static int sift_one(struct select_wait *mine, int fd, struct descriptor *entry)
+{
+    unsigned seen = 0, asked = 0;
+    int hidden = 0;
+    for (int i = 0; i < SETS; i++) {
+        seen |= is_in(mine->sets[i], fd) ? meanings[i] : 0;
+        asked |= mine->sets[i] && is_in(mine->asked[i], fd) ? meanings[i] : 0;
+    }
+    seen = readiness_sift(fd, entry, seen, asked);
+    for (int i = 0; i < SETS; i++) {
+        if (!is_in(mine->sets[i], fd) || seen & meanings[i])
+            continue;
+        mine->sets[i][fd / WORD_BITS] &= ~(1ul << fd % WORD_BITS);
+        hidden++;
+    }
+    return hidden;
+}
+
+static int sift(struct wait *wait, int ready)
+{
+    struct select_wait *mine = (struct select_wait *)wait;
+    int hidden = 0;
+    for (int first = 0; first < mine->count; first += WORD_BITS) {
+        unsigned long any = 0;
+        for (int i = 0; i < SETS; i++)
+            any |= mine->sets[i] ? mine->sets[i][first / WORD_BITS] : 0;
+        for (; any; any &= any - 1) {
+            int fd = first + __builtin_ctzl(any);
+            struct descriptor *entry = descriptor_of(fd);
+            if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
+                hidden += sift_one(mine, fd, entry);
+        }
+    }
+    return ready - hidden;
+}
+
+int wait_select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *left,
+                uint64_t deadline_ns, const sigset_t *mask)
+{
+    struct select_wait wait;
+    wait.wait = (struct wait){
+        .waiter.has = has, .make = make, .sift = sift, .deadline_ns = deadline_ns, .mask = mask};
+    wait.count = count;
+    fd_set *sets[SETS] = {reads, writes, excepts};
+    for (int i = 0; i < SETS; i++) {
+        wait.sets[i] = (unsigned long *)sets[i];
+        if (sets[i])
+            memcpy(wait.asked[i], sets[i], size_of_sets(&wait));
+    }
+    int ready = wait_carry_out(&wait.wait, NOT_YET);
+    if (left) {
+        uint64_t now = clock_now_ns();
+        uint64_t rest_ns = deadline_ns > now ? deadline_ns - now : 0;
+        left->tv_sec = (time_t)(rest_ns / NS_PER_S);
+        left->tv_usec = (suseconds_t)(rest_ns % NS_PER_S / NS_PER_US);
+    }
+    return ready;
+}
+
+bool wait_select_fits(int count, const fd_set *reads, const fd_set *writes, const fd_set *excepts)
+{
+    if (count < 0 || count > COUNT_MAX)
+        return false;
+    size_t size = (size_t)(count + WORD_BITS - 1) / WORD_BITS * sizeof(unsigned long);
+    return (!reads || is_readable(reads, size)) && (!writes || is_readable(writes, size)) &&
+           (!excepts || is_readable(excepts, size));
+}

@@ -1,0 +1,51 @@
+/* The waits of the program (poll, select, epoll) carry out what is due (state/pending.h), and show the program only what
+ * it may see.
+ *
+ * Where nothing is pending they go straight to libc; another thread may begin something meanwhile, so the table is looked
+ * at once more after each wait. */
+#ifndef DRIVE_WAITS_H
+#define DRIVE_WAITS_H
+
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+
+#include "drive/deadline.h"
+#include "drive/nudge.h"
+#include "drive/transfer.h"
+
+/* One wait. */
+struct wait {
+    struct waiter waiter;
+    /* Makes the real wait until then, under that mask (NULL: as it is). Returns as the wait does. */
+    int (*make)(struct wait *wait, uint64_t until_ns, const sigset_t *mask);
+    /* Takes out what the program must not see of the `ready` that were found; how many are left. */
+    int (*sift)(struct wait *wait, int ready);
+    enum asleep asleep;
+    uint64_t deadline_ns; /* the program's own; NEVER = none */
+    const sigset_t *mask; /* of the p-forms; NULL = the thread's */
+};
+
+/* Carries the wait out; `ready` is what a first real wait has found already (errno counts for -1), or NOT_YET. */
+int wait_carry_out(struct wait *wait, int ready);
+
+/* The point in time so many milliseconds from now; NEVER for a negative number. */
+uint64_t wait_deadline_ms(int timeout_ms);
+/* The same for a time to wait; NULL: NEVER. */
+uint64_t wait_deadline(const struct timespec *timeout);
+
+/* How long to wait from now until then, for the kernel: NULL for NEVER, never rounded down. */
+const struct timespec *wait_left(uint64_t until_ns, struct timespec *left);
+
+int wait_poll(struct pollfd *fds, nfds_t count, uint64_t deadline_ns, const sigset_t *mask, int ready);
+/* `left`, if not NULL, gets the time that is left, as Linux has it. Only for sets that fit. */
+bool wait_select_fits(int count, const fd_set *reads, const fd_set *writes, const fd_set *excepts);
+int wait_select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *left,
+                uint64_t deadline_ns, const sigset_t *mask);
+/* `is_exact`: the program asks for epoll_pwait2 itself, which libc or the kernel may not have; that is its answer then. */
+int wait_epoll(int epoll, struct epoll_event *events, int count, uint64_t deadline_ns, const sigset_t *mask,
+               bool is_exact, int ready);
+
+#endif

@@ -1,0 +1,311 @@
+#include "state/pending.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+
+#define RUN_BEGINS ((1ull << 16) + 1)
+#define GOING_ON   0xffffull
+#define YIELDS_MAX 20000u /* a claim lasts for a few system calls; who holds it may be out of the processor */
+
+static struct pending_head none;
+struct pending_head *pending_head = &none;
+_Atomic uint32_t pending_busy = 1; /* until the first wait has looked */
+
+static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_t now_ns,
+                      void (*act)(struct pending *pending, void *context), void *context);
+static bool has_work(void);
+static bool open_table(void);
+static void *map_emptied_on_fork(size_t size);
+static struct pending *slot_number(uint32_t number);
+static struct pending *take_slot(void);
+static void raise(_Atomic uint64_t *nearness, uint64_t value);
+static void arm(struct pending *pending, uint64_t due_ns);
+static bool try_claim(struct pending *pending);
+static bool belongs(const struct pending *pending, const struct descriptor *entry);
+
+struct pending *pending_take(struct descriptor *entry)
+{
+    struct pending *pending = open_table() ? take_slot() : NULL;
+    if (!pending)
+        return NULL;
+    /* Somebody may be about to find out that it is not what it was when he claimed it. */
+    while (!try_claim(pending))
+        sched_yield();
+    atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
+    atomic_store_explicit(&pending->nudged, 0, memory_order_relaxed);
+    pending->phase = PENDING_FREE;
+    pending->answer_due_ns = pending->room_due_ns = NEVER;
+    __atomic_store_n(&pending->entry, entry, __ATOMIC_RELAXED);
+    return pending;
+}
+
+void pending_publish(struct pending *pending, enum pending_phase phase)
+{
+    atomic_fetch_add_explicit(&pending_head->used, 1, memory_order_relaxed);
+    pending_enter(pending, phase);
+    atomic_store_explicit(&pending->entry->pending, pending->number + 1, memory_order_release);
+}
+
+struct pending *pending_claim(struct descriptor *entry)
+{
+    uint32_t number = atomic_load_explicit(&entry->pending, memory_order_acquire);
+    struct pending *pending = number ? slot_number(number - 1) : NULL;
+    if (!pending)
+        return NULL;
+    for (unsigned yields = 0; yields < YIELDS_MAX; yields++) {
+        if (!belongs(pending, entry))
+            return NULL;
+        if (try_claim(pending)) {
+            if (belongs(pending, entry))
+                return pending;
+            atomic_store_explicit(&pending->claim, 0, memory_order_release);
+            return NULL;
+        }
+        sched_yield();
+    }
+    return NULL;
+}
+
+struct pending *pending_of(struct descriptor *entry)
+{
+    uint32_t number = atomic_load_explicit(&entry->pending, memory_order_acquire);
+    struct pending *pending = number ? slot_number(number - 1) : NULL;
+    return pending && belongs(pending, entry) ? pending : NULL;
+}
+
+void pending_release(struct pending *pending, uint64_t due_ns)
+{
+    arm(pending, due_ns);
+    atomic_store_explicit(&pending->claim, 0, memory_order_release);
+}
+
+void pending_end(struct pending *pending)
+{
+    if (atomic_load_explicit(&pending->entry->pending, memory_order_relaxed) == pending->number + 1)
+        atomic_store_explicit(&pending->entry->pending, 0, memory_order_release);
+    pending_enter(pending, PENDING_FREE);
+    if (atomic_exchange(&pending->nudged, 0))
+        atomic_fetch_sub(&pending_head->nudges, 1);
+    __atomic_store_n(&pending->entry, NULL, __ATOMIC_RELAXED);
+    atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&pending_head->used, 1, memory_order_relaxed);
+    atomic_store_explicit(&pending->claim, 0, memory_order_release);
+    struct pending_head *head = pending_head;
+    uint64_t first = atomic_load_explicit(&head->free_head, memory_order_relaxed), mine;
+    do {
+        pending->next = (uint32_t)first;
+        mine = (first & ~0xffffffffull) + (1ull << 32) + pending->number + 1;
+    } while (!atomic_compare_exchange_weak_explicit(&head->free_head, &first, mine, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+}
+
+void pending_enter(struct pending *pending, enum pending_phase phase)
+{
+    bool was = pending_is_connect(pending->phase), is = pending_is_connect(phase);
+    if (is && !was) {
+        atomic_fetch_add(&pending_head->connects, 1);
+        atomic_store(&pending_busy, 1);
+    }
+    if (was && !is)
+        atomic_fetch_sub_explicit(&pending_head->connects, 1, memory_order_relaxed);
+    pending->phase = phase;
+}
+
+void pending_due(struct pending *pending, uint64_t due_ns)
+{
+    arm(pending, due_ns);
+}
+
+uint64_t pending_nearest(uint64_t now_ns)
+{
+    struct pending_head *head = pending_head;
+    uint64_t runs = atomic_load(&head->runs), nearest_ns = ~atomic_load(&head->nearness);
+    /* It may have been read while a run had emptied it. */
+    bool is_known = !(runs & GOING_ON) && atomic_load(&head->runs) == runs;
+    uint64_t soon_ns = is_known ? NEVER : now_ns + NS_PER_MS;
+    return nearest_ns < soon_ns ? nearest_ns : soon_ns;
+}
+
+/* Lower bounds are emptied before what they bound is looked at: whoever arms meanwhile raises them again. */
+void pending_run(uint64_t now_ns, void (*act)(struct pending *pending, void *context), void *context)
+{
+    struct pending_head *head = pending_head;
+    if (~atomic_load(&head->nearness) > now_ns)
+        return;
+    atomic_fetch_add(&head->runs, RUN_BEGINS);
+    atomic_store(&head->nearness, 0);
+    uint32_t made = atomic_load_explicit(&head->made, memory_order_acquire);
+    for (uint32_t chunk = 0; chunk * PENDING_CHUNK < made; chunk++) {
+        struct pending *slots = atomic_load_explicit(&head->chunks[chunk], memory_order_acquire);
+        if (slots && ~atomic_load(&head->chunk_nearness[chunk]) <= now_ns) {
+            atomic_store(&head->chunk_nearness[chunk], 0);
+            run_chunk(slots, &head->chunk_nearness[chunk], now_ns, act, context);
+        }
+        raise(&head->nearness, atomic_load(&head->chunk_nearness[chunk]));
+    }
+    atomic_fetch_sub(&head->runs, 1);
+}
+
+struct pending *pending_each(uint32_t *cursor)
+{
+    struct pending_head *head = pending_head;
+    uint32_t made = atomic_load_explicit(&head->made, memory_order_acquire);
+    for (; *cursor < made; *cursor = (*cursor / PENDING_CHUNK + 1) * PENDING_CHUNK) {
+        struct pending *slots =
+            atomic_load_explicit(&head->chunks[*cursor / PENDING_CHUNK], memory_order_acquire);
+        if (slots)
+            return &slots[(*cursor)++ % PENDING_CHUNK];
+    }
+    return NULL;
+}
+
+static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_t now_ns,
+                      void (*act)(struct pending *pending, void *context), void *context)
+{
+    for (uint32_t i = 0; i < PENDING_CHUNK; i++) {
+        struct pending *pending = &slots[i];
+        if (atomic_load(&pending->due_ns) <= now_ns && try_claim(pending)) {
+            if (pending->phase != PENDING_FREE && atomic_load(&pending->due_ns) <= now_ns)
+                act(pending, context);
+            else
+                atomic_store_explicit(&pending->claim, 0, memory_order_release);
+        }
+        raise(nearness, ~atomic_load(&pending->due_ns));
+    }
+}
+
+static bool open_table(void)
+{
+    if (pending_head != &none)
+        return true;
+    struct pending_head *head = map_emptied_on_fork(sizeof *head);
+    if (!head)
+        return false;
+    struct pending_head *expected = &none;
+    if (!__atomic_compare_exchange_n(&pending_head, &expected, head, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
+        munmap(head, sizeof *head);
+    return true;
+}
+
+static void *map_emptied_on_fork(size_t size)
+{
+    int error = errno;
+    void *memory =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory != MAP_FAILED && madvise(memory, size, MADV_WIPEONFORK) != 0) {
+        munmap(memory, size);
+        memory = MAP_FAILED;
+    }
+    errno = error;
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+/* NULL where a fork child has none. */
+static struct pending *slot_number(uint32_t number)
+{
+    struct pending *slots =
+        number < PENDING_CHUNK * PENDING_CHUNKS
+            ? atomic_load_explicit(&pending_head->chunks[number / PENDING_CHUNK], memory_order_acquire)
+            : NULL; /* the entry is in its pool, and the number another one's */
+    return slots ? &slots[number % PENDING_CHUNK] : NULL;
+}
+
+static struct pending *take_slot(void)
+{
+    struct pending_head *head = pending_head;
+    uint64_t first = atomic_load_explicit(&head->free_head, memory_order_acquire);
+    while ((uint32_t)first) {
+        struct pending *pending = slot_number((uint32_t)first - 1);
+        uint64_t next = (first & ~0xffffffffull) + (1ull << 32) + pending->next;
+        if (atomic_compare_exchange_weak_explicit(&head->free_head, &first, next, memory_order_acq_rel,
+                                                  memory_order_acquire))
+            return pending;
+    }
+    uint32_t number = atomic_load_explicit(&head->made, memory_order_relaxed);
+    do {
+        if (number >= PENDING_CHUNK * PENDING_CHUNKS)
+            return NULL;
+        struct pending *_Atomic *chunk = &head->chunks[number / PENDING_CHUNK];
+        if (!atomic_load_explicit(chunk, memory_order_acquire)) {
+            size_t size = PENDING_CHUNK * sizeof(struct pending);
+            struct pending *fresh = map_emptied_on_fork(size), *expected = NULL;
+            if (!fresh)
+                return NULL;
+            for (uint32_t i = 0; i < PENDING_CHUNK; i++)
+                atomic_init(&fresh[i].due_ns, NEVER);
+            if (!atomic_compare_exchange_strong(chunk, &expected, fresh))
+                munmap(fresh, size);
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&head->made, &number, number + 1, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    struct pending *pending = slot_number(number);
+    pending->number = number;
+    return pending;
+}
+
+static bool has_work(void)
+{
+    return atomic_load(&pending_head->nearness) || atomic_load(&pending_head->connects) ||
+           atomic_load(&pending_head->nudges) || atomic_load(&pending_head->runs) & GOING_ON;
+}
+
+bool pending_can_calm(void)
+{
+    return pending_is_busy() && (!atomic_load(&pending_head->used) || !has_work());
+}
+
+/* A fork child comes here too: it has the hint, and nothing pending. */
+void pending_calm(void)
+{
+    struct pending_head *head = pending_head;
+    uint64_t nearness = atomic_load(&head->nearness);
+    if (nearness && !atomic_load(&head->used)) {
+        /* What it was about has ended. Who takes a slot meanwhile finds it as it was. */
+        atomic_fetch_add(&head->runs, RUN_BEGINS);
+        if (atomic_compare_exchange_strong(&head->nearness, &nearness, 0) && atomic_load(&head->used))
+            raise(&head->nearness, nearness);
+        atomic_fetch_sub(&head->runs, 1);
+    }
+    if (has_work())
+        return;
+    atomic_store(&pending_busy, 0);
+    if (has_work())
+        atomic_store(&pending_busy, 1);
+}
+
+static void raise(_Atomic uint64_t *nearness, uint64_t value)
+{
+    uint64_t known = atomic_load(nearness);
+    while (known < value && !atomic_compare_exchange_weak(nearness, &known, value))
+        ;
+}
+
+static void arm(struct pending *pending, uint64_t due_ns)
+{
+    if (due_ns == NEVER) {
+        atomic_store_explicit(&pending->due_ns, due_ns, memory_order_release);
+        return;
+    }
+    atomic_store(&pending->due_ns, due_ns);
+    raise(&pending_head->chunk_nearness[pending->number / PENDING_CHUNK], ~due_ns);
+    raise(&pending_head->nearness, ~due_ns);
+    if (!atomic_load(&pending_busy))
+        atomic_store(&pending_busy, 1);
+}
+
+static bool try_claim(struct pending *pending)
+{
+    uint32_t unclaimed = 0;
+    return atomic_compare_exchange_strong_explicit(&pending->claim, &unclaimed, 1, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+static bool belongs(const struct pending *pending, const struct descriptor *entry)
+{
+    return __atomic_load_n(&pending->entry, __ATOMIC_RELAXED) == entry &&
+           atomic_load_explicit(&entry->pending, memory_order_relaxed) == pending->number + 1;
+}

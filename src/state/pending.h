@@ -1,0 +1,134 @@
+/* What is due without anybody waiting inside a call of ours: attempts to connect of programs that do not block, and
+ * answers that they await. Their own waits (poll, select, epoll) carry it out (drive/readiness.h).
+ *
+ * A table in memory that a fork child gets empty: what its parent has under way is its parent's. A slot belongs to one
+ * entry of the descriptor table. Whoever acts on it claims it first, with signals blocked, for a few system calls that
+ * do not wait, so that a claim is always given back. Lock-free; a vfork child leaves it alone (process_owns_memory). */
+#ifndef STATE_PENDING_H
+#define STATE_PENDING_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/hidden.h"
+#include "policy/budget.h"
+#include "policy/call.h"
+#include "state/descriptors.h"
+#include "state/siblings.h"
+
+enum pending_phase {
+    PENDING_FREE,
+    PENDING_FLYING, /* an attempt is in flight */
+    PENDING_PARKED, /* between two attempts (drive/park.h) */
+    PENDING_FAILED, /* the error has not been read yet */
+    PENDING_ANSWER, /* connected: an answer is awaited, or room to send */
+};
+
+struct pending {
+    _Atomic uint64_t due_ns; /* NEVER: nothing */
+    _Atomic uint32_t claim;  /* 1: somebody acts on it */
+    _Atomic uint32_t nudged; /* 1: a registration of the descriptor asks for more than the program did */
+    uint32_t number, next;   /* its own; and in the list of free slots the next one + 1 */
+    /* The rest belongs to whoever has claimed the slot. */
+    enum pending_phase phase;
+    struct descriptor *entry;
+    int fd;                    /* one of the numbers that lead to the entry */
+    int saved_hops;            /* PARKED: the program's minimum of hops */
+    int saved_user_timeout_ms; /* FLYING: the program's TCP_USER_TIMEOUT; -1: it is as the program made it */
+    /* FLYING and PARKED */
+    struct call call;
+    struct budget_params budget;
+    struct siblings siblings;
+    struct siblings_marks marks;
+    unsigned siblings_tried; /* the first so many of them */
+    uint64_t seed;
+    uint64_t began_ns;        /* this attempt */
+    uint64_t connects_before; /* how many had succeeded at the host when the call began */
+    int breaker_error;        /* what a rejected call gets */
+    bool has_breaker, has_retry;
+    bool is_shadow; /* learn and tell, change nothing */
+    struct {        /* what it would do then */
+        uint64_t connect_ns;
+        uint32_t max_retries;
+    } shadow;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
+    socklen_t length;
+    /* ANSWER */
+    uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
+    uint32_t unsent_bytes;               /* when room began to be awaited */
+};
+
+#define PENDING_CHUNK  64u
+#define PENDING_CHUNKS 4096u
+
+/* The head of the table. `nearness` is the complement of the time before which nothing is due, so that the zeroes which a
+ * fork child finds mean NEVER. */
+struct pending_head {
+    _Atomic uint64_t nearness;
+    _Atomic uint64_t runs;     /* begun:48 | going on:16; while one goes on nearness may be too low */
+    _Atomic uint32_t used;     /* slots */
+    _Atomic uint32_t connects; /* of these FLYING, PARKED or FAILED: what waits must not show as it is */
+    _Atomic uint32_t nudges;   /* registrations that are to be put right by who is woken (drive/nudge.h) */
+    _Atomic uint64_t free_head;
+    _Atomic uint32_t made;
+    _Atomic uint64_t chunk_nearness[PENDING_CHUNKS];
+    struct pending *_Atomic chunks[PENDING_CHUNKS];
+};
+extern struct pending_head *pending_head HIDDEN; /* never NULL: one without slots at first */
+
+/* Nothing is due before that time; NEVER where nothing is due at all. */
+uint64_t pending_nearest(uint64_t now_ns);
+
+/* May there be anything for a wait to do? A hint that is never wrong when it says no; pending_calm takes it back. */
+extern _Atomic uint32_t pending_busy HIDDEN;
+static inline bool pending_is_busy(void)
+{
+    return __builtin_expect(atomic_load_explicit(&pending_busy, memory_order_relaxed) != 0, 0);
+}
+/* Would that be of use now? Signals are blocked for it. */
+bool pending_can_calm(void);
+void pending_calm(void);
+
+/* A slot for the entry, which has none yet, claimed; NULL without memory. Nobody else sees it until it is published: should
+ * the call that took it never come back, no more than a slot is lost. */
+struct pending *pending_take(struct descriptor *entry);
+void pending_publish(struct pending *pending, enum pending_phase phase);
+
+/* The entry's slot, claimed; NULL when it has none. Waits for whoever has claimed it. */
+struct pending *pending_claim(struct descriptor *entry);
+
+/* The entry's slot, not claimed; NULL when it has none. */
+struct pending *pending_of(struct descriptor *entry);
+
+/* Gives back a claim on a slot that is due at `due_ns` ... */
+void pending_release(struct pending *pending, uint64_t due_ns);
+
+/* ... or ends what was pending: the slot is free. */
+void pending_end(struct pending *pending);
+
+/* Is it in one of the phases of a connect? */
+static inline bool pending_is_connect(enum pending_phase phase)
+{
+    return phase == PENDING_FLYING || phase == PENDING_PARKED || phase == PENDING_FAILED;
+}
+
+/* Moves a claimed slot from one phase to another. */
+void pending_enter(struct pending *pending, enum pending_phase phase);
+
+/* Sets when it is due without claiming it: for who knows that it is its own. */
+void pending_due(struct pending *pending, uint64_t due_ns);
+
+/* Calls `act` for each slot that is due, claimed; it releases or ends it. Slots that others have claimed are left to
+ * them. */
+void pending_run(uint64_t now_ns, void (*act)(struct pending *pending, void *context), void *context);
+
+/* All slots in turn, not claimed: for who looks for one by what is in it. NULL at the end. */
+struct pending *pending_each(uint32_t *cursor);
+
+#endif

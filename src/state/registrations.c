@@ -1,0 +1,179 @@
+#include "state/registrations.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "state/descriptors.h"
+
+#define SEVERAL (-1)
+
+static struct registration *table; /* by descriptor number */
+static unsigned limit;
+
+static bool open_table(void);
+
+void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
+{
+    if ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= limit)
+        return;
+    struct registration *known = &table[fd];
+    int32_t mine = epoll + 1, other = __atomic_load_n(&known->epoll, __ATOMIC_RELAXED);
+    if (operation == EPOLL_CTL_DEL) {
+        if (other == mine)
+            __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
+        return;
+    }
+    if (other && other != mine) {
+        __atomic_store_n(&known->epoll, SEVERAL, __ATOMIC_RELEASE);
+        return;
+    }
+    __atomic_store_n(&known->events, event->events, __ATOMIC_RELAXED);
+    __atomic_store_n(&known->data, event->data.u64, __ATOMIC_RELAXED);
+    __atomic_store_n(&known->epoll, mine, __ATOMIC_RELEASE);
+}
+
+void registration_forget(int fd)
+{
+    if ((unsigned)fd < limit && __atomic_load_n(&table[fd].epoll, __ATOMIC_RELAXED))
+        __atomic_store_n(&table[fd].epoll, 0, __ATOMIC_RELEASE);
+}
+
+bool registration_find(int epoll, int fd, struct registration *found)
+{
+    if ((unsigned)fd >= limit || __atomic_load_n(&table[fd].epoll, __ATOMIC_ACQUIRE) != epoll + 1)
+        return false;
+    found->epoll = epoll + 1;
+    found->events = __atomic_load_n(&table[fd].events, __ATOMIC_RELAXED);
+    found->data = __atomic_load_n(&table[fd].data, __ATOMIC_RELAXED);
+    return true;
+}
+
+bool registration_only(int fd, struct registration *found)
+{
+    int32_t epoll = (unsigned)fd < limit ? __atomic_load_n(&table[fd].epoll, __ATOMIC_ACQUIRE) : 0;
+    return epoll > 0 && registration_find(epoll - 1, fd, found);
+}
+
+bool registration_is_several(int fd)
+{
+    return (unsigned)fd < limit && __atomic_load_n(&table[fd].epoll, __ATOMIC_RELAXED) == SEVERAL;
+}
+
+/* Lines of "tfd:       12 events:  19 data:  c  pos:0 ino:..."; numbers after `tfd:` are decimal, the others hexadecimal. */
+struct scan {
+    int wanted;
+    bool is_found;
+    struct registration found;
+    enum { AT_LABEL, AT_NUMBER, SKIPPING } at;
+    enum { OTHER, TFD, EVENTS, DATA } label;
+    char word[8];
+    unsigned length;
+    int fd;
+    uint64_t number;
+    bool has_digits;
+};
+
+static unsigned digit_of(char c)
+{
+    return c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 99;
+}
+
+static void number_ended(struct scan *scan)
+{
+    if (scan->label == TFD)
+        scan->fd = (int)scan->number;
+    else if (scan->label == EVENTS && scan->fd == scan->wanted)
+        scan->found.events = (uint32_t)scan->number;
+    else if (scan->label == DATA && scan->fd == scan->wanted) {
+        scan->found.data = scan->number;
+        scan->is_found = true;
+    }
+    scan->label = OTHER;
+    scan->length = 0;
+    scan->at = AT_LABEL;
+}
+
+static void scan_byte(struct scan *scan, char c)
+{
+    if (scan->at == AT_NUMBER) {
+        unsigned base = scan->label == TFD ? 10 : 16, digit = digit_of(c);
+        if (digit < base) {
+            scan->number = scan->number * base + digit;
+            scan->has_digits = true;
+        } else if (scan->has_digits) {
+            number_ended(scan);
+        }
+        return;
+    }
+    if (c == ':') {
+        static const struct {
+            char word[8];
+            unsigned length, label;
+        } labels[] = {{"tfd", 3, TFD}, {"events", 6, EVENTS}, {"data", 4, DATA}};
+        for (unsigned i = 0; i < sizeof labels / sizeof *labels; i++) {
+            unsigned same = 0;
+            while (same < scan->length && scan->word[same] == labels[i].word[same])
+                same++;
+            if (same == scan->length && same == labels[i].length) {
+                scan->label = labels[i].label;
+                scan->at = AT_NUMBER;
+                scan->number = 0;
+                scan->has_digits = false;
+            }
+        }
+        scan->length = 0;
+    } else if (c == ' ' || c == '\n' || c == '\t') {
+        scan->length = 0;
+    } else if (scan->length < sizeof scan->word) {
+        scan->word[scan->length++] = c;
+    }
+}
+
+bool registration_look_up(int epoll, int fd, struct registration *found)
+{
+    if (registration_find(epoll, fd, found))
+        return true;
+    int error = errno;
+    char path[48], lines[512];
+    struct text text = text_begin(path, sizeof path);
+    text_add(&text, "/proc/self/fdinfo/%d", epoll);
+    struct scan scan = {.wanted = fd, .fd = -1};
+    int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    ssize_t got;
+    while (file >= 0 && !scan.is_found && (got = syscall(SYS_read, file, lines, sizeof lines)) > 0)
+        for (ssize_t i = 0; i < got && !scan.is_found; i++)
+            scan_byte(&scan, lines[i]);
+    if (file >= 0)
+        syscall(SYS_close, file);
+    errno = error;
+    if (!scan.is_found)
+        return false;
+    *found = scan.found;
+    found->epoll = epoll + 1;
+    struct epoll_event event = {.events = found->events, .data.u64 = found->data};
+    registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
+    return true;
+}
+
+static bool open_table(void)
+{
+    if (__atomic_load_n(&limit, __ATOMIC_ACQUIRE))
+        return true;
+    int error = errno;
+    unsigned size = descriptor_limit;
+    void *memory = mmap(NULL, size * sizeof *table, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    errno = error;
+    if (memory == MAP_FAILED)
+        return false;
+    struct registration *none = NULL;
+    if (!__atomic_compare_exchange_n(&table, &none, memory, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        munmap(memory, size * sizeof *table);
+    __atomic_store_n(&limit, size, __ATOMIC_RELEASE);
+    return true;
+}
