@@ -193,6 +193,10 @@ class Stage(unittest.TestCase):
         """What `resil status` says of this test's rule files."""
         return json.loads(self.resil("status", "--json"))["rule_files"]
 
+    def retries(self):
+        """How many there have been, of all hosts together."""
+        return sum(host["retries"] for report in self.reports() for host in report["hosts"])
+
     def assert_nothing_passed_through(self, *by_nature):
         """Each call that a rule may have wanted was dealt with; `by_nature` are reasons for which that cannot be."""
         for report in self.reports():

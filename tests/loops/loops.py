@@ -1,0 +1,73 @@
+"""Loop programs see the same, whatever libresil hides from them (scripts.c).
+
+Thousands of programs, each made up from its seed, are told the same story three times: by the kernel alone, under a rule
+that never has anything to do, and by way of retries and timeouts that must not be seen. Every event, errno and byte is
+compared. A number as argument: so many scripts from that of LOOPS_FIRST on.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILD = os.path.abspath(os.environ.get("RESIL_BUILD") or os.path.join(HERE, "../../build/release"))
+PROGRAM = os.path.join(BUILD, "tests/scripts")
+LIBRARY = os.environ.get("LOOPS_LIBRARY") or os.path.join(BUILD, "libresil.so")
+CHUNK = 500
+AT_ONCE = 4
+
+
+def begin(how, first, count, state):
+    environment = {**os.environ, "RESIL_RULES": os.path.join(HERE, "rules.yaml"), "RESIL_STATE_DIR": state}
+    if how != "bare":
+        environment["LD_PRELOAD"] = LIBRARY
+    told = "hidden" if how == "hidden" else "plain"
+    out = tempfile.TemporaryFile()
+    return subprocess.Popen([PROGRAM, told, str(first), str(count)], env=environment, stdout=out), out
+
+
+def end(process, out):
+    """What it said; None as the last line if it did not end well."""
+    status = process.wait()
+    out.seek(0)
+    said = out.read().decode().splitlines()
+    out.close()
+    return said if status == 0 else [*said, None]
+
+
+def compare(first, lines):
+    differences = 0
+    for how in ("never", "hidden"):
+        for i, (bare, seen) in enumerate(zip(lines["bare"], lines[how])):
+            if bare != seen:
+                differences += 1
+                if differences <= 3:
+                    print(f"script {first + i}, {how}:\n  bare: {bare}\n  seen: {seen}", file=sys.stderr)
+        if len(lines[how]) != len(lines["bare"]):
+            differences += 1
+            print(f"{how}: ends after script {first + len(lines[how]) - 1}", file=sys.stderr)
+    return differences
+
+
+def main():
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
+    first = int(os.environ.get("LOOPS_FIRST", 0))
+    began, differences, compared = time.monotonic(), 0, 0
+    with tempfile.TemporaryDirectory(prefix="resil-loops-") as folder:
+        state = os.path.join(folder, "state")
+        todo = [(at, min(CHUNK, first + count - at)) for at in range(first, first + count, CHUNK)]
+        while todo:
+            batch, todo = todo[:AT_ONCE], todo[AT_ONCE:]
+            runs = [(at, size, {how: begin(how, at, size, state) for how in ("bare", "never", "hidden")})
+                    for at, size in batch]
+            for at, size, processes in runs:
+                lines = {how: end(*process) for how, process in processes.items()}
+                differences += compare(at, lines) + (len(lines["bare"]) != size)
+                compared += len(lines["bare"])
+    print(f"{compared} scripts, {differences} differences, {time.monotonic() - began:.1f} s")
+    return 1 if differences else 0
+
+
+sys.exit(main())
