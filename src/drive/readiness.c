@@ -660,7 +660,8 @@ static struct pending *claim(int fd, struct descriptor *entry)
  * been closed while a copy of it lives on. */
 static bool is_at(struct pending *pending, int fd)
 {
-    if (descriptor_of(fd) != pending->entry || option_cookie(fd) != pending->entry->cookie)
+    struct descriptor *entry = descriptor_of(fd);
+    if (!entry || entry != pending->entry || option_cookie(fd) != entry->cookie)
         return false;
     pending->fd = fd;
     return true;

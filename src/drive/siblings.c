@@ -69,6 +69,7 @@ void siblings_mark(struct siblings_marks *marks, const struct siblings *siblings
                    const struct connecting *call)
 {
     struct address all[2 * ANSWER_MAX];
+    *marks = (struct siblings_marks){.has_others = false};
     unsigned count = call->target.name ? names_addresses(call->name, &call->target.address, all) : 0;
     marks->has_others = count >= 2;
     if (!marks->has_others)

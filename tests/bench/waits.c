@@ -103,7 +103,8 @@ static void park(long count)
     printf("%.0f\n", (now_ns(CLOCK_PROCESS_CPUTIME_ID) - began) / (double)count);
 }
 
-static __attribute__((noinline)) void measured_waits(const char *kind, long count, struct pollfd *wanted, int epoll)
+static __attribute__((noinline)) void measured_waits(const char *kind, long count, struct pollfd *wanted,
+                                                     int epoll)
 {
     struct epoll_event event;
     for (long i = 0; i < count; i++)
