@@ -41,7 +41,7 @@ void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
     pending->answer_due_ns = now_ns + descriptor_guard(entry)->response_ns;
     if (pending->answer_due_ns < nearest)
         nudge_waiter(pending, fd);
-    pending_due(pending, earlier(pending->answer_due_ns, pending->room_due_ns));
+    pending_due(pending, entry, earlier(pending->answer_due_ns, pending->room_due_ns));
     if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & TIMED))
         atomic_fetch_or_explicit(&entry->state, TIMED, memory_order_release);
 }
@@ -53,7 +53,7 @@ void deadline_room(struct descriptor *entry, int fd)
         return;
     pending->unsent_bytes = unsent_bytes(fd);
     pending->room_due_ns = clock_now_ns() + descriptor_guard(entry)->send_ns;
-    pending_due(pending, earlier(pending->answer_due_ns, pending->room_due_ns));
+    pending_due(pending, entry, earlier(pending->answer_due_ns, pending->room_due_ns));
     atomic_fetch_or_explicit(&entry->state, TIMED, memory_order_release);
 }
 
@@ -63,7 +63,7 @@ void deadline_sent(struct descriptor *entry)
     if (!pending || pending->room_due_ns == NEVER)
         return;
     pending->room_due_ns = NEVER;
-    pending_due(pending, pending->answer_due_ns);
+    pending_due(pending, entry, pending->answer_due_ns);
 }
 
 void deadline_over(struct descriptor *entry)
@@ -72,7 +72,7 @@ void deadline_over(struct descriptor *entry)
     if (!pending)
         return;
     pending->answer_due_ns = NEVER;
-    pending_due(pending, pending->room_due_ns);
+    pending_due(pending, entry, pending->room_due_ns);
     if (pending->room_due_ns == NEVER)
         atomic_fetch_and_explicit(&entry->state, ~TIMED, memory_order_release);
 }
@@ -179,7 +179,8 @@ static struct pending *slot_of(struct descriptor *entry, int fd)
         return NULL;
     }
     pending->fd = fd;
-    pending_publish(pending, PENDING_ANSWER);
+    if (!pending_publish(pending, PENDING_ANSWER))
+        return timed_slot(entry);
     pending_release(pending, NEVER);
     return pending;
 }

@@ -152,8 +152,7 @@ static struct pending *begin(struct connecting *call)
     transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
     nudge_attempt_begins(pending);
-    pending_publish(pending, PENDING_FLYING);
-    return pending;
+    return pending_publish(pending, PENDING_FLYING) ? pending : NULL; /* nobody else knows the entry yet */
 }
 
 static void begin_call(struct pending *pending, struct connecting *call)
@@ -361,6 +360,10 @@ static void act(struct pending *pending, void *context)
     uint64_t now = clock_now_ns();
     if (pending->phase == PENDING_PARKED) {
         carry_on(pending, call_due(&pending->call, now));
+        return;
+    }
+    if (now < pending->call.due_ns) {
+        pending_release(pending, pending->call.due_ns);
         return;
     }
     unsigned seen = raw_poll(pending->fd);

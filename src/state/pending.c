@@ -11,7 +11,7 @@
 #define YIELDS_MAX 20000u /* a claim lasts for a few system calls; who holds it may be out of the processor */
 
 static struct pending_head none;
-struct pending_head *pending_head = &none;
+struct pending_head *_Atomic pending_head = &none;
 _Atomic uint32_t pending_busy = 1; /* until the first wait has looked */
 
 static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_t now_ns,
@@ -23,6 +23,7 @@ static struct pending *slot_number(uint32_t number);
 static struct pending *take_slot(void);
 static void raise(_Atomic uint64_t *nearness, uint64_t value);
 static void arm(struct pending *pending, uint64_t due_ns);
+static void announce(struct pending *pending, uint64_t due_ns);
 static bool try_claim(struct pending *pending);
 static bool belongs(const struct pending *pending, const struct descriptor *entry);
 
@@ -38,15 +39,20 @@ struct pending *pending_take(struct descriptor *entry)
     atomic_store_explicit(&pending->nudged, 0, memory_order_relaxed);
     pending->phase = PENDING_FREE;
     pending->answer_due_ns = pending->room_due_ns = NEVER;
-    __atomic_store_n(&pending->entry, entry, __ATOMIC_RELAXED);
+    atomic_store_explicit(&pending->entry, entry, memory_order_relaxed);
     return pending;
 }
 
-void pending_publish(struct pending *pending, enum pending_phase phase)
+bool pending_publish(struct pending *pending, enum pending_phase phase)
 {
     atomic_fetch_add_explicit(&pending_head->used, 1, memory_order_relaxed);
     pending_enter(pending, phase);
-    atomic_store_explicit(&pending->entry->pending, pending->number + 1, memory_order_release);
+    uint32_t none_yet = 0;
+    struct descriptor *entry = atomic_load_explicit(&pending->entry, memory_order_relaxed);
+    if (atomic_compare_exchange_strong(&entry->pending, &none_yet, pending->number + 1))
+        return true;
+    pending_end(pending);
+    return false;
 }
 
 struct pending *pending_claim(struct descriptor *entry)
@@ -89,14 +95,14 @@ void pending_end(struct pending *pending)
     pending_enter(pending, PENDING_FREE);
     if (atomic_exchange(&pending->nudged, 0))
         atomic_fetch_sub(&pending_head->nudges, 1);
-    __atomic_store_n(&pending->entry, NULL, __ATOMIC_RELAXED);
+    atomic_store_explicit(&pending->entry, NULL, memory_order_relaxed);
     atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
     atomic_fetch_sub_explicit(&pending_head->used, 1, memory_order_relaxed);
     atomic_store_explicit(&pending->claim, 0, memory_order_release);
     struct pending_head *head = pending_head;
     uint64_t first = atomic_load_explicit(&head->free_head, memory_order_relaxed), mine;
     do {
-        pending->next = (uint32_t)first;
+        atomic_store_explicit(&pending->next, (uint32_t)first, memory_order_relaxed);
         mine = (first & ~0xffffffffull) + (1ull << 32) + pending->number + 1;
     } while (!atomic_compare_exchange_weak_explicit(&head->free_head, &first, mine, memory_order_acq_rel,
                                                     memory_order_relaxed));
@@ -114,9 +120,16 @@ void pending_enter(struct pending *pending, enum pending_phase phase)
     pending->phase = phase;
 }
 
-void pending_due(struct pending *pending, uint64_t due_ns)
+void pending_due(struct pending *pending, const struct descriptor *entry, uint64_t due_ns)
 {
-    arm(pending, due_ns);
+    uint64_t before_ns = atomic_load(&pending->due_ns);
+    while (belongs(pending, entry)) {
+        if (!atomic_compare_exchange_weak(&pending->due_ns, &before_ns, due_ns))
+            continue;
+        if (due_ns != NEVER)
+            announce(pending, due_ns);
+        return;
+    }
 }
 
 uint64_t pending_nearest(uint64_t now_ns)
@@ -185,8 +198,7 @@ static bool open_table(void)
     if (!head)
         return false;
     struct pending_head *expected = &none;
-    if (!__atomic_compare_exchange_n(&pending_head, &expected, head, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE))
+    if (!atomic_compare_exchange_strong(&pending_head, &expected, head))
         munmap(head, sizeof *head);
     return true;
 }
@@ -220,6 +232,8 @@ static struct pending *take_slot(void)
     uint64_t first = atomic_load_explicit(&head->free_head, memory_order_acquire);
     while ((uint32_t)first) {
         struct pending *pending = slot_number((uint32_t)first - 1);
+        if (!pending)
+            return NULL; /* it has been made, or it would not be free */
         uint64_t next = (first & ~0xffffffffull) + (1ull << 32) + pending->next;
         if (atomic_compare_exchange_weak_explicit(&head->free_head, &first, next, memory_order_acq_rel,
                                                   memory_order_acquire))
@@ -235,16 +249,16 @@ static struct pending *take_slot(void)
             struct pending *fresh = map_emptied_on_fork(size), *expected = NULL;
             if (!fresh)
                 return NULL;
-            for (uint32_t i = 0; i < PENDING_CHUNK; i++)
+            for (uint32_t i = 0; i < PENDING_CHUNK; i++) {
                 atomic_init(&fresh[i].due_ns, NEVER);
+                fresh[i].number = number / PENDING_CHUNK * PENDING_CHUNK + i;
+            }
             if (!atomic_compare_exchange_strong(chunk, &expected, fresh))
                 munmap(fresh, size);
         }
     } while (!atomic_compare_exchange_weak_explicit(&head->made, &number, number + 1, memory_order_acq_rel,
                                                     memory_order_relaxed));
-    struct pending *pending = slot_number(number);
-    pending->number = number;
-    return pending;
+    return slot_number(number);
 }
 
 static bool has_work(void)
@@ -291,6 +305,11 @@ static void arm(struct pending *pending, uint64_t due_ns)
         return;
     }
     atomic_store(&pending->due_ns, due_ns);
+    announce(pending, due_ns);
+}
+
+static void announce(struct pending *pending, uint64_t due_ns)
+{
     raise(&pending_head->chunk_nearness[pending->number / PENDING_CHUNK], ~due_ns);
     raise(&pending_head->nearness, ~due_ns);
     if (!atomic_load(&pending_busy))
@@ -306,6 +325,6 @@ static bool try_claim(struct pending *pending)
 
 static bool belongs(const struct pending *pending, const struct descriptor *entry)
 {
-    return __atomic_load_n(&pending->entry, __ATOMIC_RELAXED) == entry &&
+    return atomic_load_explicit(&pending->entry, memory_order_relaxed) == entry &&
            atomic_load_explicit(&entry->pending, memory_order_relaxed) == pending->number + 1;
 }

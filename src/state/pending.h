@@ -30,11 +30,12 @@ struct pending {
     _Atomic uint64_t due_ns; /* NEVER: nothing */
     _Atomic uint32_t claim;  /* 1: somebody acts on it */
     _Atomic uint32_t nudged; /* 1: a registration of the descriptor asks for more than the program did */
-    uint32_t number, next;   /* its own; and in the list of free slots the next one + 1 */
+    uint32_t number;         /* its own */
+    _Atomic uint32_t next;   /* in the list of free slots: the next one + 1 */
     /* The rest belongs to whoever has claimed the slot. */
-    enum pending_phase phase;
-    struct descriptor *entry;
-    int fd;                    /* one of the numbers that lead to the entry */
+    _Atomic enum pending_phase phase;
+    struct descriptor *_Atomic entry;
+    _Atomic int fd;            /* one of the numbers that lead to the entry */
     int saved_hops;            /* PARKED: the program's minimum of hops */
     int saved_user_timeout_ms; /* FLYING: the program's TCP_USER_TIMEOUT; -1: it is as the program made it */
     /* FLYING and PARKED */
@@ -59,9 +60,9 @@ struct pending {
         struct sockaddr_in6 v6;
     } address;
     socklen_t length;
-    /* ANSWER */
-    uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
-    uint32_t unsent_bytes;               /* when room began to be awaited */
+    /* ANSWER: changed without a claim too, by who sends and receives */
+    _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
+    _Atomic uint32_t unsent_bytes;               /* when room began to be awaited */
 };
 
 #define PENDING_CHUNK  64u
@@ -80,7 +81,7 @@ struct pending_head {
     _Atomic uint64_t chunk_nearness[PENDING_CHUNKS];
     struct pending *_Atomic chunks[PENDING_CHUNKS];
 };
-extern struct pending_head *pending_head HIDDEN; /* never NULL: one without slots at first */
+extern struct pending_head *_Atomic pending_head HIDDEN; /* never NULL: one without slots at first */
 
 /* Nothing is due before that time; NEVER where nothing is due at all. */
 uint64_t pending_nearest(uint64_t now_ns);
@@ -98,7 +99,9 @@ void pending_calm(void);
 /* A slot for the entry, which has none yet, claimed; NULL without memory. Nobody else sees it until it is published: should
  * the call that took it never come back, no more than a slot is lost. */
 struct pending *pending_take(struct descriptor *entry);
-void pending_publish(struct pending *pending, enum pending_phase phase);
+
+/* Makes it the entry's. False: another thread was quicker, and the slot is free again. */
+bool pending_publish(struct pending *pending, enum pending_phase phase);
 
 /* The entry's slot, claimed; NULL when it has none. Waits for whoever has claimed it. */
 struct pending *pending_claim(struct descriptor *entry);
@@ -121,8 +124,9 @@ static inline bool pending_is_connect(enum pending_phase phase)
 /* Moves a claimed slot from one phase to another. */
 void pending_enter(struct pending *pending, enum pending_phase phase);
 
-/* Sets when it is due without claiming it: for who knows that it is its own. */
-void pending_due(struct pending *pending, uint64_t due_ns);
+/* Changes when the entry's slot is due, without claiming it. Another thread may end it meanwhile, and it may be another
+ * entry's by now: then nothing is changed. */
+void pending_due(struct pending *pending, const struct descriptor *entry, uint64_t due_ns);
 
 /* Calls `act` for each slot that is due, claimed; it releases or ends it. Slots that others have claimed are left to
  * them. */
