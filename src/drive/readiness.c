@@ -44,6 +44,8 @@ static void tell_what_would_follow(struct pending *pending, enum outcome outcome
 static struct sockaddr *address_of(struct pending *pending, union sibling *sibling);
 static void tell_about(struct pending *pending, enum event_kind kind, int error, uint64_t duration_ns,
                        uint64_t delay_ns);
+static struct event about(struct pending *pending, enum event_kind kind);
+static void tell_failure(struct pending *pending, const struct call_step *step, uint64_t now_ns);
 static struct pending *claim(int fd, struct descriptor *entry);
 static bool is_at(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
@@ -138,6 +140,7 @@ static struct pending *begin(struct connecting *call)
     pending->breaker_error = policy->breaker.error;
     pending->has_breaker = policy->breaker.is_on;
     pending->has_retry = policy->retry.is_on && !call->is_shadow;
+    pending->is_unparkable = false;
     pending->is_shadow = call->is_shadow;
     pending->shadow.connect_ns = policy->timeout.connect_ns;
     pending->shadow.max_retries = policy->retry.is_on ? policy->retry.max_retries : 0;
@@ -303,6 +306,9 @@ void readiness_abandon(int fd, struct descriptor *entry)
         }
         atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_acq_rel);
         bool is_failure = outcome_is_failure(outcome) && !has_winner;
+        bool is_late = clock_now_ns() - pending->call.begun_ns > pending->shadow.connect_ns;
+        if (pending->is_shadow && pending->shadow.connect_ns && is_late && outcome != OUTCOME_SUCCESS)
+            tell_what_would_follow(pending, OUTCOME_TIMEOUT, ETIMEDOUT);
         if (entry->owner == process_id()) {
             if (is_failure)
                 host_count(entry->host, HOST_FAILED);
@@ -390,6 +396,7 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
             unpark(fd, &pending->address.any, pending->saved_hops);
             if (!park(fd, &pending->address.any, &pending->saved_hops)) {
                 segment_passed(PASSED_NOT_PARKED);
+                pending->is_unparkable = true;
                 pending_enter(pending, PENDING_FLYING);
                 struct call_step step = call_denied(&pending->call);
                 fail(pending, &step);
@@ -478,6 +485,7 @@ static void carry_on(struct pending *pending, struct call_step step)
         nudge_attempt_ended(pending);
         if (!park(pending->fd, &pending->address.any, &pending->saved_hops)) {
             segment_passed(PASSED_NOT_PARKED);
+            pending->is_unparkable = true;
             step = call_denied(&pending->call);
             continue;
         }
@@ -568,7 +576,7 @@ static void fail(struct pending *pending, const struct call_step *step)
     if (pending->is_shadow)
         tell_what_would_follow(pending, step->outcome, step->error);
     else
-        tell_about(pending, EVENT_CONNECT_FAILED, step->error, now - pending->call.begun_ns, 0);
+        tell_failure(pending, step, now);
     if (pending->has_retry)
         credits_leave(entry->host.key, &pending->call, pending->siblings.known, now);
     report(pending, call_report(step), step->error);
@@ -617,13 +625,19 @@ static void report(struct pending *pending, enum breaker_report what, int error)
 static void tell_about(struct pending *pending, enum event_kind kind, int error, uint64_t duration_ns,
                        uint64_t delay_ns)
 {
+    struct event event = about(pending, kind);
+    event.duration_ns = duration_ns;
+    event.delay_ns = delay_ns;
+    event.error = error;
+    tell(&event);
+}
+
+static struct event about(struct pending *pending, enum event_kind kind)
+{
     const struct call_params *params = &pending->call.params;
     uint32_t retries = pending->is_shadow ? pending->shadow.max_retries : params->max_retries;
     uint64_t most = (uint64_t)(retries + 1) * (params->siblings + 1);
     struct event event = event_about(kind, descriptor_target(pending->entry).text);
-    event.duration_ns = duration_ns;
-    event.delay_ns = delay_ns;
-    event.error = error;
     event.attempt = (uint16_t)pending->call.attempts;
     event.attempts = (uint16_t)(most < UINT16_MAX ? most : UINT16_MAX);
     event.flags = pending->is_shadow ? EVENT_SHADOW : 0;
@@ -633,6 +647,15 @@ static void tell_about(struct pending *pending, enum event_kind kind, int error,
         if (target_of_sockaddr(address_of(pending, &sibling), pending->length, &target))
             memcpy(event.address, target.address.bytes, sizeof event.address);
     }
+    return event;
+}
+
+static void tell_failure(struct pending *pending, const struct call_step *step, uint64_t now_ns)
+{
+    struct event event = about(pending, EVENT_CONNECT_FAILED);
+    event.duration_ns = now_ns - pending->call.begun_ns;
+    event.error = step->error;
+    event.count = pending->is_unparkable ? GIVEN_UP_NOT_PARKED : given_up_because(step->why);
     tell(&event);
 }
 

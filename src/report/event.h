@@ -45,6 +45,7 @@ const char *event_help(enum event_kind kind);
     REASON(TOTAL, "total", "`total` is used up")                                                             \
     REASON(BUDGET, "budget", "the retry budget is used up")                                                  \
     REASON(PROBE, "probe", "a probe is not retried")                                                         \
+    REASON(NOT_PARKED, "not_parked", "it cannot be kept silent until another attempt")                       \
     REASON(SIGNAL, "signal", "the program was interrupted by a signal")
 enum given_up_reason {
 #define REASON(name, text, help) GIVEN_UP_##name,

@@ -196,7 +196,10 @@ static void say_why(struct text *text, const struct event *event)
         GIVEN_UP_REASONS(REASON)
 #undef REASON
     };
-    if (event->attempts > 1 && event->count < GIVEN_UP_REASON_COUNT && *reasons[event->count])
+    bool is_lookup = event->kind == EVENT_LOOKUP_FAILED; /* the whole of it is bounded by another timeout */
+    if (event->attempts > 1 && event->count == GIVEN_UP_TOTAL && is_lookup)
+        text_add(text, ": `resolve` is used up");
+    else if (event->attempts > 1 && event->count < GIVEN_UP_REASON_COUNT && *reasons[event->count])
         text_add(text, ": %s", reasons[event->count]);
 }
 

@@ -49,8 +49,9 @@ struct pending {
     uint64_t connects_before; /* how many had succeeded at the host when the call began */
     int breaker_error;        /* what a rejected call gets */
     bool has_breaker, has_retry;
-    bool is_shadow; /* learn and tell, change nothing */
-    struct {        /* what it would do then */
+    bool is_unparkable; /* a retry was due, and the descriptor could not be kept silent until then */
+    bool is_shadow;     /* learn and tell, change nothing */
+    struct {            /* what it would do then */
         uint64_t connect_ns;
         uint32_t max_retries;
     } shadow;

@@ -70,7 +70,7 @@ void process_begin(char **environment)
         copy_setting(settings.config_home, sizeof settings.config_home, home);
         strcat(settings.config_home, "/.config");
     }
-    strncpy(settings.program, process_program(), sizeof settings.program - 1);
+    memcpy(settings.program, process_program(), strnlen(process_program(), sizeof settings.program - 1));
     if (getauxval(AT_SECURE))
         settings.is_disabled = true;
     errno = error;
@@ -97,9 +97,13 @@ bool process_is_seed(const char *value)
     return length < sizeof most - 1 || (length == sizeof most - 1 && strcmp(value + zeros, most) <= 0);
 }
 
+/* Programs write over it later (nginx: "nginx: worker process"), so it is kept as it was at the start. */
 const char *process_program(void)
 {
-    return program_invocation_short_name ? program_invocation_short_name : "";
+    static char name[256];
+    if (!name[0] && program_invocation_short_name)
+        strncpy(name, program_invocation_short_name, sizeof name - 1);
+    return name;
 }
 
 bool process_owns_memory(void)

@@ -176,5 +176,19 @@ class Tls(Curl):
         self.assert_nothing_passed_through()
 
 
+
+class Reasons(Curl):
+    def test_it_is_told_why_no_other_attempt_follows(self):
+        """As for programs that block: the retries, or the budget, are used up."""
+        port = self.free_port()
+        for retry, reason in ("{max_retries: 1, base_delay: 10ms, jitter: none}", "retries"), (
+                "{max_retries: 1, base_delay: 10ms, budget: {ratio: 0%, floor: 0/s}}", "budget"):
+            self.state = os.path.join(self.folder, reason)
+            rules = self.rules(f"match: {{address: 127.0.0.1}}\nretry: {retry}\n")
+            self.run_program(["curl", "-sS", f"http://127.0.0.1:{port}/"], rules)
+            (failed,) = self.events("connect_failed")
+            self.assertEqual(failed["reason"], reason)
+
+
 if __name__ == "__main__":
     main()

@@ -217,6 +217,19 @@ class Haproxy(Nginx):
         """haproxy has no words for it."""
 
 
+class NginxName(Nginx):
+    process = "user root"
+
+    def test_workers_are_known_by_the_name_of_their_program(self):
+        """They write "nginx: worker process" over it."""
+        upstream = self.server("blackhole")
+        rules = self.rules(f"match: {{address: 127.0.0.1, port: {upstream.port}, program: nginx}}\n"
+                           "timeout: {connect: 300ms, total: 1s}\n")
+        self.ask(self.proxy(upstream, rules, RULED))
+        (failed,) = self.events("connect_failed")
+        self.assertEqual((failed["error"], failed["program"]), ("ETIMEDOUT", "nginx"))
+
+
 class NginxUpstream(Upstream, Nginx):
     pass
 
