@@ -1,0 +1,309 @@
+#include <pthread.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "policy/random.h"
+#include "state/pending.h"
+#include "suite.h"
+
+#define NOW UINT64_C(1000000000000)
+
+static struct descriptor entries[200]; /* more than two chunks of slots */
+static unsigned acted;
+static struct pending *last;
+
+static struct pending *arm(struct descriptor *entry, uint64_t due_ns)
+{
+    struct pending *pending = pending_take(entry);
+    ck_assert_ptr_nonnull(pending);
+    pending_publish(pending, PENDING_ANSWER);
+    pending_release(pending, due_ns);
+    return pending;
+}
+
+static void end(struct descriptor *entry)
+{
+    struct pending *pending = pending_claim(entry);
+    ck_assert_ptr_nonnull(pending);
+    pending_end(pending);
+}
+
+/* Carried out: nothing more to come. */
+static void note(struct pending *pending, void *context)
+{
+    ck_assert_ptr_eq(context, &acted);
+    acted++;
+    last = pending;
+    pending_release(pending, NEVER);
+}
+
+static unsigned run(uint64_t now_ns)
+{
+    acted = 0;
+    pending_run(now_ns, note, &acted);
+    return acted;
+}
+
+TEST(nothing_is_due_at_first)
+{
+    struct descriptor entry = {0};
+    uint32_t cursor = 0;
+    ck_assert_uint_eq(pending_nearest(NOW), NEVER);
+    ck_assert_uint_eq(run(NOW), 0);
+    ck_assert_ptr_null(pending_claim(&entry));
+    ck_assert_ptr_null(pending_of(&entry));
+    ck_assert_ptr_null(pending_each(&cursor));
+    ck_assert(pending_is_busy());
+    pending_calm();
+    ck_assert(!pending_is_busy());
+}
+
+TEST(what_is_due_is_carried_out_once_and_the_rest_waits)
+{
+    for (unsigned i = 0; i < 200; i++)
+        arm(&entries[i], NOW + (i * 71 + 13) % 200);
+    ck_assert_uint_eq(pending_nearest(NOW - 1), NOW);
+    ck_assert_uint_eq(run(NOW - 1), 0);
+    for (unsigned i = 0; i < 200; i++) {
+        ck_assert_uint_eq(pending_nearest(NOW), NOW + i);
+        ck_assert_uint_eq(run(NOW + i), 1);
+        ck_assert_ptr_eq(last->entry, &entries[(i + 187) * 31 % 200]);
+        ck_assert_uint_eq(run(NOW + i), 0);
+    }
+    ck_assert_uint_eq(pending_nearest(NOW), NEVER);
+}
+
+TEST(a_slot_that_is_due_again_is_carried_out_again)
+{
+    struct pending *pending = arm(&entries[0], NOW);
+    ck_assert_uint_eq(run(NOW), 1);
+    pending_due(pending, &entries[0], NOW + 7);
+    ck_assert_uint_eq(pending_nearest(NOW), NOW + 7);
+    ck_assert_uint_eq(run(NOW + 6), 0);
+    ck_assert_uint_eq(run(NOW + 7), 1);
+    pending_due(pending, &entries[0], NOW + 9);
+    pending_due(pending, &entries[0], NEVER);
+    ck_assert_uint_eq(run(NOW + 9), 0);
+    ck_assert_uint_eq(pending_nearest(NOW), NEVER);
+}
+
+TEST(what_somebody_has_claimed_is_left_to_him_and_stays_due)
+{
+    arm(&entries[0], NOW);
+    struct pending *pending = pending_claim(&entries[0]);
+    arm(&entries[1], NOW + 5);
+    ck_assert_uint_eq(run(NOW + 5), 1);
+    ck_assert_ptr_eq(last->entry, &entries[1]);
+    ck_assert_uint_eq(pending_nearest(NOW + 5), NOW);
+    pending_release(pending, NOW);
+    ck_assert_uint_eq(run(NOW + 5), 1);
+    ck_assert_ptr_eq(last, pending);
+}
+
+TEST(an_ended_slot_belongs_to_nobody_and_is_used_again)
+{
+    struct pending *first = arm(&entries[0], NOW);
+    ck_assert_ptr_eq(pending_of(&entries[0]), first);
+    end(&entries[0]);
+    ck_assert_ptr_null(pending_of(&entries[0]));
+    ck_assert_ptr_null(pending_claim(&entries[0]));
+    ck_assert_uint_eq(run(NOW), 0);
+    for (unsigned i = 0; i < 100000; i++) {
+        ck_assert_ptr_eq(arm(&entries[1], NOW + i), first);
+        ck_assert_ptr_eq(pending_of(&entries[1]), first);
+        end(&entries[1]);
+    }
+    for (unsigned i = 0; i < 200; i++)
+        arm(&entries[i], NOW);
+    for (unsigned i = 0; i < 200; i++)
+        end(&entries[i]);
+    for (unsigned i = 0; i < 200; i++)
+        ck_assert_uint_lt(arm(&entries[i], NOW)->number, 200);
+}
+
+TEST(each_slot_is_shown_in_turn)
+{
+    unsigned seen = 0;
+    for (unsigned i = 0; i < 200; i++)
+        arm(&entries[i], NEVER);
+    uint32_t cursor = 0;
+    for (struct pending *pending; (pending = pending_each(&cursor));)
+        seen += pending->entry == &entries[seen];
+    ck_assert_uint_eq(seen, 200);
+}
+
+TEST(waits_are_calm_after_all_has_ended)
+{
+    for (unsigned i = 0; i < 200; i++)
+        arm(&entries[i], NOW + i);
+    ck_assert(!pending_can_calm());
+    pending_calm();
+    ck_assert(pending_is_busy());
+    for (unsigned i = 0; i < 200; i++)
+        end(&entries[i]);
+    ck_assert(pending_can_calm());
+    pending_calm();
+    ck_assert(!pending_is_busy());
+    ck_assert_uint_eq(pending_nearest(NOW), NEVER);
+    arm(&entries[3], NOW + 3);
+    ck_assert(pending_is_busy());
+    ck_assert_uint_eq(pending_nearest(NOW), NOW + 3);
+    ck_assert_uint_eq(run(NOW + 3), 1);
+}
+
+TEST(waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due)
+{
+    struct pending *pending = pending_take(&entries[0]);
+    pending_publish(pending, PENDING_FLYING);
+    pending_release(pending, NEVER);
+    static const enum pending_phase phases[] = {PENDING_PARKED, PENDING_FLYING, PENDING_FAILED};
+    for (unsigned i = 0; i < sizeof phases / sizeof *phases; i++) {
+        pending_calm();
+        ck_assert(pending_is_busy());
+        ck_assert_uint_eq(pending_head->connects, 1);
+        pending_enter(pending_claim(&entries[0]), phases[i]);
+        pending_release(pending, NEVER);
+    }
+    pending_enter(pending_claim(&entries[0]), PENDING_ANSWER);
+    pending_release(pending, NEVER);
+    ck_assert_uint_eq(pending_head->connects, 0);
+    pending_calm();
+    ck_assert(!pending_is_busy());
+}
+
+TEST(a_fork_child_starts_empty)
+{
+    for (unsigned i = 0; i < 200; i++)
+        arm(&entries[i], NOW + i);
+    struct pending *held = pending_claim(&entries[7]);
+    pid_t child = fork();
+    if (child == 0) {
+        uint32_t cursor = 0;
+        bool is_empty = pending_nearest(NOW) == NEVER && run(NOW + 500) == 0 && !pending_each(&cursor) &&
+                        !pending_claim(&entries[3]) && !pending_of(&entries[7]) && pending_can_calm();
+        pending_calm();
+        bool is_calm = !pending_is_busy();
+        /* What it begins itself takes the numbers of its parent's slots, and no entry of them for its own. */
+        struct descriptor own[8] = {0};
+        bool is_own = true;
+        for (unsigned i = 0; i < 8; i++)
+            is_own &= pending_of(&own[i]) == NULL && arm(&own[i], NOW + i) == pending_of(&own[i]);
+        is_own &= !pending_claim(&entries[3]) && pending_nearest(NOW - 1) == NOW && run(NOW + 500) == 8;
+        _exit(is_empty + 2 * is_calm + 4 * is_own);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(WEXITSTATUS(status), 7);
+    pending_release(held, NOW + 7);
+    ck_assert_uint_eq(pending_nearest(NOW), NOW);
+    ck_assert_uint_eq(run(NOW + 500), 200);
+}
+
+/* Threads arm slots of their own, arm them anew and end them, while others carry out what is due. Time goes on only as far
+ * as the table says that something is due: what it forgot would never be carried out. */
+#define WORKERS 3
+#define OWN     40
+#define ROUNDS  400
+
+static _Atomic uint64_t clock_ns = NOW;
+static _Atomic unsigned working;
+static _Atomic uint32_t carried_out[WORKERS * OWN]; /* how often */
+static _Atomic bool has_overslept;
+
+static void count(struct pending *pending, void *context)
+{
+    /* Due it must be, as of when the run began. */
+    if (atomic_load(&pending->due_ns) > *(const uint64_t *)context)
+        atomic_store(&has_overslept, true);
+    atomic_fetch_add(&carried_out[pending->entry - entries], 1);
+    if (pending->number & 1)
+        pending_end(pending);
+    else
+        pending_release(pending, NEVER);
+}
+
+static void *carry_out(void *unused)
+{
+    while (atomic_load(&working)) {
+        uint64_t now = atomic_load(&clock_ns), nearest = pending_nearest(now);
+        if (nearest != NEVER && nearest > now)
+            atomic_compare_exchange_strong(&clock_ns, &now, nearest);
+        now = atomic_load(&clock_ns);
+        pending_run(now, count, &now);
+        pending_calm();
+    }
+    return unused;
+}
+
+/* Not later than that, as long as it was not carried out. While a run goes on it is said to be soon. */
+static void expect_nearest(unsigned number, uint32_t before, uint64_t due_ns)
+{
+    uint64_t now = atomic_load(&clock_ns), nearest = pending_nearest(now);
+    bool is_busy = pending_is_busy();
+    if (atomic_load(&carried_out[number]) == before &&
+        (!is_busy || (nearest > due_ns && nearest != now + NS_PER_MS)))
+        atomic_store(&has_overslept, true);
+}
+
+static void *work(void *context)
+{
+    unsigned first = (unsigned)(uintptr_t)context * OWN;
+    struct random random = {first + 1};
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        unsigned number = first + (unsigned)random_below(&random, OWN);
+        struct descriptor *entry = &entries[number];
+        uint32_t before = atomic_load(&carried_out[number]);
+        struct pending *pending = pending_claim(entry);
+        if (!pending) {
+            pending = pending_take(entry);
+            pending_publish(pending, round % 2 ? PENDING_FLYING : PENDING_ANSWER);
+        }
+        uint64_t due_ns = atomic_load(&clock_ns) + random_below(&random, 1000);
+        pending_release(pending, due_ns);
+        expect_nearest(number, before, due_ns);
+        pending = round % 3 ? NULL : pending_claim(entry);
+        if (pending) {
+            pending_end(pending);
+            continue;
+        }
+        while (atomic_load(&carried_out[number]) == before) {
+            sched_yield();
+            expect_nearest(number, before, due_ns);
+        }
+    }
+    atomic_fetch_sub(&working, 1);
+    return NULL;
+}
+
+TEST(nothing_that_is_due_is_lost_among_threads)
+{
+    pthread_t workers[WORKERS], runners[2];
+    working = WORKERS;
+    for (uintptr_t i = 0; i < WORKERS; i++)
+        ck_assert_int_eq(pthread_create(&workers[i], NULL, work, (void *)i), 0);
+    for (unsigned i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&runners[i], NULL, carry_out, NULL), 0);
+    for (unsigned i = 0; i < WORKERS; i++)
+        pthread_join(workers[i], NULL);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(runners[i], NULL);
+    ck_assert(!has_overslept);
+    for (unsigned i = 0; i < WORKERS * OWN; i++)
+        if (pending_of(&entries[i]))
+            end(&entries[i]);
+    ck_assert_uint_eq(pending_head->used, 0);
+    ck_assert_uint_eq(pending_head->connects, 0);
+    ck_assert_uint_eq(pending_head->runs & 0xffff, 0);
+    ck_assert_uint_le(pending_head->made, WORKERS * OWN);
+    pending_calm();
+    ck_assert(!pending_is_busy());
+    ck_assert_uint_eq(pending_nearest(NOW), NEVER);
+}
+
+SUITE("pending", nothing_is_due_at_first, what_is_due_is_carried_out_once_and_the_rest_waits,
+      a_slot_that_is_due_again_is_carried_out_again, what_somebody_has_claimed_is_left_to_him_and_stays_due,
+      an_ended_slot_belongs_to_nobody_and_is_used_again, each_slot_is_shown_in_turn,
+      waits_are_calm_after_all_has_ended, waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due,
+      a_fork_child_starts_empty, nothing_that_is_due_is_lost_among_threads)
