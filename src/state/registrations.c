@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -64,13 +65,16 @@ bool registration_is_several(int fd)
     return (unsigned)fd < limit && __atomic_load_n(&table[fd].epoll, __ATOMIC_RELAXED) == SEVERAL;
 }
 
-/* Lines of "tfd:       12 events:  19 data:  c  pos:0 ino:..."; numbers after `tfd:` are decimal, the others hexadecimal. */
+/* Lines of "tfd:       12 events:  19 data:  c  pos:0 ino:..."; numbers after `tfd:` are decimal, the others hexadecimal.
+ * What was closed while a copy of it lives on keeps its line: of two with the same number the file tells which one is
+ * meant. Linux before 4.13 does not say which file it is. */
 struct scan {
     int wanted;
-    bool is_found;
+    uint64_t wanted_file;
+    bool is_found, is_certain;
     struct registration found;
     enum { AT_LABEL, AT_NUMBER, SKIPPING } at;
-    enum { OTHER, TFD, EVENTS, DATA } label;
+    enum { OTHER, TFD, EVENTS, DATA, FILE_NUMBER } label;
     char word[8];
     unsigned length;
     int fd;
@@ -92,6 +96,8 @@ static void number_ended(struct scan *scan)
     else if (scan->label == DATA && scan->fd == scan->wanted) {
         scan->found.data = scan->number;
         scan->is_found = true;
+    } else if (scan->label == FILE_NUMBER && scan->fd == scan->wanted) {
+        scan->is_found = scan->is_certain = scan->number == scan->wanted_file;
     }
     scan->label = OTHER;
     scan->length = 0;
@@ -114,7 +120,7 @@ static void scan_byte(struct scan *scan, char c)
         static const struct {
             char word[8];
             unsigned length, label;
-        } labels[] = {{"tfd", 3, TFD}, {"events", 6, EVENTS}, {"data", 4, DATA}};
+        } labels[] = {{"tfd", 3, TFD}, {"events", 6, EVENTS}, {"data", 4, DATA}, {"ino", 3, FILE_NUMBER}};
         for (unsigned i = 0; i < sizeof labels / sizeof *labels; i++) {
             unsigned same = 0;
             while (same < scan->length && scan->word[same] == labels[i].word[same])
@@ -142,11 +148,16 @@ bool registration_look_up(int epoll, int fd, struct registration *found)
     char path[48], lines[512];
     struct text text = text_begin(path, sizeof path);
     text_add(&text, "/proc/self/fdinfo/%d", epoll);
-    struct scan scan = {.wanted = fd, .fd = -1};
+    struct stat file_of;
+    if (fstat(fd, &file_of) != 0) {
+        errno = error;
+        return false;
+    }
+    struct scan scan = {.wanted = fd, .wanted_file = file_of.st_ino, .fd = -1};
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     ssize_t got;
-    while (file >= 0 && !scan.is_found && (got = syscall(SYS_read, file, lines, sizeof lines)) > 0)
-        for (ssize_t i = 0; i < got && !scan.is_found; i++)
+    while (file >= 0 && !scan.is_certain && (got = syscall(SYS_read, file, lines, sizeof lines)) > 0)
+        for (ssize_t i = 0; i < got && !scan.is_certain; i++)
             scan_byte(&scan, lines[i]);
     if (file >= 0)
         syscall(SYS_close, file);
