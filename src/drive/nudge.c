@@ -54,7 +54,7 @@ void nudge_waiter(struct pending *pending, int fd)
     struct epoll_event event = {.events = registration.events | EPOLLOUT, .data.u64 = registration.data};
     if (!atomic_exchange(&pending->nudged, 1)) {
         atomic_fetch_add(&pending_head->nudges, 1);
-        atomic_store(&pending_busy, 1);
+        atomic_store(&pending_busy, PENDING_BUSY);
     }
     real.epoll_ctl(registration.epoll - 1, EPOLL_CTL_MOD, fd, &event);
     errno = error;

@@ -12,7 +12,8 @@
 
 static struct pending_head none;
 struct pending_head *_Atomic pending_head = &none;
-_Atomic uint32_t pending_busy = 1; /* until the first wait has looked */
+_Atomic uint32_t pending_busy = PENDING_BUSY; /* until the first wait has looked */
+static _Atomic uint32_t calmers;
 
 static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_t now_ns,
                       void (*act)(struct pending *pending, void *context), void *context);
@@ -113,7 +114,7 @@ void pending_enter(struct pending *pending, enum pending_phase phase)
     bool was = pending_is_connect(pending->phase), is = pending_is_connect(phase);
     if (is && !was) {
         atomic_fetch_add(&pending_head->connects, 1);
-        atomic_store(&pending_busy, 1);
+        atomic_store(&pending_busy, PENDING_BUSY);
     }
     if (was && !is)
         atomic_fetch_sub_explicit(&pending_head->connects, 1, memory_order_relaxed);
@@ -263,8 +264,10 @@ static struct pending *take_slot(void)
 
 static bool has_work(void)
 {
-    return atomic_load(&pending_head->nearness) || atomic_load(&pending_head->connects) ||
-           atomic_load(&pending_head->nudges) || atomic_load(&pending_head->runs) & GOING_ON;
+    struct pending_head *head = pending_head;
+    uint64_t runs = atomic_load(&head->runs);
+    return atomic_load(&head->nearness) || atomic_load(&head->connects) || atomic_load(&head->nudges) ||
+           runs & GOING_ON || atomic_load(&head->runs) != runs;
 }
 
 bool pending_can_calm(void)
@@ -286,9 +289,12 @@ void pending_calm(void)
     }
     if (has_work())
         return;
-    atomic_store(&pending_busy, 0);
-    if (has_work())
-        atomic_store(&pending_busy, 1);
+    /* Not for a moment may it seem calm to a thread that has just armed something: each calmer leaves a mark of its own
+     * before it looks again, and whoever arms takes it away. */
+    uint32_t busy = atomic_load(&pending_busy);
+    uint32_t mark = PENDING_BUSY + 1 + (atomic_fetch_add(&calmers, 1) & 0x7fffffff);
+    if (busy && atomic_compare_exchange_strong(&pending_busy, &busy, mark) && !has_work())
+        atomic_compare_exchange_strong(&pending_busy, &mark, 0);
 }
 
 static void raise(_Atomic uint64_t *nearness, uint64_t value)
@@ -312,8 +318,8 @@ static void announce(struct pending *pending, uint64_t due_ns)
 {
     raise(&pending_head->chunk_nearness[pending->number / PENDING_CHUNK], ~due_ns);
     raise(&pending_head->nearness, ~due_ns);
-    if (!atomic_load(&pending_busy))
-        atomic_store(&pending_busy, 1);
+    if (atomic_load(&pending_busy) != PENDING_BUSY)
+        atomic_store(&pending_busy, PENDING_BUSY);
 }
 
 static bool try_claim(struct pending *pending)

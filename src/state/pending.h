@@ -87,7 +87,9 @@ extern struct pending_head *_Atomic pending_head HIDDEN; /* never NULL: one with
 /* Nothing is due before that time; NEVER where nothing is due at all. */
 uint64_t pending_nearest(uint64_t now_ns);
 
-/* May there be anything for a wait to do? A hint that is never wrong when it says no; pending_calm takes it back. */
+/* May there be anything for a wait to do? A hint that is never wrong when it says no (0); pending_calm takes it back.
+ * Greater than PENDING_BUSY: somebody is about to. */
+#define PENDING_BUSY 1u
 extern _Atomic uint32_t pending_busy HIDDEN;
 static inline bool pending_is_busy(void)
 {
