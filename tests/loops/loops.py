@@ -17,6 +17,7 @@ PROGRAM = os.path.join(BUILD, "tests/scripts")
 LIBRARY = os.environ.get("LOOPS_LIBRARY") or os.path.join(BUILD, "libresil.so")
 CHUNK = 500
 AT_ONCE = 4
+STUCK_S = 60  # a batch takes a few seconds; who does not see what it waits for would wait for hours in all
 
 
 def begin(how, first, count, state):
@@ -28,9 +29,13 @@ def begin(how, first, count, state):
     return subprocess.Popen([PROGRAM, told, str(first), str(count)], env=environment, stdout=out), out
 
 
-def end(process, out):
+def end(process, out, until):
     """What it said; None as the last line if it did not end well."""
-    status = process.wait()
+    try:
+        status = process.wait(max(0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        status = process.wait()
     out.seek(0)
     said = out.read().decode().splitlines()
     out.close()
@@ -58,12 +63,13 @@ def main():
     with tempfile.TemporaryDirectory(prefix="resil-loops-") as folder:
         state = os.path.join(folder, "state")
         todo = [(at, min(CHUNK, first + count - at)) for at in range(first, first + count, CHUNK)]
-        while todo:
+        while todo and not differences:
+            until = time.monotonic() + STUCK_S
             batch, todo = todo[:AT_ONCE], todo[AT_ONCE:]
             runs = [(at, size, {how: begin(how, at, size, state) for how in ("bare", "never", "hidden")})
                     for at, size in batch]
             for at, size, processes in runs:
-                lines = {how: end(*process) for how, process in processes.items()}
+                lines = {how: end(*process, until) for how, process in processes.items()}
                 differences += compare(at, lines) + (len(lines["bare"]) != size)
                 compared += len(lines["bare"])
     print(f"{compared} scripts, {differences} differences, {time.monotonic() - began:.1f} s")

@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONNECTS    4
+#define CONNECTS    32
 #define PATIENCE_MS 20000
 
 enum form { POLL, SELECT, EPOLL, PPOLL, PSELECT, EPOLL_PWAIT, EPOLL_PWAIT2, FORMS };
