@@ -27,7 +27,8 @@ int wait_carry_out(struct wait *wait, int ready)
         if (pending_can_calm())
             calm();
     }
-    bool is_decided = ready < 0 && ready != NOT_YET;
+    /* A wait that found nothing has used up the program's time, whatever another thread has begun meanwhile. */
+    bool is_decided = ready <= 0 && ready != NOT_YET;
     if (is_decided || (ready >= 0 && !has_hidden())) {
         errno = error;
         return ready;

@@ -1,0 +1,110 @@
+/* Waits for what never comes, and meanwhile another thread begins to connect: the time that was given is up all the same.
+ *
+ *   overtaken poll|ppoll|epoll_wait|epoll_pwait|epoll_pwait2 ADDRESS
+ *
+ * ADDRESS (127.x.y.z) is where connects are refused. Prints what the wait returned, and in how many waits of the kernel
+ * (counting.c). */
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TIMEOUT_MS 500
+
+enum form { POLL, PPOLL, EPOLL_WAIT, EPOLL_PWAIT, EPOLL_PWAIT2, FORMS };
+
+static enum form form;
+static int epoll, ends[2];
+static struct sockaddr_in refusing = {.sin_family = AF_INET};
+static _Atomic bool has_begun;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(2);
+}
+
+static int begin_connect(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    connect(fd, (struct sockaddr *)&refusing, sizeof refusing);
+    return fd;
+}
+
+static bool is_asleep(void)
+{
+    char path[64], line[256] = "";
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)getpid(), (int)getpid());
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    close(fd);
+    const char *state = got > 0 ? strrchr(line, ')') : NULL;
+    return state && state[2] == 'S';
+}
+
+static void *overtake(void *unused)
+{
+    while (!atomic_load(&has_begun) || !is_asleep())
+        usleep(1000);
+    begin_connect();
+    return unused;
+}
+
+static int wait_for_nothing(int timeout_ms)
+{
+    struct pollfd asked = {.fd = ends[0], .events = POLLIN};
+    struct timespec time = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
+    struct epoll_event event;
+    switch (form) {
+    case POLL:
+        return poll(&asked, 1, timeout_ms);
+    case PPOLL:
+        return ppoll(&asked, 1, &time, NULL);
+    case EPOLL_WAIT:
+        return epoll_wait(epoll, &event, 1, timeout_ms);
+    case EPOLL_PWAIT:
+        return epoll_pwait(epoll, &event, 1, timeout_ms, NULL);
+    default:
+        return epoll_pwait2(epoll, &event, 1, &time, NULL);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    static const char *const names[FORMS] = {"poll", "ppoll", "epoll_wait", "epoll_pwait", "epoll_pwait2"};
+    unsigned long *made = dlsym(RTLD_DEFAULT, "waits_made");
+    if (count != 3 || !made)
+        return 2;
+    while (form < FORMS && strcmp(arguments[1], names[form]) != 0)
+        form++;
+    socklen_t length = sizeof refusing;
+    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct epoll_event event = {.events = EPOLLIN};
+    pthread_t thread;
+    epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (form == FORMS || inet_pton(AF_INET, arguments[2], &refusing.sin_addr) != 1 ||
+        bind(server, (struct sockaddr *)&refusing, length) != 0 ||
+        getsockname(server, (struct sockaddr *)&refusing, &length) != 0 || pipe2(ends, O_CLOEXEC) != 0 ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event) != 0 ||
+        pthread_create(&thread, NULL, overtake, NULL) != 0)
+        die("begin");
+    close(begin_connect()); /* rules are in force, and nothing is pending */
+    wait_for_nothing(0);
+    unsigned long before = *made;
+    atomic_store(&has_begun, true);
+    int ready = wait_for_nothing(TIMEOUT_MS);
+    unsigned long waits = *made - before;
+    pthread_join(thread, NULL);
+    printf("%d %lu\n", ready, waits);
+    return 0;
+}
