@@ -37,11 +37,16 @@ void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
     struct pending *pending = descriptor_guard(entry)->response_ns ? slot_of(entry, fd) : NULL;
     if (!pending)
         return;
-    uint64_t nearest = pending_nearest(now_ns);
-    pending->answer_due_ns = now_ns + descriptor_guard(entry)->response_ns;
-    if (pending->answer_due_ns < nearest)
+    uint64_t due_ns = now_ns + descriptor_guard(entry)->response_ns;
+    atomic_store_explicit(&pending->answer_due_ns, due_ns, memory_order_relaxed);
+    if (!real_is_alone())
+        atomic_thread_fence(memory_order_seq_cst);
+    /* Mostly it is: for an earlier answer, which has come. */
+    if (pending_is_due_by(pending, due_ns))
+        return;
+    if (due_ns < pending_nearest(now_ns))
         nudge_waiter(pending, fd);
-    pending_due(pending, entry, earlier(pending->answer_due_ns, pending->room_due_ns));
+    pending_due(pending, entry, deadline_of(pending));
     if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & TIMED))
         atomic_fetch_or_explicit(&entry->state, TIMED, memory_order_release);
 }
@@ -53,7 +58,7 @@ void deadline_room(struct descriptor *entry, int fd)
         return;
     pending->unsent_bytes = unsent_bytes(fd);
     pending->room_due_ns = clock_now_ns() + descriptor_guard(entry)->send_ns;
-    pending_due(pending, entry, earlier(pending->answer_due_ns, pending->room_due_ns));
+    pending_due(pending, entry, deadline_of(pending));
     atomic_fetch_or_explicit(&entry->state, TIMED, memory_order_release);
 }
 
@@ -63,18 +68,18 @@ void deadline_sent(struct descriptor *entry)
     if (!pending || pending->room_due_ns == NEVER)
         return;
     pending->room_due_ns = NEVER;
-    pending_due(pending, entry, pending->answer_due_ns);
 }
 
 void deadline_over(struct descriptor *entry)
 {
     struct pending *pending = timed_slot(entry);
-    if (!pending)
-        return;
-    pending->answer_due_ns = NEVER;
-    pending_due(pending, entry, pending->room_due_ns);
-    if (pending->room_due_ns == NEVER)
-        atomic_fetch_and_explicit(&entry->state, ~TIMED, memory_order_release);
+    if (pending)
+        atomic_store_explicit(&pending->answer_due_ns, NEVER, memory_order_relaxed);
+}
+
+uint64_t deadline_of(const struct pending *pending)
+{
+    return earlier(pending->answer_due_ns, pending->room_due_ns);
 }
 
 void deadline_due(struct pending *pending, const struct waiter *waiter)
@@ -86,7 +91,7 @@ void deadline_due(struct pending *pending, const struct waiter *waiter)
     } else if (has_no_room(pending, now)) {
         cut_off(pending, EVENT_TIMEOUT_SEND, descriptor_guard(entry)->send_ns);
     }
-    pending_release(pending, earlier(pending->answer_due_ns, pending->room_due_ns));
+    pending_release(pending, deadline_of(pending));
 }
 
 static bool is_unanswered(struct pending *pending, const struct waiter *waiter, uint64_t now_ns)
@@ -171,9 +176,10 @@ static struct pending *timed_slot(struct descriptor *entry)
 
 static struct pending *slot_of(struct descriptor *entry, int fd)
 {
-    if (pending_of(entry) || !process_owns_memory())
-        return timed_slot(entry);
-    struct pending *pending = pending_take(entry);
+    struct pending *pending = pending_of(entry);
+    if (pending || !process_owns_memory())
+        return pending && pending->phase == PENDING_ANSWER ? pending : NULL;
+    pending = pending_take(entry);
     if (!pending) {
         segment_passed(PASSED_NO_MEMORY);
         return NULL;

@@ -29,6 +29,10 @@ void deadline_sent(struct descriptor *entry);
 /* The answer has begun, or never will. */
 void deadline_over(struct descriptor *entry);
 
+/* When it is due. The slot may be armed for an earlier time, and is then armed anew: that costs less than to arm it for each
+ * answer. */
+uint64_t deadline_of(const struct pending *pending);
+
 /* The claimed slot is due. Gives it back. */
 void deadline_due(struct pending *pending, const struct waiter *waiter);
 

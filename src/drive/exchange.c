@@ -253,7 +253,9 @@ static void report(struct descriptor *entry, enum breaker_report what)
 {
     const struct guard *guard = descriptor_guard(entry);
     const struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
-    uint32_t before = atomic_fetch_and_explicit(&entry->state, ~HOLDS_TICKET, memory_order_acq_rel);
+    uint32_t before = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    if (before & HOLDS_TICKET)
+        before = atomic_fetch_and_explicit(&entry->state, ~HOLDS_TICKET, memory_order_acq_rel);
     if (!guard->has_breaker || !host.host)
         return;
     struct breaker_ticket ticket = entry->ticket;

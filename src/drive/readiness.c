@@ -353,6 +353,10 @@ void readiness_run(uint64_t now_ns, const struct waiter *waiter)
 
 static void act(struct pending *pending, void *context)
 {
+    if (pending->phase == PENDING_ANSWER && deadline_of(pending) > clock_now_ns()) {
+        pending_release(pending, deadline_of(pending));
+        return;
+    }
     if (!is_still_there(pending)) {
         segment_passed(PASSED_STALE);
         report(pending, BREAKER_NEUTRAL, 0);

@@ -20,7 +20,6 @@ static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_
 static bool has_work(void);
 static bool open_table(void);
 static void *map_emptied_on_fork(size_t size);
-static struct pending *slot_number(uint32_t number);
 static struct pending *take_slot(void);
 static void raise(_Atomic uint64_t *nearness, uint64_t value);
 static void arm(struct pending *pending, uint64_t due_ns);
@@ -59,7 +58,7 @@ bool pending_publish(struct pending *pending, enum pending_phase phase)
 struct pending *pending_claim(struct descriptor *entry)
 {
     uint32_t number = atomic_load_explicit(&entry->pending, memory_order_acquire);
-    struct pending *pending = number ? slot_number(number - 1) : NULL;
+    struct pending *pending = number ? pending_number(number - 1) : NULL;
     if (!pending)
         return NULL;
     for (unsigned yields = 0; yields < YIELDS_MAX; yields++) {
@@ -74,13 +73,6 @@ struct pending *pending_claim(struct descriptor *entry)
         sched_yield();
     }
     return NULL;
-}
-
-struct pending *pending_of(struct descriptor *entry)
-{
-    uint32_t number = atomic_load_explicit(&entry->pending, memory_order_acquire);
-    struct pending *pending = number ? slot_number(number - 1) : NULL;
-    return pending && belongs(pending, entry) ? pending : NULL;
 }
 
 void pending_release(struct pending *pending, uint64_t due_ns)
@@ -131,6 +123,12 @@ void pending_due(struct pending *pending, const struct descriptor *entry, uint64
             announce(pending, due_ns);
         return;
     }
+}
+
+bool pending_is_due_by(const struct pending *pending, uint64_t due_ns)
+{
+    return !atomic_load_explicit(&pending->claim, memory_order_acquire) &&
+           atomic_load_explicit(&pending->due_ns, memory_order_relaxed) <= due_ns;
 }
 
 uint64_t pending_nearest(uint64_t now_ns)
@@ -217,22 +215,12 @@ static void *map_emptied_on_fork(size_t size)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-/* NULL where a fork child has none. */
-static struct pending *slot_number(uint32_t number)
-{
-    struct pending *slots =
-        number < PENDING_CHUNK * PENDING_CHUNKS
-            ? atomic_load_explicit(&pending_head->chunks[number / PENDING_CHUNK], memory_order_acquire)
-            : NULL; /* the entry is in its pool, and the number another one's */
-    return slots ? &slots[number % PENDING_CHUNK] : NULL;
-}
-
 static struct pending *take_slot(void)
 {
     struct pending_head *head = pending_head;
     uint64_t first = atomic_load_explicit(&head->free_head, memory_order_acquire);
     while ((uint32_t)first) {
-        struct pending *pending = slot_number((uint32_t)first - 1);
+        struct pending *pending = pending_number((uint32_t)first - 1);
         if (!pending)
             return NULL; /* it has been made, or it would not be free */
         uint64_t next = (first & ~0xffffffffull) + (1ull << 32) + pending->next;
@@ -259,7 +247,7 @@ static struct pending *take_slot(void)
         }
     } while (!atomic_compare_exchange_weak_explicit(&head->made, &number, number + 1, memory_order_acq_rel,
                                                     memory_order_relaxed));
-    return slot_number(number);
+    return pending_number(number);
 }
 
 static bool has_work(void)

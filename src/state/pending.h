@@ -109,8 +109,23 @@ bool pending_publish(struct pending *pending, enum pending_phase phase);
 /* The entry's slot, claimed; NULL when it has none. Waits for whoever has claimed it. */
 struct pending *pending_claim(struct descriptor *entry);
 
+/* The slot with that number; NULL where a fork child has none. */
+static inline struct pending *pending_number(uint32_t number)
+{
+    struct pending *slots =
+        number < PENDING_CHUNK * PENDING_CHUNKS
+            ? atomic_load_explicit(&pending_head->chunks[number / PENDING_CHUNK], memory_order_acquire)
+            : NULL; /* the entry is in its pool, and the number another one's */
+    return slots ? &slots[number % PENDING_CHUNK] : NULL;
+}
+
 /* The entry's slot, not claimed; NULL when it has none. */
-struct pending *pending_of(struct descriptor *entry);
+static inline struct pending *pending_of(const struct descriptor *entry)
+{
+    uint32_t number = atomic_load_explicit(&entry->pending, memory_order_acquire);
+    struct pending *pending = number ? pending_number(number - 1) : NULL;
+    return pending && atomic_load_explicit(&pending->entry, memory_order_relaxed) == entry ? pending : NULL;
+}
 
 /* Gives back a claim on a slot that is due at `due_ns` ... */
 void pending_release(struct pending *pending, uint64_t due_ns);
@@ -130,6 +145,10 @@ void pending_enter(struct pending *pending, enum pending_phase phase);
 /* Changes when the entry's slot is due, without claiming it. Another thread may end it meanwhile, and it may be another
  * entry's by now: then nothing is changed. */
 void pending_due(struct pending *pending, const struct descriptor *entry, uint64_t due_ns);
+
+/* Will it be looked at by then? Where other threads may be looking at it, with a fence between what was written to it and
+ * this: then they see that. */
+bool pending_is_due_by(const struct pending *pending, uint64_t due_ns);
 
 /* Calls `act` for each slot that is due, claimed; it releases or ends it. Slots that others have claimed are left to
  * them. */

@@ -20,7 +20,7 @@ static bool open_table(void);
 
 void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
 {
-    if ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= limit)
+    if ((unsigned)fd >= limit && ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= limit))
         return;
     struct registration *known = &table[fd];
     int32_t mine = epoll + 1, other = __atomic_load_n(&known->epoll, __ATOMIC_RELAXED);
