@@ -33,7 +33,7 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
 {
     struct epoll_wait *mine = (struct epoll_wait *)wait;
     struct timespec left;
-    const struct timespec *timeout = wait_left(until_ns, &left);
+    const struct timespec *timeout = wait_left(wait, until_ns, &left);
     int ready = real.epoll_pwait2(mine->epoll, mine->events, mine->count, timeout, mask);
     if (ready >= 0 || errno != ENOSYS || mine->is_exact)
         return ready;

@@ -23,7 +23,7 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
 {
     struct poll_wait *mine = (struct poll_wait *)wait;
     struct timespec left;
-    return real.ppoll(mine->fds, mine->count, wait_left(until_ns, &left), mask);
+    return real.ppoll(mine->fds, mine->count, wait_left(wait, until_ns, &left), mask);
 }
 
 static int sift(struct wait *wait, int ready)

@@ -47,7 +47,7 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
         if (mine->sets[i])
             memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
     return real.pselect(mine->count, (fd_set *)mine->sets[READS], (fd_set *)mine->sets[WRITES],
-                        (fd_set *)mine->sets[EXCEPTS], wait_left(until_ns, &left), mask);
+                        (fd_set *)mine->sets[EXCEPTS], wait_left(wait, until_ns, &left), mask);
 }
 
 /* Takes out of the sets what one descriptor must not show. How many bits that were. */

@@ -8,24 +8,25 @@
 #include "drive/transfer.h"
 #include "state/process.h"
 
-static bool is_one_wait_enough(const struct wait *wait);
+#define LOOKS_SPARED 8
+
+static int wait_unhindered(struct wait *wait);
+static int look(struct wait *wait);
 static int sleep_until(struct wait *wait, uint64_t until_ns, const sigset_t *mask);
 static void calm(void);
 static bool has_hidden(void);
 
 /* Signals are blocked except within the real waits, so that none slips in between two of them: the program would not
- * learn that its wait was interrupted. */
+ * learn that its wait was interrupted. Whose the table is costs a system call, and is asked when there is work. */
 int wait_carry_out(struct wait *wait, int ready)
 {
     int error = errno;
     if (!__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
         deadline_catch_up();
-    if (ready == NOT_YET && is_one_wait_enough(wait)) {
-        ready = sleep_until(wait, wait->deadline_ns, wait->mask);
-        if (ready < 0)
+    if (ready == NOT_YET && !has_hidden()) {
+        ready = wait_unhindered(wait);
+        if (ready < 0 && ready != NOT_YET)
             error = errno;
-        if (pending_can_calm())
-            calm();
     }
     /* A wait that found nothing has used up the program's time, whatever another thread has begun meanwhile. */
     bool is_decided = ready <= 0 && ready != NOT_YET;
@@ -33,29 +34,68 @@ int wait_carry_out(struct wait *wait, int ready)
         errno = error;
         return ready;
     }
-    if (!process_owns_memory())
-        return ready == NOT_YET ? wait->make(wait, wait->deadline_ns, wait->mask) : ready;
     sigset_t before;
     signals_block(&before);
+    const sigset_t *mask = wait->mask ? wait->mask : &before;
+    bool is_ours = false;
     for (;;) {
+        if ((ready < 0 && ready != NOT_YET) || (ready > 0 && !is_ours && !has_hidden()))
+            break;
+        uint64_t now = wait->now_ns = clock_now_ns();
+        if (!is_ours && (has_hidden() || pending_nearest(now) <= now)) {
+            is_ours = process_owns_memory();
+            if (!is_ours && ready <= 0) {
+                ready = wait->make(wait, wait->deadline_ns, mask);
+                error = ready < 0 ? errno : error;
+            }
+            if (!is_ours)
+                break;
+        }
         if (ready > 0)
             ready = wait->sift(wait, ready);
-        if (ready > 0 || (ready < 0 && ready != NOT_YET))
+        if (ready > 0)
             break;
-        uint64_t now = clock_now_ns();
-        readiness_run(now, &wait->waiter);
+        if (is_ours)
+            readiness_run(now, &wait->waiter);
         if (ready == 0 && now >= wait->deadline_ns)
             break;
         uint64_t nearest = pending_nearest(now);
-        ready = sleep_until(wait, nearest < wait->deadline_ns ? nearest : wait->deadline_ns,
-                            wait->mask ? wait->mask : &before);
+        ready = sleep_until(wait, nearest < wait->deadline_ns ? nearest : wait->deadline_ns, mask);
         if (ready < 0)
             error = errno;
     }
-    pending_calm();
+    if (is_ours || (pending_can_calm() && process_owns_memory()))
+        pending_calm();
     signals_restore(&before);
     errno = error;
     return ready;
+}
+
+/* One real wait where that is enough: nothing is to be hidden, and nothing comes to be due while it lasts, or something
+ * is ready at once. */
+static int wait_unhindered(struct wait *wait)
+{
+    uint64_t now = wait->now_ns = clock_now_ns(), nearest = pending_nearest(now);
+    if (nearest <= now)
+        return NOT_YET;
+    if (nearest < wait->deadline_ns)
+        return look(wait);
+    int ready = sleep_until(wait, wait->deadline_ns, wait->mask), error = errno;
+    if (pending_can_calm())
+        calm();
+    errno = error;
+    return ready;
+}
+
+/* What is ready already; NOT_YET: nothing. A signal that comes after it has come before the program's wait began. It spares
+ * a busy loop the blocking of signals, and costs an idle one a system call, which therefore does not look each time. */
+static int look(struct wait *wait)
+{
+    static uint32_t spared;
+    uint32_t already = __atomic_load_n(&spared, __ATOMIC_RELAXED);
+    int ready = already % LOOKS_SPARED ? 0 : wait->make(wait, 0, wait->mask);
+    __atomic_store_n(&spared, ready ? 0 : already + 1, __ATOMIC_RELAXED);
+    return ready ? ready : NOT_YET;
 }
 
 static void calm(void)
@@ -82,15 +122,6 @@ static bool has_hidden(void)
            atomic_load_explicit(&pending_head->nudges, memory_order_relaxed);
 }
 
-/* Nothing comes to be due while it lasts, and nothing is to be hidden. */
-static bool is_one_wait_enough(const struct wait *wait)
-{
-    if (has_hidden())
-        return false;
-    uint64_t now = clock_now_ns(), nearest = pending_nearest(now);
-    return nearest > now && nearest >= wait->deadline_ns;
-}
-
 uint64_t wait_deadline_ms(int timeout_ms)
 {
     return timeout_ms < 0 ? NEVER : clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
@@ -106,11 +137,10 @@ uint64_t wait_deadline(const struct timespec *timeout)
     return now + seconds * NS_PER_S + (uint64_t)timeout->tv_nsec;
 }
 
-const struct timespec *wait_left(uint64_t until_ns, struct timespec *left)
+const struct timespec *wait_left(const struct wait *wait, uint64_t until_ns, struct timespec *left)
 {
     if (until_ns == NEVER)
         return NULL;
-    uint64_t now = clock_now_ns();
-    *left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
+    *left = timespec_of_ns(until_ns > wait->now_ns ? until_ns - wait->now_ns : 0);
     return left;
 }

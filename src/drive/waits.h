@@ -25,6 +25,7 @@ struct wait {
     int (*sift)(struct wait *wait, int ready);
     enum asleep asleep;
     uint64_t deadline_ns; /* the program's own; NEVER = none */
+    uint64_t now_ns;      /* when the real wait was about to begin */
     const sigset_t *mask; /* of the p-forms; NULL = the thread's */
 };
 
@@ -36,8 +37,8 @@ uint64_t wait_deadline_ms(int timeout_ms);
 /* The same for a time to wait; NULL: NEVER. */
 uint64_t wait_deadline(const struct timespec *timeout);
 
-/* How long to wait from now until then, for the kernel: NULL for NEVER, never rounded down. */
-const struct timespec *wait_left(uint64_t until_ns, struct timespec *left);
+/* How long to wait until then, for the kernel: NULL for NEVER, never rounded down. */
+const struct timespec *wait_left(const struct wait *wait, uint64_t until_ns, struct timespec *left);
 
 int wait_poll(struct pollfd *fds, nfds_t count, uint64_t deadline_ns, const sigset_t *mask, int ready);
 /* `left`, if not NULL, gets the time that is left, as Linux has it. Only for sets that fit. */
