@@ -21,7 +21,8 @@ static bool has_hidden(void);
 int wait_carry_out(struct wait *wait, int ready)
 {
     int error = errno;
-    if (!__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(&waits_seen, __ATOMIC_RELAXED) &&
+        !__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
         deadline_catch_up();
     if (ready == NOT_YET && !has_hidden()) {
         ready = wait_unhindered(wait);

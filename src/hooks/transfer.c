@@ -22,7 +22,7 @@ static bool is_of(const struct descriptor *entry, const struct transfer *transfe
     return entry && entry->cookie == transfer->cookie;
 }
 
-static RARE ssize_t receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
+static GUARDED ssize_t receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
 {
     if (!is_of(entry, transfer))
         return result == NOT_YET ? perform(transfer) : result;
@@ -30,7 +30,8 @@ static RARE ssize_t receive(struct descriptor *entry, const struct transfer *tra
     return transfer_receive(entry, transfer, result, began);
 }
 
-static RARE ssize_t send_with_care(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
+static GUARDED ssize_t send_with_care(struct descriptor *entry, const struct transfer *transfer,
+                                      ssize_t result)
 {
     if (!is_of(entry, transfer))
         return result == NOT_YET ? perform(transfer) : result;
@@ -47,7 +48,7 @@ struct kept {
 };
 #define KEEP(kept) __asm__ volatile("" : "+m"(kept))
 
-static RARE ssize_t receive_kept(const struct kept *kept, int call, ssize_t result)
+static GUARDED ssize_t receive_kept(const struct kept *kept, int call, ssize_t result)
 {
     struct transfer transfer = {.call = call,
                                 .fd = kept->fd,
@@ -58,7 +59,7 @@ static RARE ssize_t receive_kept(const struct kept *kept, int call, ssize_t resu
     return receive(descriptor_of(kept->fd), &transfer, result);
 }
 
-static RARE ssize_t send_kept(const struct kept *kept, int call, ssize_t result)
+static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t result)
 {
     struct transfer transfer = {.call = call,
                                 .fd = kept->fd,
@@ -227,7 +228,7 @@ static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, stru
     KEEP(kept);
     ssize_t sent = NOT_YET;
     if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
-        (sent = real.write(fd, data, size)) == (ssize_t)kept.size)
+        __builtin_expect((sent = real.write(fd, data, size)) == (ssize_t)kept.size, 1))
         return sent;
     return send_kept(&kept, TRANSFER_WRITE, sent);
 }
@@ -262,7 +263,7 @@ static GUARDED ssize_t guarded_send(int fd, const void *data, size_t size, int f
     KEEP(kept);
     ssize_t sent = NOT_YET;
     if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
-        (sent = real.send(fd, data, size, flags)) == (ssize_t)kept.size)
+        __builtin_expect((sent = real.send(fd, data, size, flags)) == (ssize_t)kept.size, 1))
         return sent;
     return send_kept(&kept, TRANSFER_SEND, sent);
 }

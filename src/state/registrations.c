@@ -16,7 +16,7 @@
 static struct registration *table; /* by descriptor number */
 static unsigned limit;
 
-static bool open_table(void);
+static __attribute__((noinline, cold)) bool open_table(void);
 
 void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
 {
