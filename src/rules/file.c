@@ -11,6 +11,7 @@
 
 /* The file is read by system calls of our own: in the shim open, read and close would be our hooks, and in libc they
  * are cancellation points, which would leave the descriptor and the memory behind. */
+static int file_open(const char *path);
 static bool file_is_fit(int fd, struct stat *status, struct file_identity *identity, struct refusal *refusal);
 static char *file_read(int fd, const struct stat *status, struct arena *memory, size_t *size,
                        struct refusal *refusal);
@@ -24,8 +25,13 @@ char *file_text(const char *path, struct arena *memory, size_t *size, struct fil
     char *text = NULL;
     struct stat status;
     memset(identity, 0, sizeof *identity);
-    /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = file_open(path);
+    /* Which version it is that cannot be opened is looked at before it is tried for good: one that comes in between then
+     * looks like a change, and is read. */
+    if (fd < 0 && stat(path, &status) == 0) {
+        *identity = file_identity_of(&status);
+        fd = file_open(path);
+    }
     if (fd < 0)
         refuse_opening(refusal, errno);
     else if (file_is_fit(fd, &status, identity, refusal))
@@ -34,6 +40,12 @@ char *file_text(const char *path, struct arena *memory, size_t *size, struct fil
         syscall(SYS_close, fd);
     errno = saved_errno;
     return text;
+}
+
+static int file_open(const char *path)
+{
+    /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
+    return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 
 static bool file_is_fit(int fd, struct stat *status, struct file_identity *identity, struct refusal *refusal)

@@ -66,10 +66,12 @@ void rule_news_kept(const char *path, const struct problems *problems, bool is_n
     char place[512];
     struct text text = text_begin(place, sizeof place);
     const char *name = *first->path ? first->path : path;
-    size_t length = strlen(name), most = sizeof place - 32;
+    size_t length = strlen(name), most = sizeof place - sizeof first->text - 32;
     text_add(&text, "%s", name + (length > most ? length - most : 0));
     if (first->line)
         text_add(&text, ":%u:%u", first->line, first->column);
+    else
+        text_add(&text, ": %s", first->text); /* no place says what it is */
     put_end(&event, place);
     if (!is_first_to_tell(version))
         return;

@@ -30,8 +30,8 @@ class Reload(Stage):
         """As editors and configuration management do it: written aside, and renamed."""
         os.rename(self.write("new", text), os.path.join(self.folder, name))
 
-    def client(self, port, rules, how=RULED, **extra):
-        process = subprocess.Popen([PYTHON, "-c", CLIENT, str(port)], env=self.environment(rules, how, **extra), text=True,
+    def client(self, port, rules, how=RULED, code=CLIENT, **extra):
+        process = subprocess.Popen([PYTHON, "-c", code, str(port)], env=self.environment(rules, how, **extra), text=True,
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
         def end():
@@ -41,8 +41,8 @@ class Reload(Stage):
         self.addCleanup(end)
         return process
 
-    def ask(self, client):
-        client.stdin.write("\n")
+    def ask(self, client, line=""):
+        client.stdin.write(line + "\n")
         client.stdin.flush()
         return client.stdout.readline().strip()
 
@@ -140,6 +140,26 @@ class Reload(Stage):
         self.assertEqual(self.ask_until(client, lambda: self.events("rules_kept")), {"110"})
         self.assertEqual(self.ask_until(client, lambda: len(self.events("response_timeout")) > 9), {"110"})
         self.assertEqual(len(self.events("rules_kept")), 1)
+
+    def test_a_file_that_may_not_be_read_any_more_leaves_its_rules_in_force_and_is_told_of(self):
+        """A daemon that gave up root, and a new file that is for root only."""
+        server = self.server("hang")
+        os.chmod(self.folder, 0o711)
+        rules = self.write("rules.yaml", BOUNDED)
+        code = CLIENT.replace("for line in sys.stdin:\n", "import os\nfor line in sys.stdin:\n    if line == 'give up root\\n': os.setuid(65534)\n")
+        client = self.client(server.port, rules, code=code)
+        self.assertEqual(self.ask(client), "110")
+        self.assertEqual(self.ask(client, "give up root"), "110")
+        os.chmod(self.write("new", NOTHING), 0o600)
+        os.rename(os.path.join(self.folder, "new"), rules)
+        self.assertEqual(self.ask_until(client, lambda: self.events("rules_kept")), {"110"})
+        self.assertEqual(self.ask_until(client, lambda: len(self.events("response_timeout")) > 9), {"110"})
+        (event,) = self.events("rules_kept")
+        self.assertRegex(event["target"], r"rules\.yaml: cannot be opened: permission denied$")
+        os.chmod(rules, 0o644)
+        server.mode("answer --body fine")
+        self.ask_until(client, lambda: self.events("rules_reloaded"))
+        self.assertRegex(self.errors_of(client), r"^libresil: .*rules\.yaml: cannot be opened: permission denied\n$")
 
     def test_an_included_file_counts_too(self):
         server = self.server("answer --body fine")
