@@ -220,6 +220,7 @@ static void open_segment(void)
 static void read_in(struct problems *problems)
 {
     struct ruleset *set;
+    uint64_t version = 0;
     if (!latest.is_found)
         find();
     if (!segment_current)
@@ -231,11 +232,12 @@ static void read_in(struct problems *problems)
         struct sources *sources = map(sizeof *sources);
         set = ruleset_load_from(latest.path, latest.copy, problems, sources);
         latest.copy = NULL;
+        version = sources ? sources->identity : 0;
         take_sources(sources);
     }
     if (!set) {
         latest.was_bad = true;
-        rule_news_bad(latest.path, latest.canonical, problems, latest.is_named);
+        rule_news_bad(latest.path, latest.canonical, problems, latest.is_named, version);
         if (settings.is_strict)
             refuse_to_start();
         return;

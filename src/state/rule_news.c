@@ -17,14 +17,17 @@ enum where { TO_STDERR, TO_LOG_OR_STDERR };
 static void tell_problems(const char *path, const struct problems *problems, enum where where);
 static void write_line(const char *line, size_t length, enum where where);
 static void put_end(struct event *event, const char *target);
+static uint64_t bad_news(const struct problems *problems, uint64_t version);
+static uint64_t told_word(uint64_t what);
 static bool is_first_to_tell(uint64_t what);
 
-void rule_news_bad(const char *path, const char *canonical, const struct problems *problems, bool is_named)
+void rule_news_bad(const char *path, const char *canonical, const struct problems *problems, bool is_named,
+                   uint64_t version)
 {
     struct event event = {.kind = EVENT_RULES_BAD, .count = problems->errors};
     put_end(&event, canonical);
     recorder_note(&event);
-    if (!is_named || (!is_first_to_tell(0) && !settings.is_strict))
+    if (!is_named || (!is_first_to_tell(bad_news(problems, version)) && !settings.is_strict))
         return;
     tell_problems(path, problems, TO_STDERR);
     char line[1400];
@@ -34,6 +37,13 @@ void rule_news_bad(const char *path, const char *canonical, const struct problem
              settings.is_strict ? "RESIL_STRICT is set, so the program is not started"
                                 : "no rules are in force, the program runs as without libresil");
     write_line(line, text.length, TO_STDERR);
+}
+
+void rule_news_bad_was_told(const struct problems *problems, uint64_t version)
+{
+    if (segment_current)
+        atomic_store_explicit(&segment_current->told_session, told_word(bad_news(problems, version)),
+                              memory_order_relaxed);
 }
 
 void rule_news_private(void)
@@ -142,13 +152,28 @@ static void put_end(struct event *event, const char *target)
     text_add(&text, "%s", target + (length > room ? length - room : 0));
 }
 
+/* Not what rule_news_kept tells of the same version: the rules from before stay in force there. And of files that cannot
+ * be looked at the version says nothing. */
+static uint64_t bad_news(const struct problems *problems, uint64_t version)
+{
+    uint64_t news = hash_mix(version ^ EVENT_RULES_BAD);
+    for (uint32_t i = 0; i < problems->count; i++) {
+        const struct problem *problem = &problems->items[i];
+        news = hash_bytes(problem->text, strlen(problem->text),
+                          hash_mix(news ^ ((uint64_t)problem->line << 32 | problem->column)));
+    }
+    return news;
+}
+
+static uint64_t told_word(uint64_t what)
+{
+    return hash_mix(what ^ hash_mix((uint64_t)getsid(0)));
+}
+
 /* Of all the processes of a session. */
 static bool is_first_to_tell(uint64_t what)
 {
-    if (!segment_current)
-        return true;
-    uint64_t told = (uint64_t)getsid(0);
-    if (what)
-        told = hash_mix(what ^ hash_mix(told));
-    return atomic_exchange_explicit(&segment_current->told_session, told, memory_order_relaxed) != told;
+    uint64_t told = told_word(what);
+    return !segment_current ||
+           atomic_exchange_explicit(&segment_current->told_session, told, memory_order_relaxed) != told;
 }

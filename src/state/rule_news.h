@@ -7,8 +7,12 @@
 
 #include "rules/rules.h"
 
-/* At the start: there are no good rules. On stderr only where the user named the file. */
-void rule_news_bad(const char *path, const char *canonical, const struct problems *problems, bool is_named);
+/* At the start: there are no good rules. On stderr only where the user named the file, and again when the files, of which
+ * `version` is, or what is wrong with them have changed. */
+void rule_news_bad(const char *path, const char *canonical, const struct problems *problems, bool is_named,
+                   uint64_t version);
+/* Somebody else has said it. */
+void rule_news_bad_was_told(const struct problems *problems, uint64_t version);
 
 /* Breakers then know of this process's calls only. */
 void rule_news_private(void);

@@ -94,7 +94,7 @@ struct segment {
     } header;
     _Atomic uint64_t events[EVENT_KINDS];         /* how often each kind happened */
     _Atomic uint64_t passed[PASSED_REASON_COUNT]; /* why calls passed through */
-    _Atomic uint64_t told_session;                /* the session that was told last that its rules are bad */
+    _Atomic uint64_t told_session;                /* what was told last of the rules, and which session */
     _Atomic uint64_t told_settings;               /* ... and that its RESIL_ variables are */
     _Atomic uint64_t recorded;                    /* events ever recorded: the next one's number */
     struct recorder_slot recorder[RECORDER_SLOTS];

@@ -114,6 +114,38 @@ class Reload(Stage):
         said = self.errors_of(client)
         self.assertRegex(said, r'^libresil: .*rules\.yaml:5:15: timeout: unknown key "respond".*\n$')
 
+    def test_programs_that_start_on_bad_rules_say_so_once_for_each_version_of_them(self):
+        rules = os.path.join(self.folder, "rules.yaml")
+        versions = {"first": BAD, "same": BAD, "other": BAD.replace("respond", "reply")}
+        for name, text in versions.items():
+            self.write(name, text)
+        url = self.server("answer --body fine").url()
+        start = f"wget -qO- {url} >/dev/null; wget -qO- {url} >/dev/null; "
+        script = "".join(f"echo {name} >&2; mv {self.folder}/{name} {rules}; {start}" for name in versions)
+        script += f"echo absent >&2; rm {rules}; {start}"
+        ended = self.run_program(["sh", "-c", script], rules)
+        told = {}
+        for line in ended.err.splitlines():
+            if "libresil: " in line:
+                told[name].append(line)
+            else:
+                told[name := line] = []
+        for name, problem in ("first", '"respond"'), ("same", '"respond"'), ("other", '"reply"'), ("absent", "no such file"):
+            self.assertEqual(len(told[name]), 2, (name, told))
+            self.assertIn(problem, told[name][0])
+            self.assertIn("no rules are in force", told[name][1])
+
+    def test_a_program_that_starts_on_rules_of_which_a_running_one_told_says_that_it_has_none(self):
+        server = self.server("hang")
+        rules = self.write("rules.yaml", BOUNDED)
+        client = self.client(server.port, rules)
+        self.ask(client)
+        self.put(BAD)
+        self.ask_until(client, lambda: self.events("rules_kept"))
+        other = self.client(self.server("answer --body fine").port, rules)
+        self.assertEqual(self.ask(other), "fine")
+        self.assertIn("no rules are in force", self.errors_of(other))
+
     def test_the_log_says_it_where_there_is_one(self):
         server = self.server("hang")
         log = os.path.join(self.folder, "log")

@@ -15,7 +15,9 @@
 #include "preload.h"
 #include "program.h"
 #include "rule_file.h"
+#include "rules/sources.h"
 #include "state/process.h"
+#include "state/rule_news.h"
 #include "state/segment.h"
 #include "state_check.h"
 
@@ -212,10 +214,17 @@ static bool check_rules(const struct request *request)
 /* The library would say the same again. It does so once in a session, and that has been done now. */
 static void keep_shim_silent(const struct rule_file *file)
 {
-    char canonical[PATH_MAX];
+    static struct sources sources;
+    static struct problems problems;
+    char absolute[PATH_MAX], canonical[PATH_MAX];
     rule_file_canonical(file, canonical);
-    if (segment_open(canonical, NULL))
-        atomic_store_explicit(&segment_current->told_session, (uint64_t)getsid(0), memory_order_relaxed);
+    if (!path_make_absolute(file->path, absolute) || !segment_open(canonical, NULL))
+        return;
+    struct ruleset *set = ruleset_load_from(absolute, NULL, &problems, &sources);
+    if (set)
+        ruleset_free(set); /* mended meanwhile */
+    else
+        rule_news_bad_was_told(&problems, sources.identity);
 }
 
 static bool set_environment(const struct request *request)
