@@ -1,6 +1,7 @@
 """`resil breaker`: a person takes a circuit into their own hands, and running programs follow."""
 
 import json
+import os
 import subprocess
 
 from stage import BARE, PYTHON, RESIL, RULED, Stage, main
@@ -128,6 +129,43 @@ class Breaker(Stage):
         self.run_program(self.wget(upstream.url()), rules)
         ended = self.run_program([RESIL, "breaker", "open", "tested"], how=BARE)
         self.assertIn("rule tested has no breaker", ended.err)
+
+    def test_a_host_under_a_rule_without_breaker_is_not_held(self):
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {connect: 1s}\n")
+        upstream = self.server("answer --body fine")
+        name = f"127.0.0.1:{upstream.port}"
+
+        def assert_refused(*arguments):
+            ended = self.run_program([RESIL, "breaker", *arguments, name], how=BARE)
+            self.assertEqual((ended.status, ended.out), (1, ""), ended)
+            self.assertIn(f"{name}: rule tested has no breaker", ended.err)
+            self.assertNotIn("no rule is for it", ended.err)
+
+        assert_refused("--rules", rules, "open")
+        self.run_program(self.wget(upstream.url()), rules)
+        assert_refused("open")
+        assert_refused("close")
+        self.assertIsNone(self.host()["held"])
+        self.assertEqual(self.events("circuit_steered"), [])
+        self.assertIn("given back", self.resil("breaker", "auto", name))
+
+    def assert_unusable(self, said, **extra):
+        ended = self.run_program([RESIL, "breaker", "--rules", self.rule_file, "open", "127.0.0.1:1"], how=BARE, **extra)
+        self.assertEqual((ended.status, ended.out), (2, ""), ended)
+        self.assertRegex(ended.err, said)
+        self.assertNotIn("no rule is for it", ended.err)
+
+    def test_a_state_directory_that_cannot_be_used_is_said(self):
+        self.assert_unusable("shared state cannot be made in .*/absent/state", RESIL_STATE_DIR=f"{self.folder}/absent/state")
+        self.assert_unusable("rules.yaml cannot be read: Not a directory", RESIL_STATE_DIR=self.rule_file)
+        os.chmod(self.folder, 0o777)
+        self.assert_unusable("is not read: it must belong to user", RESIL_STATE_DIR=self.folder)
+
+    def test_a_rule_file_with_errors_is_said(self):
+        self.rule_file = self.rules(RULE.replace("breaker", "braker"))
+        self.assert_unusable(r'rules\.yaml:\d+:\d+: error: .*"braker"')
+        self.rule_file += ".absent"
+        self.assert_unusable("cannot be opened: no such file")
 
     def test_changes_as_json(self):
         server = self.server("answer --body fine")

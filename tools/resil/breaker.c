@@ -36,12 +36,17 @@ static const char *const actions[] = {
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
 static void take_action(struct request *request, const char *word, struct argp_state *state);
-static size_t steer_named(const struct request *request, const char *name, const struct segments *segments,
-                          struct json_object *changes);
-static size_t steer_unknown(const struct request *request, const char *name, struct json_object *changes);
+static bool is_hold(const struct request *request);
+static bool steer_named(const struct request *request, const char *name, const struct segments *segments,
+                        struct json_object *changes, int *status);
+static int steer_unknown(const struct request *request, const char *name, struct json_object *changes);
+static int steer_new(const struct request *request, const struct rule_file *file, const struct rule *rule,
+                     const struct target *target, struct json_object *changes);
+static int complain_of_none(const struct request *request, const char *name);
+static void complain_of_no_breaker(const char *target, const char *rule);
 static void steer(const struct request *request, struct segment *segment, struct host *host,
                   const char *rules, struct json_object *changes);
-static void warn_of_no_breaker(const struct segment_file *file, const struct host_view *host);
+static bool has_no_breaker(const struct segment_file *file, const struct host_view *host);
 static void tell_others(const struct request *request, struct segment *segment, const struct host *host);
 
 static const struct argp_option options[] = {
@@ -66,7 +71,9 @@ static const struct argp parser = {
            "NAME has its port: its rule is looked up in the rule file that is in force, or in FILE. `resil "
            "status` shows what is held, `resil log` when that was said.\n"
            "\n"
-           "Exit status: 0 done; 1 there is nothing of a NAME; 2 wrong usage.",
+           "Exit status: 0 done; 1 there is nothing of a NAME, or its rule has no breaker to hold; 2 wrong "
+           "usage, "
+           "or the shared state or the rule file cannot be used.",
 };
 
 int breaker_command(int argc, char **argv)
@@ -77,17 +84,17 @@ int breaker_command(int argc, char **argv)
     struct segments segments = segments_begin(request.rules);
     segments.are_writable = true;
     segments_scan(&segments);
+    if (segments.are_barred) {
+        segments_end(&segments);
+        return STATUS_UNUSABLE;
+    }
     struct json_object *changes = json_object_new_array();
     int status = STATUS_GOOD;
     for (int i = 0; i < request.count; i++) {
-        const char *name = request.names[i];
-        if (steer_named(&request, name, &segments, changes) || steer_unknown(&request, name, changes))
-            continue;
-        complain("%s: no such rule or host was called so far%s (resil status shows those that were)", name,
-                 request.action == STEERED_OPEN || request.action == STEERED_CLOSED
-                     ? ", and no rule is for it if it is a host with its port"
-                     : "");
-        status = STATUS_FOUND;
+        int result = STATUS_GOOD;
+        if (!steer_named(&request, request.names[i], &segments, changes, &result))
+            result = steer_unknown(&request, request.names[i], changes);
+        status = result > status ? result : status;
     }
     if (request.is_json) {
         struct json_object *all = json_new();
@@ -143,11 +150,16 @@ static void take_action(struct request *request, const char *word, struct argp_s
                nearest ? " (did you mean " : "", nearest ? nearest : "", nearest ? "?)" : "");
 }
 
-/* Those that programs have called. Gives how many there were. */
-static size_t steer_named(const struct request *request, const char *name, const struct segments *segments,
-                          struct json_object *changes)
+static bool is_hold(const struct request *request)
 {
-    size_t found = 0;
+    return request->action == STEERED_OPEN || request->action == STEERED_CLOSED;
+}
+
+/* Those that programs have called. False: there are none. */
+static bool steer_named(const struct request *request, const char *name, const struct segments *segments,
+                        struct json_object *changes, int *status)
+{
+    bool is_found = false;
     for (size_t i = 0; i < segments->count; i++) {
         const struct segment_file *file = segments->files[i];
         if (!file->writable)
@@ -157,39 +169,80 @@ static size_t steer_named(const struct request *request, const char *name, const
             const struct host_view *host = &hosts.hosts[n];
             if (fnmatch(name, host->rule, 0) != 0 && !target_is_named(name, host->target))
                 continue;
-            found++;
-            warn_of_no_breaker(file, host);
+            is_found = true;
+            /* What was held before the rule lost its breaker can still be given back. */
+            if (is_hold(request) && has_no_breaker(file, host)) {
+                complain_of_no_breaker(host->target, host->rule);
+                *status = STATUS_FOUND;
+                continue;
+            }
             steer(request, file->writable, &file->writable->hosts[host->host - file->segment->hosts],
                   file->rules, changes);
         }
         hosts_end(&hosts);
     }
-    return found;
+    return is_found;
 }
 
-/* A host with its port that was not called yet, under the rule that it will get. */
-static size_t steer_unknown(const struct request *request, const char *name, struct json_object *changes)
+/* A host with its port that was not called yet, under the rule that it will get. Gives the exit status. */
+static int steer_unknown(const struct request *request, const char *name, struct json_object *changes)
 {
     static struct rule_file file;
     static struct problems problems;
-    static char canonical[PATH_MAX];
     struct asked asked = {.program = NULL};
-    if ((request->action != STEERED_OPEN && request->action != STEERED_CLOSED) ||
-        target_parse(name, &asked) || !asked.target.port)
-        return 0;
+    if (!is_hold(request) || target_parse(name, &asked) || !asked.target.port)
+        return complain_of_none(request, name);
     rule_file_find(request->rules, &file);
     struct ruleset *set = rule_file_load(&file, &problems);
-    const struct rule *rule = set ? ruleset_find(set, &asked.target, "") : NULL;
-    rule_file_canonical(&file, canonical);
+    if (!set) {
+        problems_print(file.path, &problems, false, stderr);
+        complain("%s: which rule is for it cannot be told: %s cannot be used", name, file.path);
+        return STATUS_UNUSABLE;
+    }
+    int status = STATUS_FOUND;
+    const struct rule *rule = ruleset_find(set, &asked.target, "");
+    if (!rule)
+        complain_of_none(request, name);
+    else if (!rule->policy.breaker.is_on)
+        complain_of_no_breaker(name, rule->name);
+    else
+        status = steer_new(request, &file, rule, &asked.target, changes);
+    ruleset_free(set);
+    return status;
+}
+
+static int steer_new(const struct request *request, const struct rule_file *file, const struct rule *rule,
+                     const struct target *target, struct json_object *changes)
+{
+    static char canonical[PATH_MAX];
+    char directory[1100];
+    rule_file_canonical(file, canonical);
+    segment_directory(directory, sizeof directory);
     bool is_shared = false;
-    struct host_handle handle = {.host = NULL};
-    if (rule && rule->policy.breaker.is_on && segment_open(canonical, &is_shared) && is_shared)
-        handle = hosts_find(rule, &asked.target, clock_now_ns());
-    if (handle.host)
-        steer(request, segment_current, handle.host, canonical, changes);
-    if (set)
-        ruleset_free(set);
-    return handle.host != NULL;
+    if (!segment_open(canonical, &is_shared) || !is_shared) {
+        complain("shared state cannot be made in %s, so programs would not hear of it", directory);
+        return STATUS_UNUSABLE;
+    }
+    struct host_handle handle = hosts_find(rule, target, clock_now_ns());
+    if (!handle.host) {
+        complain("the shared state in %s has no room for another host", directory);
+        return STATUS_UNUSABLE;
+    }
+    steer(request, segment_current, handle.host, canonical, changes);
+    return STATUS_GOOD;
+}
+
+static int complain_of_none(const struct request *request, const char *name)
+{
+    complain("%s: no such rule or host was called so far%s (resil status shows those that were)", name,
+             is_hold(request) ? ", and no rule is for it if it is a host with its port" : "");
+    return STATUS_FOUND;
+}
+
+static void complain_of_no_breaker(const char *target, const char *rule)
+{
+    complain("%s: rule %s has no breaker, so there is no circuit to hold (write `breaker: {}`)", target,
+             rule);
 }
 
 static void steer(const struct request *request, struct segment *segment, struct host *host,
@@ -224,18 +277,18 @@ static void steer(const struct request *request, struct segment *segment, struct
 }
 
 /* The place of a host under a rule without breaker is there for its counters only. */
-static void warn_of_no_breaker(const struct segment_file *file, const struct host_view *host)
+static bool has_no_breaker(const struct segment_file *file, const struct host_view *host)
 {
     static struct rule_file rules;
     static struct problems problems;
     rule_file_find(file->rules, &rules);
     struct ruleset *set = rule_file_load(&rules, &problems);
+    bool is_without = false;
     for (uint32_t i = 0; set && i < set->rule_count; i++)
-        if (strcmp(set->rules[i].name, host->rule) == 0 && !set->rules[i].policy.breaker.is_on)
-            complain("%s: rule %s has no breaker, so no call asks for this circuit (write `breaker: {}`)",
-                     host->target, host->rule);
+        is_without |= strcmp(set->rules[i].name, host->rule) == 0 && !set->rules[i].policy.breaker.is_on;
     if (set)
         ruleset_free(set);
+    return is_without;
 }
 
 /* In the flight recorder, where `resil log` finds it. */

@@ -48,7 +48,8 @@ void segments_scan(struct segments *segments)
     for (size_t i = 0; i < segments->count; i++)
         segments->files[i]->is_there = false;
     DIR *directory = opendir(segments->directory);
-    if (directory && is_directory_ours(directory)) {
+    segments->are_barred = directory ? !is_directory_ours(directory) : errno != ENOENT;
+    if (directory && !segments->are_barred) {
         const struct dirent *entry;
         struct stat status;
         while ((entry = readdir(directory)))
@@ -59,7 +60,7 @@ void segments_scan(struct segments *segments)
     } else if (directory) {
         complain("%s is not read: it must belong to user %u, and nobody else may write it",
                  segments->directory, (unsigned)geteuid());
-    } else if (errno != ENOENT) {
+    } else if (segments->are_barred) {
         complain("%s cannot be read: %s", segments->directory, strerror(errno));
     }
     if (directory)

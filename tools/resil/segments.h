@@ -27,6 +27,7 @@ struct segments {
     char directory[1100];
     char only[64];     /* the file of the rule file that was asked for; empty: all */
     bool are_writable; /* map them for changes; set it before the first scan */
+    bool are_barred;   /* at the last scan the directory was there and could not be used */
     struct segment_file **files;
     size_t count;
 };
