@@ -6,7 +6,7 @@ import select
 import subprocess
 import time
 
-from stage import PYTHON, RULED, Stage, main
+from stage import BARE, LIBRARY, PYTHON, RESIL, RULED, Stage, main
 
 NOTHING = "version: 1\nrules:\n  - name: other\n    match: {address: 127.0.0.1, port: 1}\n    timeout: {connect: 1s}\n"
 BOUNDED = "version: 1\nrules:\n  - name: bounded\n    match: {address: 127.0.0.1}\n    timeout: {response: 300ms}\n"
@@ -134,6 +134,18 @@ class Reload(Stage):
             self.assertEqual(len(told[name]), 2, (name, told))
             self.assertIn(problem, told[name][0])
             self.assertIn("no rules are in force", told[name][1])
+
+    def test_what_resil_run_said_of_bad_rules_is_not_said_again(self):
+        self.write("rules.yaml", "version: 1\ninclude: included.yaml\n")
+        self.write("included.yaml", BAD)
+        start = f"wget -qO- {self.server('answer --body fine').url()}"
+        script = f"cd {self.folder}; {RESIL} run --rules rules.yaml -- {start}"
+        ended = self.run_program(["sh", "-c", script], how=BARE)
+        self.assertEqual(ended.out, "fine", ended)
+        self.assertEqual((ended.err.count('"respond"'), ended.err.count("no rules are in force")), (1, 0), ended)
+        environment = f"LD_PRELOAD={LIBRARY} RESIL_RULES={self.folder}/rules.yaml"
+        ended = self.run_program(["sh", "-c", f"{script}; touch included.yaml; {environment} {start}"], how=BARE)
+        self.assertEqual(ended.err.count("no rules are in force"), 1, ended)
 
     def test_a_program_that_starts_on_rules_of_which_a_running_one_told_says_that_it_has_none(self):
         server = self.server("hang")
