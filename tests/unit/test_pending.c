@@ -123,6 +123,27 @@ TEST(an_ended_slot_belongs_to_nobody_and_is_used_again)
         ck_assert_uint_lt(arm(&entries[i], NOW)->number, 200);
 }
 
+TEST(who_does_not_own_a_slot_any_more_changes_nothing)
+{
+    struct pending *pending = arm(&entries[0], NOW);
+    end(&entries[0]);
+    ck_assert_ptr_eq(arm(&entries[1], NOW + 9), pending);
+    pending_due(pending, &entries[0], NOW + 1);
+    ck_assert_uint_eq(pending->due_ns, NOW + 9);
+    pending_due(pending, &entries[1], NOW + 1);
+    ck_assert_uint_eq(pending->due_ns, NOW + 1);
+}
+
+TEST(an_entry_has_one_slot)
+{
+    struct pending *first = arm(&entries[0], NOW), *second = pending_take(&entries[0]);
+    ck_assert(!pending_publish(second, PENDING_FLYING));
+    ck_assert_ptr_eq(pending_of(&entries[0]), first);
+    ck_assert_uint_eq(pending_head->used, 1);
+    ck_assert_uint_eq(pending_head->connects, 0);
+    ck_assert_ptr_eq(arm(&entries[1], NOW), second);
+}
+
 TEST(each_slot_is_shown_in_turn)
 {
     unsigned seen = 0;
@@ -345,7 +366,7 @@ TEST(a_thread_that_has_armed_something_finds_waits_busy)
 
 SUITE("pending", nothing_is_due_at_first, what_is_due_is_carried_out_once_and_the_rest_waits,
       a_slot_that_is_due_again_is_carried_out_again, what_somebody_has_claimed_is_left_to_him_and_stays_due,
-      an_ended_slot_belongs_to_nobody_and_is_used_again, each_slot_is_shown_in_turn,
-      waits_are_calm_after_all_has_ended, waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due,
-      a_fork_child_starts_empty, nothing_that_is_due_is_lost_among_threads,
-      a_thread_that_has_armed_something_finds_waits_busy)
+      an_ended_slot_belongs_to_nobody_and_is_used_again, who_does_not_own_a_slot_any_more_changes_nothing,
+      an_entry_has_one_slot, each_slot_is_shown_in_turn, waits_are_calm_after_all_has_ended,
+      waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due, a_fork_child_starts_empty,
+      nothing_that_is_due_is_lost_among_threads, a_thread_that_has_armed_something_finds_waits_busy)
