@@ -102,7 +102,7 @@ static int find_descriptor(int epoll, const struct epoll_event *event, struct re
 static int number_about(int epoll, const struct pending *pending, const struct epoll_event *event, bool ask,
                         struct registration *found)
 {
-    const struct descriptor *entry = __atomic_load_n(&pending->entry, __ATOMIC_RELAXED);
+    const struct descriptor *entry = atomic_load_explicit(&pending->entry, memory_order_relaxed);
     if (!entry)
         return -1;
     bool is_known = descriptor_of(pending->fd) == entry;
