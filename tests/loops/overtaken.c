@@ -90,7 +90,7 @@ int main(int count, char **arguments)
     socklen_t length = sizeof refusing;
     int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct epoll_event event = {.events = EPOLLIN};
-    pthread_t thread;
+    pthread_t thread = 0;
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (form == FORMS || inet_pton(AF_INET, arguments[2], &refusing.sin_addr) != 1 ||
         bind(server, (struct sockaddr *)&refusing, length) != 0 ||
