@@ -13,6 +13,8 @@
 #include "state/process.h"
 #include "state/segment.h"
 
+#define LOOKS_PER_WINDOW 4 /* at what is unsent */
+
 uint32_t waits_seen;
 
 static struct pending *timed_slot(struct descriptor *entry);
@@ -106,8 +108,15 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
     }
     /* A thread may wait for it inside a call that ends it by itself, unless this wait is about it. */
     bool is_ours = state & NON_BLOCKING || (waiter && waiter->has(waiter, pending->fd));
-    if (!is_ours || unsent_bytes(pending->fd)) {
-        pending->answer_due_ns = now_ns + descriptor_guard(entry)->response_ns;
+    uint64_t response_ns = descriptor_guard(entry)->response_ns;
+    if (!is_ours) {
+        pending->answer_due_ns = now_ns + response_ns;
+        return false;
+    }
+    /* The time begins when the last of it is sent. When that was is not known, only that it was not so at the last look. */
+    bool is_unsent = unsent_bytes(pending->fd) != 0;
+    if (atomic_exchange(&pending->was_unsent, is_unsent) || is_unsent) {
+        pending->answer_due_ns = now_ns + (is_unsent ? response_ns / LOOKS_PER_WINDOW : response_ns);
         return false;
     }
     if (raw_poll(pending->fd) & (POLLIN | POLLRDHUP | POLLERR | POLLHUP)) {

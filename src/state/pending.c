@@ -37,6 +37,7 @@ struct pending *pending_take(struct descriptor *entry)
         sched_yield();
     atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
     atomic_store_explicit(&pending->nudged, 0, memory_order_relaxed);
+    atomic_store_explicit(&pending->was_unsent, 0, memory_order_relaxed);
     pending->phase = PENDING_FREE;
     pending->answer_due_ns = pending->room_due_ns = NEVER;
     atomic_store_explicit(&pending->entry, entry, memory_order_relaxed);

@@ -64,6 +64,7 @@ struct pending {
     /* ANSWER: changed without a claim too, by who sends and receives */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t unsent_bytes;               /* when room began to be awaited */
+    _Atomic uint32_t was_unsent;                 /* 1: a part of the request was, at the last look */
 };
 
 #define PENDING_CHUNK  64u

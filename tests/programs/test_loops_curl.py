@@ -62,7 +62,7 @@ class Silence(loops.Silence, Curl):
     def test_a_slow_upload_is_never_cut(self):
         """It takes several times the response timeout, and the answer comes when all of it was read."""
         server = self.server("drain --rate 1000000 --body all-of-it")
-        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 2s, send: 2s}\n")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 1s, send: 1s}\n")
         body = os.path.join(self.folder, "body")
         with open(body, "wb") as file:
             file.truncate(8_000_000)

@@ -77,7 +77,7 @@ class FetchSilence(loops.Silence, Fetch):
         code = """fetch(process.argv[1], {method: 'PUT', body: Buffer.alloc(8000000)})
             .then(answer => answer.text()).then(console.log)"""
         server = self.server("drain --rate 1000000 --body all-of-it")
-        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 2s, send: 2s}\n")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 1s, send: 1s}\n")
         ended = self.run_program(["node", "-e", code, server.url()], rules)
         self.assertEqual((ended.status, ended.out), (0, "all-of-it\n"), ended)
         self.assertEqual(self.events("response_timeout") + self.events("send_timeout"), [])

@@ -150,7 +150,7 @@ class Failures:
     def test_a_slow_upload_is_never_cut(self):
         upstream = self.server("drain --rate 1000000 --body all-of-it")
         rules = self.rules(f"match: {{address: 127.0.0.1, port: {upstream.port}}}\n"
-                           "timeout: {response: 2s, send: 2s}\n")
+                           "timeout: {response: 1s, send: 1s}\n")
         body = os.path.join(self.folder, "upload")
         with open(body, "wb") as file:
             file.truncate(8_000_000)

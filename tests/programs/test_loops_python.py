@@ -141,7 +141,7 @@ class AsyncioSilence(loops.Silence, Asyncio):
                 "    print((await reader.read()).decode())\n"
                 "asyncio.run(main())\n")
         server = self.server("drain --rate 1000000 --body all-of-it")
-        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 2s, send: 2s}\n")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 1s, send: 1s}\n")
         ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules)
         self.assertIn("all-of-it", ended.out, ended)
         self.assertEqual(self.events("response_timeout") + self.events("send_timeout"), [])
