@@ -46,7 +46,7 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
     struct visit visit;
     const struct ruleset *rules = rules_enter(&visit);
     if (!rules) {
-        if (rules_are_coming())
+        if (rules_are_coming() && !nesting_is_inside())
             segment_passed(PASSED_LOADING);
         return real.connect(fd, address, length);
     }
