@@ -119,7 +119,13 @@ enum socket_kind {
 #define SOCKET_FASTOPEN 64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
 #define SOCKET_BEGUN    0xff00u /* 0, or it has begun to connect: tells that time from others */
 
-unsigned descriptor_note(int fd);
+extern uint16_t *descriptor_notes HIDDEN; /* there once descriptor_limit is not 0 */
+static inline unsigned descriptor_note(int fd)
+{
+    return (unsigned)fd < descriptor_limit
+               ? __atomic_load_n(&descriptor_notes[(unsigned)fd], __ATOMIC_RELAXED)
+               : SOCKET_UNKNOWN;
+}
 void descriptor_note_kind(int fd, unsigned note);
 void descriptor_note_with(int fd, unsigned bits);
 void descriptor_note_without(int fd, unsigned bits);
