@@ -6,8 +6,8 @@
 #include "base/clock.h"
 #include "drive/error_queue.h"
 #include "drive/nudge.h"
-#include "drive/park.h"
 #include "drive/raw.h"
+#include "drive/silence.h"
 #include "drive/throttle.h"
 #include "hooks/real.h"
 #include "state/credits.h"
@@ -78,8 +78,7 @@ void flight_carry_on(struct pending *pending, struct call_step step)
         }
         error_queue_drain(pending->fd, &pending->address.any);
         nudge_attempt_ended(pending);
-        if (!park(pending->fd, &pending->address.any, &pending->saved_hops)) {
-            segment_passed(PASSED_NOT_PARKED);
+        if (!silence_begin(pending)) {
             pending->is_unparkable = true;
             step = call_denied(&pending->call);
             continue;
@@ -97,9 +96,7 @@ void flight_carry_on(struct pending *pending, struct call_step step)
 static struct call_step attempt(struct pending *pending)
 {
     uint64_t now = clock_now_ns();
-    bool is_free = pending->phase == PENDING_PARKED
-                       ? unpark(pending->fd, &pending->address.any, pending->saved_hops)
-                       : raw_disconnect(pending->fd);
+    bool is_free = pending->phase == PENDING_PARKED ? silence_end(pending) : raw_disconnect(pending->fd);
     pending_enter(pending, PENDING_FLYING);
     pending->began_ns = now;
     nudge_attempt_begins(pending);
@@ -107,9 +104,15 @@ static struct call_step attempt(struct pending *pending)
     union flight_address other;
     struct sockaddr *address = flight_address(pending, &other);
     int result = is_free ? raw_connect(pending->fd, address, pending->length) : -1;
-    if (result != 0 && errno == EINPROGRESS)
-        return (struct call_step){.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
     int error = result == 0 ? 0 : errno;
+    /* What is over already need not be shown first. */
+    unsigned seen = error == EINPROGRESS && pending->is_withheld ? raw_poll(pending->fd) : 0;
+    if (seen)
+        error = seen & (POLLERR | POLLHUP) ? flight_take_so_error(pending->fd) : 0;
+    if (error == EINPROGRESS) {
+        silence_is_over(pending);
+        return (struct call_step){.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
+    }
     return call_ended(&pending->call, outcome_of_connect(error, flight_has_left(pending)), error,
                       clock_now_ns());
 }
@@ -134,6 +137,7 @@ void flight_succeed(struct pending *pending)
 {
     struct descriptor *entry = pending->entry;
     const struct guard *guard = descriptor_guard(entry);
+    silence_is_over(pending);
     nudge_attempt_ended(pending);
     host_count(entry->host, HOST_CONNECTED);
     uint64_t took_ns = clock_now_ns() - pending->call.begun_ns;
@@ -161,7 +165,7 @@ void flight_fail(struct pending *pending, const struct call_step *step)
     struct descriptor *entry = pending->entry;
     bool was_parked = pending->phase == PENDING_PARKED;
     if (was_parked) {
-        unpark(pending->fd, &pending->address.any, pending->saved_hops);
+        silence_end(pending);
         flight_take_so_error(pending->fd);
     }
     nudge_attempt_ended(pending);
@@ -183,6 +187,7 @@ void flight_fail(struct pending *pending, const struct call_step *step)
         atomic_fetch_or_explicit(&entry->state, CONNECT_ERROR_DUE | (is_ours ? CUT_OFF : 0),
                                  memory_order_relaxed);
     atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
+    silence_is_over(pending);
     if (!step->error) {
         pending_end(pending);
         return;

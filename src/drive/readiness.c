@@ -8,10 +8,12 @@
 #include "drive/flight.h"
 #include "drive/nudge.h"
 #include "drive/options.h"
-#include "drive/park.h"
 #include "drive/raw.h"
+#include "drive/readable.h"
 #include "drive/signals.h"
+#include "drive/silence.h"
 #include "drive/transfer.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/pending.h"
 #include "state/process.h"
@@ -20,6 +22,7 @@
 static struct pending *claim(int fd, struct descriptor *entry);
 static bool is_at(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
+static bool is_in_flight(const struct pending *pending);
 static unsigned retransmits(int fd);
 static void act(struct pending *pending, void *context);
 
@@ -28,8 +31,10 @@ bool readiness_connect_again(int fd, struct descriptor *entry, const struct sock
 {
     struct target ignored;
     int error;
-    if (!target_of_sockaddr(address, length,
-                            &ignored)) { /* it disconnects, or the kernel will say what is wrong */
+    bool is_target =
+        target_of_sockaddr(address, length, &ignored) ||
+        (length > sizeof address->sa_family && is_readable(address, length) && address->sa_family == AF_UNIX);
+    if (!is_target) { /* it disconnects, or the kernel will say what is wrong */
         readiness_give_up(fd, entry);
         return false;
     }
@@ -60,11 +65,11 @@ bool readiness_look(int fd, struct descriptor *entry)
     if (pending_is_busy())
         readiness_run(clock_now_ns(), NULL);
     struct pending *pending = claim(fd, entry);
-    unsigned seen = pending && pending->phase == PENDING_FLYING ? raw_poll(fd) : 0;
+    unsigned seen = pending && is_in_flight(pending) ? raw_poll(fd) : 0;
     if (seen)
         flight_settle(pending, seen);
     else if (pending)
-        pending_release(pending, atomic_load_explicit(&pending->due_ns, memory_order_relaxed));
+        pending_put_back(pending);
     signals_restore(&mask);
     errno = error;
     /* A fork child has the entry, and nothing pending: the attempt is what the kernel says it is. */
@@ -133,7 +138,7 @@ void readiness_abandon(int fd, struct descriptor *entry)
         enum outcome outcome = told ? outcome_of_connect(told, flight_has_left(pending)) : OUTCOME_OURS;
         if (pending->phase == PENDING_PARKED) {
             outcome = pending->call.last_outcome;
-            stay_parked(fd, &pending->address.any, pending->saved_hops);
+            silence_leave(pending);
         } else if (!seen && retransmits(fd)) {
             outcome = OUTCOME_TIMEOUT;
         } else if (seen && !(seen & (POLLERR | POLLHUP))) {
@@ -169,9 +174,10 @@ void readiness_hand_over(int fd, struct descriptor *entry)
     sigset_t mask;
     signals_block(&mask);
     struct pending *pending = claim(fd, entry);
-    if (pending && pending->phase == PENDING_PARKED && unpark(fd, &pending->address.any, pending->saved_hops))
+    if (pending && pending->phase == PENDING_PARKED && silence_end(pending))
         raw_connect(fd, &pending->address.any, pending->length);
     if (pending) {
+        silence_is_over(pending);
         nudge_attempt_ended(pending);
         flight_report(pending, BREAKER_NEUTRAL, 0);
         atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_acq_rel);
@@ -188,7 +194,8 @@ void readiness_run(uint64_t now_ns, const struct waiter *waiter)
 
 static void act(struct pending *pending, void *context)
 {
-    if (pending->phase == PENDING_ANSWER && deadline_of(pending) > clock_now_ns()) {
+    uint64_t now = clock_now_ns();
+    if (pending->phase == PENDING_ANSWER && deadline_of(pending) > now && !withhold_is_due(pending, now)) {
         pending_release(pending, deadline_of(pending));
         return;
     }
@@ -198,11 +205,15 @@ static void act(struct pending *pending, void *context)
         pending_end(pending);
         return;
     }
+    withhold_show_due(pending, now);
     if (pending->phase == PENDING_ANSWER) {
         deadline_due(pending, context);
         return;
     }
-    uint64_t now = clock_now_ns();
+    if (pending->phase == PENDING_FAILED) {
+        pending_release(pending, NEVER);
+        return;
+    }
     if (pending->phase == PENDING_PARKED) {
         flight_carry_on(pending, call_due(&pending->call, now));
         return;
@@ -211,7 +222,7 @@ static void act(struct pending *pending, void *context)
         pending_release(pending, pending->call.due_ns);
         return;
     }
-    unsigned seen = raw_poll(pending->fd);
+    unsigned seen = is_in_flight(pending) ? raw_poll(pending->fd) : 0;
     if (seen) {
         flight_settle(pending, seen);
     } else if (raw_disconnect(pending->fd)) {
@@ -226,34 +237,36 @@ static void act(struct pending *pending, void *context)
 unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigned asked)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
+    unsigned withheld = withheld_of(entry);
+    if (seen && !(seen & ~withheld))
+        return 0;
     struct pending *pending = state & CONNECTING ? claim(fd, entry) : NULL;
     if (pending) {
         /* What was seen may be over: another thread has begun the next attempt meanwhile. */
         unsigned now = raw_poll(fd);
-        if (pending->phase == PENDING_PARKED && now) {
+        if (pending->phase == PENDING_PARKED && now && !pending->is_withheld) {
             /* Something has ended the silence: a timeout that the program set, say. */
-            unpark(fd, &pending->address.any, pending->saved_hops);
-            if (!park(fd, &pending->address.any, &pending->saved_hops)) {
-                segment_passed(PASSED_NOT_PARKED);
+            silence_end(pending);
+            if (!silence_begin(pending)) {
                 pending->is_unparkable = true;
                 pending_enter(pending, PENDING_FLYING);
                 struct call_step step = call_denied(&pending->call);
                 flight_fail(pending, &step);
                 pending = NULL;
             }
-        } else if (pending->phase == PENDING_FLYING && now) {
+        } else if (is_in_flight(pending) && now) {
             flight_settle(pending, now);
             pending = NULL;
         }
         if (pending)
-            pending_release(pending, atomic_load_explicit(&pending->due_ns, memory_order_relaxed));
+            pending_put_back(pending);
         state = atomic_load_explicit(&entry->state, memory_order_acquire);
         if (state & CONNECTING)
             return 0;
         seen = raw_poll(fd) & (asked | POLLERR | POLLHUP);
     }
     if (!(state & CONNECT_ERROR_DUE))
-        return seen;
+        return seen & ~withheld_of(entry);
     /* As the kernel shows a failure; one of ours it takes for a descriptor that was never connected. */
     return seen | POLLERR | (asked & (POLLIN | POLLOUT | POLLRDHUP));
 }
@@ -265,7 +278,7 @@ static struct pending *claim(int fd, struct descriptor *entry)
     struct pending *pending = pending_claim(entry);
     if (!pending || is_at(pending, fd))
         return pending;
-    pending_release(pending, atomic_load_explicit(&pending->due_ns, memory_order_relaxed));
+    pending_put_back(pending);
     return NULL;
 }
 
@@ -290,6 +303,12 @@ static bool is_still_there(struct pending *pending)
         if (is_at(pending, fd))
             return true;
     return false;
+}
+
+/* An attempt, of which something may be seen. */
+static bool is_in_flight(const struct pending *pending)
+{
+    return pending->phase == PENDING_FLYING && !withheld_of_slot(pending);
 }
 
 static unsigned retransmits(int fd)

@@ -108,7 +108,7 @@ static struct pending *begin(struct connecting *call)
     pending->breaker_error = policy->breaker.error;
     pending->has_breaker = policy->breaker.is_on;
     pending->has_retry = policy->retry.is_on && !call->is_shadow;
-    pending->is_unparkable = false;
+    pending->is_unparkable = pending->is_withheld = false;
     pending->is_shadow = call->is_shadow;
     pending->shadow.connect_ns = policy->timeout.connect_ns;
     pending->shadow.max_retries = policy->retry.is_on ? policy->retry.max_retries : 0;
