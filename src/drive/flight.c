@@ -108,7 +108,7 @@ static struct call_step attempt(struct pending *pending)
     /* What is over already need not be shown first. */
     unsigned seen = error == EINPROGRESS && pending->is_withheld ? raw_poll(pending->fd) : 0;
     if (seen)
-        error = seen & (POLLERR | POLLHUP) ? flight_take_so_error(pending->fd) : 0;
+        error = seen & (POLLERR | POLLHUP) ? flight_take_so_error(pending->fd) ?: ECONNRESET : 0;
     if (error == EINPROGRESS) {
         silence_is_over(pending);
         return (struct call_step){.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};

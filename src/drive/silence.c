@@ -10,10 +10,12 @@ static bool is_local(const struct pending *pending);
 
 bool silence_begin(struct pending *pending)
 {
-    pending->is_withheld =
-        is_local(pending) || !park(pending->fd, &pending->address.any, &pending->saved_hops);
-    if (!pending->is_withheld)
+    bool is_parked = !is_local(pending) && park(pending->fd, &pending->address.any, &pending->saved_hops);
+    if (is_parked) {
+        silence_is_over(pending); /* the attempt before was over before it could be shown */
         return true;
+    }
+    pending->is_withheld = true;
     segment_passed(PASSED_NOT_PARKED);
     if (!is_local(pending) && !raw_disconnect(pending->fd))
         return false;
