@@ -81,7 +81,7 @@ enum steered {
     X(PRIVATE, "private", "state could not be shared: private memory instead")                               \
     X(LOG_LOST, "log_lost", "a log line could not be written")                                               \
     X(LOG_THINNED, "log_thinned", "a log line was one of too many in a second")                              \
-    X(NOT_PARKED, "not_parked", "a descriptor could not be kept silent between two attempts")                \
+    X(NOT_PARKED, "not_parked", "the kernel could not keep a descriptor silent between two attempts")        \
     X(ASLEEP, "asleep", "a thread was asleep that did not know of a deadline")                               \
     X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \

@@ -110,6 +110,7 @@ enum socket_kind {
     SOCKET_UNIX,
     SOCKET_UNIX_DATAGRAM,
     SOCKET_UNIX_SEQPACKET,
+    NO_SOCKET_BUT_EPOLL, /* one that something was taken out of: drive/withhold.h */
 };
 /* A note is one of these and bits beside it. */
 #define SOCKET_KIND     7u

@@ -49,7 +49,7 @@ rules:
   - name: {name}-unix
     match: {{unix: "{paths}"}}
     timeout: {{connect: 60s, response: {response}, recv: 60s, send: 60s, total: 60s}}
-    retry: {{max_retries: 2, base_delay: 1ms, jitter: none}}
+    retry: {{max_retries: 2, base_delay: 1ms, jitter: none, retry_on: [timeout]}}
     breaker: {{failure_threshold: 255, failure_rate: off, scope: exchange, failure_prefix: ["\\x01never"]}}
     {more}
 """
