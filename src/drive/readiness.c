@@ -18,6 +18,7 @@
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "state/credits.h"
+#include "state/latencies.h"
 #include "state/pending.h"
 #include "state/process.h"
 #include "state/segment.h"
@@ -546,6 +547,7 @@ static void succeed(struct pending *pending)
     nudge_attempt_ended(pending);
     host_count(entry->host, HOST_CONNECTED);
     uint64_t took_ns = clock_now_ns() - pending->call.begun_ns;
+    host_took(entry->host, LATENCY_CONNECT, took_ns);
     if (pending->call.attempts > 1)
         tell_about(pending, EVENT_CONNECTED_LATE, 0, took_ns, 0);
     bool is_late = pending->is_shadow && pending->shadow.connect_ns && took_ns > pending->shadow.connect_ns;
@@ -606,9 +608,12 @@ static void tell_what_would_follow(struct pending *pending, enum outcome outcome
     uint64_t took_ns = clock_now_ns() - pending->call.begun_ns;
     if (outcome == OUTCOME_TIMEOUT && pending->shadow.connect_ns && took_ns > pending->shadow.connect_ns) {
         tell_about(pending, EVENT_TIMEOUT_CONNECT, ETIMEDOUT, pending->shadow.connect_ns, 0);
+        host_count(pending->entry->host, HOST_WOULD_CUT);
+        host_spared(pending->entry->host, took_ns - pending->shadow.connect_ns);
     } else if (pending->shadow.max_retries && outcome_is_failure(outcome) &&
                pending->call.params.retry_on & OUTCOME_BIT(outcome) && !pending->call.is_probe) {
         tell_about(pending, EVENT_RETRY, error, took_ns, pending->call.params.backoff.base_delay_ns);
+        host_count(pending->entry->host, HOST_WOULD_RETRY);
     } else {
         return;
     }
