@@ -11,6 +11,7 @@
 #include "drive/throttle.h"
 #include "hooks/real.h"
 #include "state/credits.h"
+#include "state/latencies.h"
 #include "state/segment.h"
 
 static struct call_step attempt(struct pending *pending);
@@ -141,6 +142,7 @@ void flight_succeed(struct pending *pending)
     nudge_attempt_ended(pending);
     host_count(entry->host, HOST_CONNECTED);
     uint64_t took_ns = clock_now_ns() - pending->call.begun_ns;
+    host_took(entry->host, LATENCY_CONNECT, took_ns);
     if (pending->call.attempts > 1)
         flight_tell(pending, EVENT_CONNECTED_LATE, 0, took_ns, 0);
     bool is_late = pending->is_shadow && pending->shadow.connect_ns && took_ns > pending->shadow.connect_ns;

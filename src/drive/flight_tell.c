@@ -4,6 +4,7 @@
 #include "drive/connect.h"
 #include "drive/flight.h"
 #include "drive/siblings.h"
+#include "state/latencies.h"
 
 static struct event about(struct pending *pending, enum event_kind kind);
 
@@ -72,9 +73,12 @@ void flight_tell_what_would_follow(struct pending *pending, enum outcome outcome
     uint64_t took_ns = clock_now_ns() - pending->call.begun_ns;
     if (outcome == OUTCOME_TIMEOUT && pending->shadow.connect_ns && took_ns > pending->shadow.connect_ns) {
         flight_tell(pending, EVENT_TIMEOUT_CONNECT, ETIMEDOUT, pending->shadow.connect_ns, 0);
+        host_count(pending->entry->host, HOST_WOULD_CUT);
+        host_spared(pending->entry->host, took_ns - pending->shadow.connect_ns);
     } else if (pending->shadow.max_retries && outcome_is_failure(outcome) &&
                pending->call.params.retry_on & OUTCOME_BIT(outcome) && !pending->call.is_probe) {
         flight_tell(pending, EVENT_RETRY, error, took_ns, pending->call.params.backoff.base_delay_ns);
+        host_count(pending->entry->host, HOST_WOULD_RETRY);
     } else {
         return;
     }

@@ -99,7 +99,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
             return -1;
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
-    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry);
+    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry, began_ns);
     if (result == NOT_YET)
         result = perform(transfer);
     if (entry->cookie != transfer->cookie)
@@ -108,7 +108,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
         result = go_on(entry, transfer, SENDING, result, &start);
     if (result > 0)
-        exchange_begin(entry);
+        exchange_begin(entry, began_ns);
     else if (result < 0)
         exchange_broken(entry, transfer->fd, errno);
     bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
