@@ -23,5 +23,7 @@ int status_command(int argc, char **argv);
 int log_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int breaker_command(int argc, char **argv);
+int enable_command(int argc, char **argv);
+int disable_command(int argc, char **argv);
 
 #endif
