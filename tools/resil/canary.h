@@ -15,7 +15,7 @@ struct canary {
  * is nobody, one that is set-user-id. `list` is what /etc/ld.so.preload would say; that file is left alone. */
 struct canary canary_run(const char *list, const char *library);
 
-/* The same, with the list in its place: does the first of them still run? */
+/* With the list in its place: does the first of them still run, and has the loader nothing to say about us? */
 bool canary_lives(void);
 
 #endif

@@ -35,6 +35,7 @@ char *preload_list_without(const char *text)
         end = line_without(line, length, end);
         line += length;
     }
+    *end = '\0';
     return left;
 }
 
