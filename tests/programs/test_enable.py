@@ -117,7 +117,7 @@ ls /etc/systemd/system/many@3.service.d
         for change, arguments, status, said in (
                 ("echo 'Environment=\"LD_PRELOAD=/opt/a.so\"' >>/etc/systemd/system/old.service", "old", 1, "old.service:5 sets LD_PRELOAD"),
                 ("mkdir -p /run/systemd/system/old.service.d; printf '[Service]\\nEnvironment=A=1 LD_PRELOAD=x\\n' "
-                 ">/run/systemd/system/old.service.d/a.conf; trap 'rm -r /run/systemd/system/old.service.d' EXIT", "old", 1,
+                 ">/run/systemd/system/old.service.d/a.conf", "old", 1,
                  "a.conf:2 sets LD_PRELOAD"),
                 ("", "nothing", 1, "there is no service nothing.service"),
                 ("", "../../old", 2, "is no name of a service"),
