@@ -103,6 +103,8 @@ static void inner_call_read(struct reader *reader, const struct node *symbol, co
         COMPLAIN(reader, symbol, "%s: is missing (what it is called with: args: [result])", where);
         return;
     }
+    if (arguments->kind == NODE_SEQUENCE && !arguments->children)
+        return;
     for (const struct child *item = list_items(reader, arguments, where, &single); item; item = item->next) {
         uint32_t number = 0;
         bool is_result = node_is(item->node, "result");

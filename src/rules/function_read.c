@@ -384,10 +384,15 @@ static void check_together(struct reader *reader, const struct node *node, const
                  "nothing is to be done for this function (add retry:, breaker:, limit: or default:)");
 }
 
+/* All that a binding is made of. */
 static uint64_t signature_of(const struct function *function)
 {
-    uint64_t hash =
-        function->symbol ? hash_bytes(function->symbol, strlen(function->symbol), function->returns) : 0;
+    const char *const texts[] = {function->symbol, function->library, function->check.symbol,
+                                 function->cleanup.symbol};
+    uint64_t hash = function->returns;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        hash = hash_bytes(texts[i] ? texts[i] : "", texts[i] ? strlen(texts[i]) + 1 : 0, hash);
     hash = hash_bytes(function->arguments, function->argument_count * sizeof *function->arguments, hash);
-    return function->library ? hash_bytes(function->library, strlen(function->library), hash) : hash;
+    hash = hash_bytes(function->check.arguments, function->check.count, hash ^ function->check.returns);
+    return hash_bytes(function->cleanup.arguments, function->cleanup.count, hash);
 }

@@ -16,7 +16,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 7u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 8u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -57,7 +57,7 @@ enum steering {
 };
 
 /* What happens too often to be told each time. */
-enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_KINDS };
+enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_FUNCTION, SAMPLE_KINDS };
 
 /* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
  * read with a bound. */
