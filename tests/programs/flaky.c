@@ -53,7 +53,8 @@ int flaky_ask(int a, int b)
     return -1;
 }
 
-double flaky_mixed(char a, short b, int c, long d, float e, double f, unsigned char g, unsigned long h, const char *i, int j)
+double flaky_mixed(char a, short b, int c, long d, float e, double f, unsigned char g, unsigned long h,
+                   const char *i, int j)
 {
     fails();
     return a + b + c + (double)d + (double)e + f + g + (double)h + (double)strlen(i) + j;

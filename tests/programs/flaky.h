@@ -16,7 +16,8 @@ void flaky_close(struct flaky *flaky);
 int flaky_ask(int a, int b);
 
 /* Each argument in a place of its own, and the sum of them. */
-double flaky_mixed(char a, short b, int c, long d, float e, double f, unsigned char g, unsigned long h, const char *i, int j);
+double flaky_mixed(char a, short b, int c, long d, float e, double f, unsigned char g, unsigned long h,
+                   const char *i, int j);
 
 /* Calls the caller back; what that returns it returns. */
 int flaky_with(int (*callback)(void *data), void *data);
