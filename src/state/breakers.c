@@ -29,6 +29,7 @@ static struct host *evict(struct segment *segment, uint64_t key, const struct ru
 static bool is_still(struct host_handle handle);
 static bool is_held(struct host_handle handle, struct breaker_answer *answer);
 static void forget_addresses(struct host *host);
+static void forget_times(struct host *host);
 static bool give_orphan_back(struct host_handle handle, const struct breaker_params *params, uint64_t *word,
                              uint64_t now_ns);
 static void empty(_Atomic uint64_t words[WINDOW_BUCKETS]);
@@ -153,18 +154,20 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
     return change;
 }
 
-void breakers_succeeded(struct host_handle handle, const struct breaker_params *params)
+void breakers_succeeded(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns)
 {
     if (!is_still(handle))
         return;
     forget_addresses(handle.host);
     if (!params->failure_ratio_ppm)
         return;
-    /* For every answer on every connection: the coarse clock does for buckets of a tenth of a second and more. */
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = 1},
-                  (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
+    if (!now_ns) {
+        /* For every answer on every connection: the coarse clock does for buckets of a tenth of a second and more. */
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        now_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    }
+    add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = 1}, now_ns);
 }
 
 uint32_t hosts_sample(struct host_handle handle, enum sample_kind kind, enum event_kind event,
@@ -306,6 +309,7 @@ static __attribute__((noinline)) struct host *claim(struct host *host, uint64_t 
         empty(host->retries);
         for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
             atomic_store_explicit(&host->counts[i], 0, memory_order_relaxed);
+        forget_times(host);
     }
     target_text(target, host->target, sizeof host->target);
     struct text text = text_begin(host->rule, sizeof host->rule);
@@ -361,6 +365,16 @@ static void forget_addresses(struct host *host)
 {
     if (atomic_load_explicit(&host->failed_addresses, memory_order_relaxed))
         atomic_store_explicit(&host->failed_addresses, 0, memory_order_relaxed);
+}
+
+static void forget_times(struct host *host)
+{
+    for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
+        for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+            atomic_store_explicit(&host->latencies[kind].counts[i], 0, memory_order_relaxed);
+        atomic_store_explicit(&host->latencies[kind].sum_ns, 0, memory_order_relaxed);
+    }
+    atomic_store_explicit(&host->spared_ns, 0, memory_order_relaxed);
 }
 
 /* A probe whose process is gone reports no more: another call may take its place. This is asked only now

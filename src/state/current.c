@@ -26,6 +26,7 @@
 
 uint32_t rules_state;
 static struct published rules_in_force; /* struct ruleset; NULL: none */
+void (*rules_follower)(const struct ruleset *rules);
 
 /* The process of the thread that reads the rules, or looks whether they have changed; 0: nobody does. */
 static pid_t claimed_by;
@@ -54,6 +55,7 @@ struct retired {
 };
 static struct retired *all_retired;
 
+static void follow(void);
 static bool claim(void);
 static void find(void);
 static void open_segment(void);
@@ -107,6 +109,7 @@ void rules_read(void)
             }
             __atomic_store_n(&look_at_ns, clock_now_ns() + LOOK_EVERY_NS, __ATOMIC_RELEASE);
             __atomic_store_n(&rules_state, RULES_READ, __ATOMIC_RELEASE);
+            follow();
         }
         __atomic_store_n(&claimed_by, 0, __ATOMIC_RELEASE);
     }
@@ -156,11 +159,19 @@ void rules_look(uint64_t now_ns)
                 munmap(problems, sizeof *problems);
             }
             __atomic_store_n(&look_at_ns, now_ns + wait_ns, __ATOMIC_RELEASE);
+            follow();
         }
         __atomic_store_n(&claimed_by, 0, __ATOMIC_RELEASE);
     }
     undisturbed_end(&before);
     errno = error;
+}
+
+/* Whoever has the claim does so: nobody frees the rules meanwhile. */
+static void follow(void)
+{
+    if (rules_follower)
+        rules_follower(__atomic_load_n(&rules_in_force.what, __ATOMIC_ACQUIRE));
 }
 
 bool rules_are_coming(void)
@@ -299,8 +310,8 @@ static uint64_t read_again(struct problems *problems, uint64_t now_ns)
 /* Takes the rule set over. False: without memory for what comes with it, and then it is freed. */
 static bool put_in_force(struct ruleset *set, uint64_t now_ns)
 {
-    bool is_in_force = set->rule_count && descriptors_open();
-    if (set->rule_count && !is_in_force) {
+    bool is_wanted = set->rule_count || set->function_count, is_in_force = is_wanted && descriptors_open();
+    if (is_wanted && !is_in_force) {
         segment_passed(PASSED_NO_MEMORY);
         ruleset_free(set);
         return false;

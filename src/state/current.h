@@ -43,6 +43,10 @@ static inline void rules_leave(const struct visit *visit)
  * frees old rules that nobody reads any more. */
 void rules_look(uint64_t now_ns);
 
+/* Is told which rules are in force, after they have been read or looked at; NULL: nobody wants to know. The rules stay in
+ * force meanwhile, or are NULL. */
+extern void (*rules_follower)(const struct ruleset *rules) HIDDEN;
+
 /* After rules_enter gave NULL: will there be rules in a moment? */
 bool rules_are_coming(void);
 

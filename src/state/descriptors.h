@@ -68,8 +68,9 @@ struct descriptor {
     struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
     int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
-    uint32_t number;                   /* the pool's */
-    _Atomic uint32_t pending;          /* its slot + 1 in state/pending.h; 0 = none */
+    uint32_t number;          /* the pool's */
+    _Atomic uint32_t pending; /* its slot + 1 in state/pending.h; 0 = none */
+    _Atomic uint32_t sent_us; /* when the request was sent whose answer is awaited, in us; 0 = not known */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
 };
 _Static_assert(sizeof(struct descriptor) <= 112,
@@ -110,6 +111,7 @@ enum socket_kind {
     SOCKET_UNIX,
     SOCKET_UNIX_DATAGRAM,
     SOCKET_UNIX_SEQPACKET,
+    NO_SOCKET_BUT_EPOLL, /* one that something was taken out of: drive/withhold.h */
 };
 /* A note is one of these and bits beside it. */
 #define SOCKET_KIND     7u
