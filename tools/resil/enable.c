@@ -36,6 +36,7 @@ static int check_program(const struct unit *unit);
 static bool make_folder_of(const char *path);
 static void remove_drop_in(const char *path);
 static int enable_system(const char *library);
+static char *read_list(void);
 static int put_list(const char *before, const char *list);
 static int disable_unit(const char *word);
 static int disable_system(bool must_be_there);
@@ -348,11 +349,15 @@ static void remove_drop_in(const char *path)
 
 static int enable_system(const char *library)
 {
-    char *before = read_whole(PRELOAD_LIST);
-    if (!before) {
-        complain("%s cannot be read: %s", PRELOAD_LIST, strerror(errno));
-        return STATUS_UNUSABLE;
+    char *problem = access(PRELOAD_LIST, F_OK) == 0 ? trusted_problem(PRELOAD_LIST) : NULL;
+    if (problem) {
+        complain("refused: %s", problem);
+        free(problem);
+        return STATUS_FOUND;
     }
+    char *before = read_list();
+    if (!before)
+        return STATUS_UNUSABLE;
     char *list = preload_list_with(before, library);
     int status = STATUS_GOOD;
     struct canary canary = canary_run(list, library);
@@ -370,9 +375,25 @@ static int enable_system(const char *library)
     return status;
 }
 
+/* NULL where it cannot be read, which is said. */
+static char *read_list(void)
+{
+    char *text = read_whole(PRELOAD_LIST);
+    if (!text)
+        complain("%s cannot be read: %s", PRELOAD_LIST, strerror(errno));
+    return text;
+}
+
 /* And takes it back at once if programs do not start with it. */
 static int put_list(const char *before, const char *list)
 {
+    char *now = read_list();
+    bool is_same = now && strcmp(now, before) == 0;
+    free(now);
+    if (!is_same) {
+        complain("refused: somebody else has changed %s meanwhile (try again)", PRELOAD_LIST);
+        return STATUS_FOUND;
+    }
     if (strcmp(before, list) != 0 && !replace_file(PRELOAD_LIST, list)) {
         complain("%s cannot be written: %s", PRELOAD_LIST, strerror(errno));
         return STATUS_UNUSABLE;
@@ -422,11 +443,9 @@ static void disable_found(const char *path, void *data)
 
 static int disable_system(bool must_be_there)
 {
-    char *before = read_whole(PRELOAD_LIST);
-    if (!before) {
-        complain("%s cannot be read: %s", PRELOAD_LIST, strerror(errno));
+    char *before = read_list();
+    if (!before)
         return STATUS_UNUSABLE;
-    }
     int status = STATUS_GOOD;
     char *list = preload_list_without(before);
     if (strcmp(before, list) == 0) {
