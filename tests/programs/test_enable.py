@@ -58,10 +58,10 @@ resil enable --system; status=$?; ls {LIST} 2>/dev/null; exit $status
 
     def test_a_list_that_somebody_else_changes_meanwhile_is_left_alone(self):
         ended = self.on_machine(f"""
-printf '#!/bin/sh\\n{{ echo changed >>{LIST}; }} 2>/dev/null; exit 0\\n' >odd; chmod 755 odd; mount --bind odd "$(realpath /usr/bin/python3)"
-resil enable --system; status=$?; cat {LIST}; exit $status
+printf '#!/bin/sh\\n{{ echo "# changed" >>{LIST}; }} 2>/dev/null; exit 0\\n' >odd; chmod 755 odd; mount --bind odd "$(realpath /usr/bin/python3)"
+resil enable --system >&2; status=$?; cat {LIST}; exit $status
 """)
-        self.assertEqual((ended.status, ended.out), (1, "changed\n"), ended)
+        self.assertEqual((ended.status, ended.out), (1, "# changed\n"), ended)
         self.assertIn("meanwhile", ended.err)
 
     def test_it_is_refused_where_others_could_have_a_say_in_it(self):
