@@ -21,6 +21,7 @@
 #include "hooks/real.h"
 #include "policy/call.h"
 #include "state/credits.h"
+#include "state/latencies.h"
 #include "state/segment.h"
 
 #define LOOK_AGAIN_NS (10 * NS_PER_MS)
@@ -32,6 +33,7 @@ struct blocking {
     struct siblings siblings; /* looked up once an attempt has failed */
     bool tries_siblings;
     uint32_t siblings_tried; /* the first so many of them */
+    uint64_t ended_ns;       /* its last attempt */
 };
 
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns);
@@ -103,7 +105,7 @@ int blocking_connect(struct connecting *call)
                 is_blocked ? attempt_again(call, step.until_ns, &mask) : attempt_first(call, step.until_ns);
             if (attempt.how != ENDED && attempt.how != ENDED_CUT)
                 break;
-            uint64_t ended = clock_now_ns();
+            uint64_t ended = blocking.ended_ns = clock_now_ns();
             step = judge(&blocking, attempt, began, ended);
             if (step.action != CALL_DONE)
                 step = announce(&blocking, attempt, step, ended);
@@ -359,6 +361,8 @@ static int finish(struct blocking *blocking, const struct call_step *step)
     const struct policy *policy = &call->rule->policy;
     bool is_connected = step->ending == CALL_SUCCEEDED;
     host_count(call->host, is_connected ? HOST_CONNECTED : HOST_FAILED);
+    if (is_connected)
+        host_took(call->host, LATENCY_CONNECT, blocking->ended_ns - call->begun_ns);
     uint64_t now = is_connected && state->attempts == 1 ? 0 : clock_now_ns();
     if (now) {
         struct event event =

@@ -219,6 +219,8 @@ static bool reject(struct connecting *call, enum event_kind kind, enum sample_ki
     throttle_leave(call);
     const struct policy *policy = &call->rule->policy;
     host_count(call->host, call->is_shadow ? HOST_SHADOWED : HOST_LIMITED);
+    if (call->is_shadow)
+        host_count(call->host, HOST_WOULD_LIMIT);
     uint64_t now = clock_now_ns();
     uint32_t count = hosts_sample(call->host, sample, kind, now);
     if (count) {

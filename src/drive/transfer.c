@@ -11,6 +11,7 @@
 #include "drive/perform.h"
 #include "drive/readiness.h"
 #include "drive/signals.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "policy/call.h"
 
@@ -98,7 +99,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
             return -1;
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
-    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry);
+    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry, began_ns);
     if (result == NOT_YET)
         result = perform(transfer);
     if (entry->cookie != transfer->cookie)
@@ -107,7 +108,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
         result = go_on(entry, transfer, SENDING, result, &start);
     if (result > 0)
-        exchange_begin(entry);
+        exchange_begin(entry, began_ns);
     else if (result < 0)
         exchange_broken(entry, transfer->fd, errno);
     bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
@@ -145,8 +146,12 @@ static enum as_usual as_usual(struct descriptor *entry, const struct transfer *t
     if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & NOT_AS_USUAL))
         return AS_USUAL;
     int error = 0;
-    if (atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING)
-        readiness_look(transfer->fd, entry);
+    bool is_connecting = atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING &&
+                         readiness_look(transfer->fd, entry);
+    if (is_connecting && withheld_of(entry)) {
+        errno = EAGAIN; /* the kernel takes it for one that was never connected */
+        return ERROR_TAKEN;
+    }
     if (readiness_take_error(entry, &error)) {
         errno = error;
         return ERROR_TAKEN;

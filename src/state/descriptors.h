@@ -68,8 +68,9 @@ struct descriptor {
     struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
     int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
-    uint32_t number;                   /* the pool's */
-    _Atomic uint32_t pending;          /* its slot + 1 in state/pending.h; 0 = none */
+    uint32_t number;          /* the pool's */
+    _Atomic uint32_t pending; /* its slot + 1 in state/pending.h; 0 = none */
+    _Atomic uint32_t sent_us; /* when the request was sent whose answer is awaited, in us; 0 = not known */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
 };
 _Static_assert(sizeof(struct descriptor) <= 112,
@@ -110,6 +111,7 @@ enum socket_kind {
     SOCKET_UNIX,
     SOCKET_UNIX_DATAGRAM,
     SOCKET_UNIX_SEQPACKET,
+    NO_SOCKET_BUT_EPOLL, /* one that something was taken out of: drive/withhold.h */
 };
 /* A note is one of these and bits beside it. */
 #define SOCKET_KIND     7u
@@ -119,7 +121,13 @@ enum socket_kind {
 #define SOCKET_FASTOPEN 64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
 #define SOCKET_BEGUN    0xff00u /* 0, or it has begun to connect: tells that time from others */
 
-unsigned descriptor_note(int fd);
+extern uint16_t *descriptor_notes HIDDEN; /* there once descriptor_limit is not 0 */
+static inline unsigned descriptor_note(int fd)
+{
+    return (unsigned)fd < descriptor_limit
+               ? __atomic_load_n(&descriptor_notes[(unsigned)fd], __ATOMIC_RELAXED)
+               : SOCKET_UNKNOWN;
+}
 void descriptor_note_kind(int fd, unsigned note);
 void descriptor_note_with(int fd, unsigned bits);
 void descriptor_note_without(int fd, unsigned bits);

@@ -12,11 +12,12 @@
 #include <stdint.h>
 
 #include "base/hidden.h"
+#include "policy/latency.h"
 #include "policy/window.h"
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 7u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 8u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -41,6 +42,10 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(OPENINGS, "openings", "times the circuit opened")                                                  \
     COUNT(PROBES, "probes", "calls let through half-open")                                                   \
     COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
+    COUNT(WOULD_REJECT, "would_reject", "of these: an open circuit would have failed the call at once")      \
+    COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have failed the call at once")                \
+    COUNT(WOULD_CUT, "would_cut", "of these: an attempt would have been cut short")                          \
+    COUNT(WOULD_RETRY, "would_retry", "of these: an attempt would have been followed by another one")        \
     COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")
 enum host_count {
 #define COUNT(name, text, help) HOST_##name,
@@ -56,8 +61,23 @@ enum steering {
     STEERING_CLOSED, /* every call is admitted */
 };
 
+/* What is timed for each host. LATENCY(NAME, "name", help) */
+#define LATENCIES(LATENCY)                                                                                   \
+    LATENCY(CONNECT, "connect", "connect calls that succeeded, with their retries and waits")                \
+    LATENCY(FIRST_BYTE, "first_byte", "from a request to the first byte of its answer, under `response`")
+enum latency_kind {
+#define LATENCY(name, text, help) LATENCY_##name,
+    LATENCIES(LATENCY)
+#undef LATENCY
+        LATENCY_KINDS
+};
+struct latency_words {
+    _Atomic uint64_t counts[LATENCY_BUCKETS];
+    _Atomic uint64_t sum_ns;
+};
+
 /* What happens too often to be told each time. */
-enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_KINDS };
+enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_FUNCTION, SAMPLE_KINDS };
 
 /* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
  * read with a bound. */
@@ -68,6 +88,8 @@ struct host {
     _Atomic uint64_t retries[WINDOW_BUCKETS];  /* calls and retries */
     _Atomic uint64_t used_ns;                  /* the last call */
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
+    struct latency_words latencies[LATENCY_KINDS];
+    _Atomic uint64_t spared_ns; /* that calls in shadow waited, and would not have if rules were enforced */
     _Atomic uint64_t failed_addresses;   /* marks of policy/addresses.h */
     _Atomic uint64_t told[SAMPLE_KINDS]; /* which of them are told (policy/sample.h) */
     _Atomic uint64_t probe_holder;       /* generation << 32 | process id of the last probe's */

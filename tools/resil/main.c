@@ -25,6 +25,7 @@ static const struct command {
     {"doctor", "what of a program libresil can reach, and whether it works here", doctor_command},
     {"status", "circuits, counters and events of the running programs", status_command},
     {"log", "what happened, from the flight recorder", log_command},
+    {"metrics", "the same as figures for Prometheus, printed or served", metrics_command},
     {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
     {"enable", "have a service, or every program, run with libresil", enable_command},
     {"disable", "take that back", disable_command},
