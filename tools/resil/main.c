@@ -24,6 +24,7 @@ static const struct command {
     {"explain", "which rule a host gets, and where its values come from", explain_command},
     {"doctor", "what of a program libresil can reach, and whether it works here", doctor_command},
     {"status", "circuits, counters and events of the running programs", status_command},
+    {"top", "the same on the whole terminal, as it changes, with keys to steer", top_command},
     {"log", "what happened, from the flight recorder", log_command},
     {"metrics", "the same as figures for Prometheus, printed or served", metrics_command},
     {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
