@@ -26,6 +26,7 @@ static const struct command {
     {"status", "circuits, counters and events of the running programs", status_command},
     {"top", "the same on the whole terminal, as it changes, with keys to steer", top_command},
     {"log", "what happened, from the flight recorder", log_command},
+    {"report", "one HTML page of what happened, and what it came to", report_command},
     {"metrics", "the same as figures for Prometheus, printed or served", metrics_command},
     {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
 };
