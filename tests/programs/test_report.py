@@ -226,11 +226,13 @@ class Page(Told):
         dom = self.browse("<!doctype html><html><head><title></title></head><body><script>"
                           "const f = document.createElement('iframe'); f.width = 360; f.height = 800; f.srcdoc = %s;"
                           "f.onload = () => { const d = f.contentDocument.documentElement;"
-                          "document.title = JSON.stringify([d.scrollWidth, d.clientWidth, f.contentDocument.querySelectorAll('article').length]); };"
+                          "document.title = JSON.stringify([d.scrollWidth, d.clientWidth, f.contentDocument.querySelectorAll('article').length,"
+                          "Math.min(...[...f.contentDocument.querySelectorAll('.timeline text')].map(t => t.getBoundingClientRect().height))]); };"
                           "document.body.append(f);</script></body></html>" % frame)
-        wide, has, hosts = json.loads(re.search(r"<title>(.*?)</title>", dom).group(1))
+        wide, has, hosts, letters = json.loads(re.search(r"<title>(.*?)</title>", dom).group(1))
         self.assertLessEqual(wide, has)
         self.assertEqual(hosts, 3)
+        self.assertGreater(letters, 9)
 
     def test_names_from_elsewhere_are_only_text(self):
         """Shared memory and programs' names are others': what looks like markup is shown as it is."""
