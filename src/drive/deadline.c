@@ -93,7 +93,20 @@ void deadline_due(struct pending *pending, const struct waiter *waiter)
     } else if (has_no_room(pending, now)) {
         cut_off(pending, EVENT_TIMEOUT_SEND, descriptor_guard(entry)->send_ns);
     }
-    pending_release(pending, deadline_of(pending));
+    deadline_release(pending);
+}
+
+/* A sender in another thread may have moved the deadline and the slot's time meanwhile, in this order; we have read and
+ * written them in the other one, and look again. */
+void deadline_release(struct pending *pending)
+{
+    struct descriptor *entry = pending->entry;
+    uint64_t due_ns = deadline_of(pending);
+    pending_release(pending, due_ns);
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t moved_ns = deadline_of(pending);
+    if (moved_ns < due_ns)
+        pending_due(pending, entry, moved_ns);
 }
 
 static bool is_unanswered(struct pending *pending, const struct waiter *waiter, uint64_t now_ns)

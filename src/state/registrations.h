@@ -23,6 +23,11 @@ void registration_forget(int fd);
 /* The registration of `fd` with that epoll. False: there is none that we know of. */
 bool registration_find(int epoll, int fd, struct registration *found);
 
+/* The descriptor that is registered with that epoll under that data, where it is certain that there is no other;
+ * REGISTRATION_UNCLEAR: it has to be looked for. */
+#define REGISTRATION_UNCLEAR (-1)
+int registration_by_data(int epoll, uint64_t data, struct registration *found);
+
 /* The registration of `fd`, where it has one only. */
 bool registration_only(int fd, struct registration *found);
 
