@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "drive/deadline.h"
 #include "drive/error_queue.h"
+#include "drive/fault_connect.h"
 #include "drive/nudge.h"
 #include "drive/options.h"
 #include "drive/park.h"
@@ -18,6 +19,7 @@
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "state/credits.h"
+#include "state/faults.h"
 #include "state/pending.h"
 #include "state/process.h"
 #include "state/segment.h"
@@ -69,7 +71,12 @@ int readiness_connect(struct connecting *call)
     struct pending *pending = begin(call);
     if (pending && is_alone)
         pending_release(pending, pending->call.due_ns);
-    int result = is_alone ? real.connect(call->fd, call->address, call->length)
+    int result;
+    struct flow *flow = pending ? flow_of(pending->entry) : call->flow;
+    bool is_made = flow && fault_at_once(flow, pending ? pending->entry : NULL, call->fd, call->address,
+                                         call->caller, &result);
+    if (!is_made)
+        result = is_alone ? real.connect(call->fd, call->address, call->length)
                           : raw_connect(call->fd, call->address, call->length);
     int error = result == 0 ? before : errno;
     if (!pending)
@@ -152,6 +159,9 @@ static struct pending *begin(struct connecting *call)
     entry->ticket = call->ticket;
     entry->owner = process_id();
     atomic_store_explicit(&entry->state, CONNECTING | NON_BLOCKING | OPTIONS_LATER, memory_order_release);
+    if (call->flow)
+        flow_attach(entry, call->flow);
+    call->flow = NULL;
     transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
     nudge_attempt_begins(pending);
@@ -515,7 +525,10 @@ static struct call_step attempt(struct pending *pending)
     take_so_error(pending->fd);
     union sibling sibling;
     struct sockaddr *address = address_of(pending, &sibling);
-    int result = is_free ? raw_connect(pending->fd, address, pending->length) : -1;
+    struct flow *flow = is_free ? flow_of(pending->entry) : NULL;
+    int result = -1;
+    if (is_free && !(flow && fault_at_once(flow, pending->entry, pending->fd, address, 0, &result)))
+        result = raw_connect(pending->fd, address, pending->length);
     if (result != 0 && errno == EINPROGRESS)
         return (struct call_step){.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
     int error = result == 0 ? 0 : errno;
@@ -559,7 +572,8 @@ static void succeed(struct pending *pending)
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
-    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & HOLDS_PLACE;
+    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & FAULTY ||
+                    atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
     pending_end(pending);
     if (!has_more)
         descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */
