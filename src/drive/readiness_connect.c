@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "drive/fault_connect.h"
 #include "drive/flight.h"
 #include "drive/nudge.h"
 #include "drive/options.h"
@@ -14,6 +15,7 @@
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "state/credits.h"
+#include "state/faults.h"
 #include "state/process.h"
 #include "state/segment.h"
 
@@ -37,7 +39,12 @@ int readiness_connect(struct connecting *call)
     struct pending *pending = begin(call);
     if (pending && is_alone)
         pending_release(pending, pending->call.due_ns);
-    int result = is_alone ? real.connect(call->fd, call->address, call->length)
+    int result;
+    struct flow *flow = pending ? flow_of(pending->entry) : call->flow;
+    bool is_made = flow && fault_at_once(flow, pending ? pending->entry : NULL, call->fd, call->address,
+                                         call->caller, &result);
+    if (!is_made)
+        result = is_alone ? real.connect(call->fd, call->address, call->length)
                           : raw_connect(call->fd, call->address, call->length);
     int error = result == 0 ? before : errno;
     if (!pending)
@@ -120,6 +127,9 @@ static struct pending *begin(struct connecting *call)
     entry->ticket = call->ticket;
     entry->owner = process_id();
     atomic_store_explicit(&entry->state, CONNECTING | NON_BLOCKING | OPTIONS_LATER, memory_order_release);
+    if (call->flow)
+        flow_attach(entry, call->flow);
+    call->flow = NULL;
     transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
     nudge_attempt_begins(pending);

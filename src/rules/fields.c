@@ -125,25 +125,13 @@ static bool add_home(struct text *text, const char *word, const struct fields *f
     static const struct {
         const char *word, *home;
     } homes[] = {
-        {"host", "under match"},
-        {"address", "under match"},
-        {"port", "under match"},
-        {"program", "under match"},
-        {"unix", "under match"},
-        {"protocol", "under match"},
-        {"limit", "in a rule"},
-        {"name", "in a rule"},
-        {"match", "in a rule"},
-        {"patience", "in a rule"},
-        {"enforce", "in a rule"},
-        {"timeout", "in a rule"},
-        {"retry", "in a rule"},
-        {"breaker", "in a rule"},
-        {"budget", "under retry"},
-        {"rules", "at the top"},
-        {"failure_rate", "under breaker"},
-        {"defaults", "at the top"},
-        {"version", "at the top"},
+        {"host", "under match"},    {"address", "under match"}, {"port", "under match"},
+        {"program", "under match"}, {"unix", "under match"},    {"protocol", "under match"},
+        {"limit", "in a rule"},     {"name", "in a rule"},      {"match", "in a rule"},
+        {"patience", "in a rule"},  {"enforce", "in a rule"},   {"timeout", "in a rule"},
+        {"retry", "in a rule"},     {"breaker", "in a rule"},   {"budget", "under retry"},
+        {"rules", "at the top"},    {"faults", "at the top"},   {"failure_rate", "under breaker"},
+        {"defaults", "at the top"}, {"version", "at the top"},
     };
     for (size_t i = 0; i < sizeof homes / sizeof homes[0]; i++) {
         if (strcmp(homes[i].word, word) == 0) {

@@ -60,6 +60,12 @@ struct reader {
     uint32_t file_count; /* 0: what is read is text without a file */
     struct rule_list *first, *last;
     uint32_t rule_count;
+    struct fault_list {
+        struct fault_list *next;
+        const struct fault *fault;
+        const struct node *name;
+    } * first_fault, *last_fault; /* in the order of reading */
+    uint32_t fault_count;
 };
 
 /* fields.c: mappings and scalars */
@@ -77,7 +83,7 @@ struct fields {
     const char *const *names;       /* NULL at the end; at most FIELDS_MAX */
     const char *const *unsupported; /* known, but not to this version; NULL at the end */
 };
-enum { FIELDS_MAX = 12 };
+enum { FIELDS_MAX = 32 };
 
 /* Gives the value of each name, or NULL where it is missing. False when the node is no mapping. */
 bool fields_read(struct reader *reader, const struct node *node, const struct fields *fields,
@@ -127,6 +133,13 @@ void section_read(struct reader *reader, const struct node *node, enum section s
 /* Makes the values in force of what the rule and the defaults say; `origins` has room for every key. */
 void settings_resolve(struct reader *reader, const struct settings *settings, struct policy *policy,
                       struct origin *origins);
+
+/* load.c: the name of a rule or fault, in memory of the rule set, and the hash of it. NULL after a complaint. */
+const char *name_read(struct reader *reader, const struct node *name, uint64_t *identity);
+
+/* fault_list.c: `faults`, and what is found in all files. */
+void faults_read(struct reader *reader, const struct node *node);
+void faults_join(struct reader *reader, struct ruleset *set);
 
 /* match.c */
 void match_read(struct reader *reader, const struct node *node, struct rule_match *match);

@@ -52,6 +52,8 @@ void process_begin(char **environment)
             settings.is_strict = is_set(value);
         else if ((value = value_of(*variable, "RESIL_EARLY")))
             settings.is_early = is_set(value);
+        else if ((value = value_of(*variable, "RESIL_FAULTS")))
+            settings.are_faults_armed = is_set(value);
         else if (value_of(*variable, "RESIL_INHERITED"))
             settings.has_inherited = true;
         else if ((value = value_of(*variable, "RESIL_DISABLE")))

@@ -16,7 +16,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 7u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 8u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -81,7 +81,23 @@ struct recorder_slot {
     _Atomic uint64_t sequence;
     struct event event;
 };
-_Static_assert(sizeof(struct recorder_slot) == 144, "4096 of them are 576 KiB");
+_Static_assert(sizeof(struct recorder_slot) == 176, "4096 of them are 704 KiB");
+
+/* One fault of the rule file, by its name. Texts are written once, by whoever claims the place. */
+#define FAULT_SLOTS 64u
+#define FAULT_SITES 16u
+struct fault_slot {
+    _Atomic uint64_t key;      /* hash of the name; 0: free */
+    _Atomic uint64_t steering; /* state/faults.h */
+    _Atomic uint64_t fired;
+    _Atomic uint64_t more_sites; /* that there was no room for */
+    char name[64];
+    struct fault_site {
+        _Atomic uint64_t key;   /* 0: free */
+        _Atomic uint64_t fired; /* from there */
+        char text[64];          /* "libpq.so.5+0x1a2b3 (PQconnectPoll)" */
+    } sites[FAULT_SITES];
+};
 
 struct segment {
     struct {
@@ -99,6 +115,8 @@ struct segment {
     _Atomic uint64_t recorded;                    /* events ever recorded: the next one's number */
     struct recorder_slot recorder[RECORDER_SLOTS];
     struct host hosts[HOSTS_MAX];
+    _Atomic uint64_t faults_steered; /* how often somebody has switched one by hand */
+    struct fault_slot faults[FAULT_SLOTS];
 };
 
 /* The segment of this process; NULL until segment_open. From then on it stays where it is. */
