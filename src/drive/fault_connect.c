@@ -8,6 +8,7 @@
 #include "drive/faults.h"
 #include "drive/options.h"
 #include "drive/park.h"
+#include "drive/shape.h"
 #include "drive/signals.h"
 #include "drive/transfer.h"
 #include "drive/unix.h"
@@ -43,7 +44,8 @@ void fault_connected(struct connecting *call, int result)
     call->flow = NULL;
     bool is_on_its_way = result == 0 || error == EINPROGRESS || error == EINTR;
     uint32_t transfers = FAULT_ON(FAULT_SEND) | FAULT_ON(FAULT_RECV);
-    if (!is_on_its_way || !(flow->operations & transfers) || !process_owns_memory()) {
+    bool is_wanted = flow->operations & transfers || flow->connect_delay_ns;
+    if (!is_on_its_way || !is_wanted || !process_owns_memory()) {
         flow_end(flow);
         errno = error;
         return;
@@ -72,6 +74,8 @@ void fault_connected(struct connecting *call, int result)
         segment_passed(PASSED_NO_MEMORY);
         if (!entry)
             flow_end(flow);
+    } else if (result != 0 && error == EINPROGRESS) {
+        shape_connect(entry, call->fd, flow);
     }
     errno = error;
 }
@@ -173,11 +177,13 @@ bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, co
 {
     bool is_network = address->sa_family == AF_INET || address->sa_family == AF_INET6;
     char name[] = "";
-    struct faulted faulted = {.may_hang = is_network && !flow->is_message, .text = entry ? NULL : name};
+    bool may_be_late = is_network && !flow->is_message;
+    struct faulted faulted = {.may_wait = may_be_late, .may_hang = may_be_late, .text = entry ? NULL : name};
     unpark_flow(flow, fd);
     if (!faults_begin(&faulted, flow, FAULT_CONNECT, caller, entry))
         return false;
     faults_end(&faulted);
+    flow->connect_delay_ns = faulted.plan.delay_ns;
     switch (faulted.plan.action) {
     case FAULT_FAIL:
         errno = faulted.plan.error;

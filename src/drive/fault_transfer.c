@@ -8,6 +8,7 @@
 #include "drive/faults.h"
 #include "drive/perform.h"
 #include "drive/raw.h"
+#include "drive/shape.h"
 #include "hooks/real.h"
 #include "policy/call.h"
 
@@ -16,8 +17,8 @@ enum verdict { MADE, FAILED, BROKEN };
 static ssize_t receive_under(struct descriptor *entry, const struct transfer *transfer,
                              struct faulted *faulted);
 static ssize_t send_under(struct descriptor *entry, const struct transfer *transfer, struct faulted *faulted);
-static bool begin(struct descriptor *entry, const struct transfer *transfer, enum fault_operation operation,
-                  struct faulted *faulted);
+static enum shaped begin(struct descriptor *entry, const struct transfer *transfer,
+                         enum fault_operation operation, struct faulted *faulted);
 static enum verdict wait_for_turn(struct descriptor *entry, const struct transfer *transfer,
                                   struct faulted *faulted, uint64_t began_ns);
 static bool wait_for_room(struct descriptor *entry, const struct transfer *transfer, struct faulted *faulted,
@@ -28,9 +29,13 @@ static bool is_sending(const struct faulted *faulted);
 ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
 {
     struct faulted faulted;
-    if (!begin(entry, transfer, FAULT_RECV, &faulted))
+    enum shaped shaped = begin(entry, transfer, FAULT_RECV, &faulted);
+    if (shaped == SHAPE_LATER)
+        return -1;
+    if (shaped == SHAPE_NOTHING)
         return transfer_receive(entry, transfer, NOT_YET, transfer->flags & MSG_WAITALL ? clock_now_ns() : 0);
     ssize_t result = receive_under(entry, transfer, &faulted);
+    shape_ended(&faulted, transfer, entry, result);
     faults_end(&faulted);
     return result;
 }
@@ -38,25 +43,32 @@ ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
 ssize_t fault_send(struct descriptor *entry, const struct transfer *transfer)
 {
     struct faulted faulted;
-    if (!begin(entry, transfer, FAULT_SEND, &faulted))
+    enum shaped shaped = begin(entry, transfer, FAULT_SEND, &faulted);
+    if (shaped == SHAPE_LATER)
+        return -1;
+    if (shaped == SHAPE_NOTHING)
         return transfer_send(entry, transfer, NOT_YET, clock_now_ns());
     ssize_t result = send_under(entry, transfer, &faulted);
+    shape_ended(&faulted, transfer, entry, result);
     faults_end(&faulted);
     return result;
 }
 
-/* False: nothing happens to it. */
-static bool begin(struct descriptor *entry, const struct transfer *transfer, enum fault_operation operation,
-                  struct faulted *faulted)
+/* SHAPE_LATER: only where the call does not wait; errno is EAGAIN then. */
+static enum shaped begin(struct descriptor *entry, const struct transfer *transfer,
+                         enum fault_operation operation, struct faulted *faulted)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
     struct flow *flow = flow_of(entry);
     /* What is not connected yet, or not any more, has its own story; and errors that lie in a queue are no data. */
     if (!flow || state & NOT_AS_USUAL || transfer->flags & (MSG_OOB | MSG_ERRQUEUE))
-        return false;
-    faulted->may_wait = !(state & (NON_BLOCKING | HANDED_OVER)) && !perform_is_dontwait(transfer);
+        return SHAPE_NOTHING;
     faulted->text = NULL;
-    return faults_begin(faulted, flow, operation, transfer->caller, entry);
+    if (state & (NON_BLOCKING | HANDED_OVER) || perform_is_dontwait(transfer))
+        return shape_begin(faulted, flow, operation, transfer, entry);
+    faulted->may_wait = true;
+    faulted->may_hang = false;
+    return faults_begin(faulted, flow, operation, transfer->caller, entry) ? SHAPE_NOW : SHAPE_NOTHING;
 }
 
 static ssize_t receive_under(struct descriptor *entry, const struct transfer *transfer,

@@ -8,6 +8,7 @@
 #include "drive/fault_connect.h"
 #include "drive/nudge.h"
 #include "drive/raw.h"
+#include "drive/shape.h"
 #include "drive/silence.h"
 #include "drive/throttle.h"
 #include "hooks/real.h"
@@ -116,6 +117,8 @@ static struct call_step attempt(struct pending *pending)
         error = seen & (POLLERR | POLLHUP) ? flight_take_so_error(pending->fd) ?: ECONNRESET : 0;
     if (error == EINPROGRESS) {
         silence_is_over(pending);
+        if (flow)
+            shape_attempt(pending, flow);
         return (struct call_step){.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
     }
     return call_ended(&pending->call, outcome_of_connect(error, flight_has_left(pending)), error,

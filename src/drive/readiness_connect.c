@@ -9,6 +9,7 @@
 #include "drive/options.h"
 #include "drive/raw.h"
 #include "drive/readiness.h"
+#include "drive/shape.h"
 #include "drive/siblings.h"
 #include "drive/signals.h"
 #include "drive/throttle.h"
@@ -20,6 +21,7 @@
 #include "state/segment.h"
 
 static void pass(struct connecting *call, int result, int error);
+static void begin_late(struct pending *pending, int fd, struct flow *flow);
 static void decide_at_once(struct connecting *call, struct pending *pending, int result, int *error);
 static struct pending *begin(struct connecting *call);
 static void begin_call(struct pending *pending, struct connecting *call);
@@ -51,6 +53,8 @@ int readiness_connect(struct connecting *call)
         pass(call, result, error);
     else if (result == 0 || error != EINPROGRESS)
         decide_at_once(call, is_alone ? NULL : pending, result, &error);
+    else if (flow && flow->connect_delay_ns)
+        begin_late(is_alone ? NULL : pending, call->fd, flow);
     else if (!is_alone)
         pending_release(pending, pending->call.due_ns);
     if (!is_alone)
@@ -70,6 +74,21 @@ static void pass(struct connecting *call, int result, int error)
         throttle_keep(call);
     else
         throttle_leave(call);
+}
+
+/* The attempt is in flight, and is to be so for longer. The slot is claimed, or NULL: not yet. */
+static void begin_late(struct pending *pending, int fd, struct flow *flow)
+{
+    sigset_t mask;
+    signals_block(&mask);
+    struct descriptor *entry = pending ? NULL : descriptor_of(fd);
+    if (entry)
+        pending = pending_claim(entry);
+    if (pending) {
+        shape_attempt(pending, flow);
+        pending_release(pending, pending->call.due_ns);
+    }
+    signals_restore(&mask);
 }
 
 /* The call itself says what became of the attempt. `error` becomes what the program gets: perhaps that it is in progress.

@@ -170,5 +170,6 @@ int wait_epoll(int epoll, struct epoll_event *events, int count, uint64_t deadli
                               .events = events,
                               .count = count,
                               .is_exact = is_exact};
+    registration_waits_in(epoll);
     return wait_carry_out(&wait.wait, ready);
 }

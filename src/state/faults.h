@@ -51,11 +51,21 @@ struct flow {
         enum { UNDECIDED, FIRES, DOES_NOT } decided; /* where it is drawn once */
         bool has_told;
     } faults[FLOW_FAULTS_MAX];
+    uint64_t connect_delay_ns; /* of an attempt that has begun, and is to be seen later (drive/shape.h) */
     struct flow_side {
         _Atomic uint32_t claim;
         bool is_turn; /* the first of an exchange is still to come */
         uint64_t number, exchange;
         uint64_t bytes;
+        /* What the next call is to be, where none may wait: drive/shape.c. */
+        struct flow_planned {
+            bool is_on;
+            uintptr_t caller;
+            uint64_t begun_ns; /* since when it could have been made; 0: it cannot yet */
+            struct fault_plan plan;
+            uint64_t break_ns, most;
+            uint32_t rates, breaks;
+        } planned;
     } sides[FAULT_OPERATIONS];
 };
 

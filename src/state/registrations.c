@@ -20,6 +20,9 @@
 static struct registration *table; /* by descriptor number */
 static int32_t *places;            /* by epoll and data: a number + 1, or 0 */
 static unsigned limit;
+#define RECENT 4u
+static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
+static unsigned recent_turn;
 static bool has_several; /* ever: by their data these are not known */
 
 static uint32_t home_of(int epoll, uint64_t data);
@@ -231,6 +234,29 @@ bool registration_look_up(int epoll, int fd, struct registration *found)
     struct epoll_event event = {.events = found->events, .data.u64 = found->data};
     registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
     return true;
+}
+
+void registration_waits_in(int epoll)
+{
+    for (unsigned i = 0; i < RECENT; i++)
+        if (__atomic_load_n(&recent[i], __ATOMIC_RELAXED) == epoll + 1)
+            return;
+    unsigned at = __atomic_fetch_add(&recent_turn, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&recent[at % RECENT], epoll + 1, __ATOMIC_RELAXED);
+}
+
+bool registration_each(int fd, unsigned *turn, struct registration *found)
+{
+    if (*turn == 0 && registration_only(fd, found)) {
+        *turn = RECENT;
+        return true;
+    }
+    while (*turn < RECENT) {
+        int epoll = __atomic_load_n(&recent[(*turn)++], __ATOMIC_RELAXED) - 1;
+        if (epoll >= 0 && registration_look_up(epoll, fd, found))
+            return true;
+    }
+    return false;
 }
 
 static bool open_table(void)

@@ -211,13 +211,6 @@ class Time(FaultStage):
         command = [PYTHON, "-c", code, str(self.server("answer").port)]
         self.only_when_armed(lambda how: self.faulty(command, rules, how).err == "alarm\n")
 
-    def test_what_does_not_block_is_not_delayed_and_that_is_said(self):
-        rules = self.faults("on: [recv], latency: 200ms")
-        ended = self.faulty(["curl", "-sS", self.server("answer").url()], rules)
-        self.assertTrue(ended.is_good, ended)
-        self.assertEqual(self.fired(), [])
-        self.assertEqual([event["reason"] for event in self.events("passed_through")], ["not_delayed"])
-
 
 class Bytes(FaultStage):
     def test_a_reset_comes_after_so_many_bytes_and_the_peer_sees_it(self):
