@@ -126,7 +126,7 @@ static void function_read(struct reader *reader, const struct node *node, struct
     rule->line = node->line;
     rule->column = node->column;
     if (values[NAME])
-        rule_name_read(reader, values[NAME], rule);
+        rule->name = name_read(reader, values[NAME], &rule->identity);
     else
         COMPLAIN(reader, node, "name: is missing (every function needs a name of its own)");
     if (values[LIBRARY]) {
