@@ -16,6 +16,8 @@ enum event_kind {
 #define EVENT_SHADOW 1u
 /* The program got what is declared for such a call instead of what came of it. */
 #define EVENT_DEFAULT 2u
+/* The circuit is half-open: a probe is under way, and what is decided next depends on it. */
+#define EVENT_PROBING 4u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {
@@ -101,7 +103,7 @@ enum unbound_reason {
     X(ASLEEP, "asleep", "a thread was asleep that did not know of a deadline")                               \
     X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
-    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")                 \
+    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")              \
     X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")
 enum passed_reason {
 #define PASSED_REASON(name, text, help) PASSED_##name,

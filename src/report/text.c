@@ -121,6 +121,8 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_REJECTED:
         if (event->delay_ns > HELD_OPEN_NS)
             text_add(text, "circuit held open; the call gets %s", code);
+        else if (event->flags & EVENT_PROBING)
+            text_add(text, "circuit half-open, a probe is under way; the call gets %s", code);
         else
             text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
         add_those_before(event, text);
@@ -177,13 +179,15 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_FUNCTION_FAILED:
         text_add(text, "failed");
         if (event->attempts > 1)
-            text_add(text, " (attempt %u of %u), given up after %s", event->attempt, event->attempts, duration.text);
+            text_add(text, " (attempt %u of %u), given up after %s", event->attempt, event->attempts,
+                     duration.text);
         say_why(text, event);
         if (event->flags & EVENT_DEFAULT)
             text_add(text, "; the call gets what is declared for it");
         break;
     case EVENT_FUNCTION_LATE:
-        text_add(text, "succeeded at attempt %u of %u, after %s", event->attempt, event->attempts, duration.text);
+        text_add(text, "succeeded at attempt %u of %u, after %s", event->attempt, event->attempts,
+                 duration.text);
         break;
     case EVENT_FUNCTION_UNBOUND:
         text_add(text, "%s not under its policy: %s", event->target[0] ? "is" : "a declared function is",
