@@ -56,15 +56,25 @@ resil enable --system; status=$?; ls {LIST} 2>/dev/null; exit $status
             self.assertEqual((ended.status, ended.out), (1, ""), ended)
             self.assertIn(said, ended.err)
 
+    def test_a_list_that_somebody_else_changes_meanwhile_is_left_alone(self):
+        ended = self.on_machine(f"""
+printf '#!/bin/sh\\n{{ echo "# changed" >>{LIST}; }} 2>/dev/null; exit 0\\n' >odd; chmod 755 odd; mount --bind odd "$(realpath /usr/bin/python3)"
+resil enable --system >&2; status=$?; cat {LIST}; exit $status
+""")
+        self.assertEqual((ended.status, ended.out), (1, "# changed\n"), ended)
+        self.assertIn("meanwhile", ended.err)
+
     def test_it_is_refused_where_others_could_have_a_say_in_it(self):
         library = "/usr/local/lib/*/libresil.so"
         for change, said in ((f"chown 1000 {library}", "belongs to user 1000"),
                              (f"chmod o+w {library}", "can be written by everybody"),
+                             ("ln -s /etc/other.preload /etc/ld.so.preload; echo >/etc/other.preload",
+                              "/etc/ld.so.preload is a symbolic link"),
                              ("chmod 1777 /usr/local", "/usr/local can be written by everybody"),
                              ("chgrp 50 /usr/local/lib; chmod g+w /usr/local/lib", "can be written by group 50"),
                              (f"mkdir /tmp/$$; cp {library} /tmp/$$; export RESIL_LIBRARY=/tmp/$$/libresil.so; trap 'rm -r /tmp/$$' EXIT",
                               "/tmp can be written by everybody")):
-            ended = self.on_machine(f"{change}; resil enable --system; status=$?; ls {LIST} 2>/dev/null; exit $status")
+            ended = self.on_machine(f"{change}; resil enable --system; status=$?; grep resil {LIST} 2>/dev/null; exit $status")
             self.assertEqual((ended.status, ended.out), (1, ""), ended)
             self.assertIn(said, ended.err)
 

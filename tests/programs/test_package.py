@@ -58,7 +58,8 @@ class Package(Stage):
         for path in ("usr/bin/resil", "usr/bin/misbehave", "usr/share/man/man1/resil.1.gz", "usr/share/man/man1/misbehave.1.gz",
                      "usr/share/man/man5/resil.rules.5.gz", "usr/share/man/man8/libresil.8.gz", "usr/share/resil/rules/rules.schema.json",
                      "usr/share/bash-completion/completions/resil", "usr/share/zsh/vendor-completions/_resil",
-                     "usr/share/doc/libresil/tutorial.md", "usr/share/doc/libresil/copyright", "usr/share/doc/libresil/examples"):
+                     "usr/share/doc/libresil/README.md", "usr/share/doc/libresil/docs/tutorial.md", "usr/share/doc/libresil/copyright",
+                     "usr/share/doc/libresil/docs/examples/container/Dockerfile"):
             self.assertTrue(os.path.exists(os.path.join(root, path)), path)
         shown = self.run_program(["man", "-M", os.path.join(root, "usr/share/man"), "resil.rules"], how=BARE, MANWIDTH="80", PAGER="cat")
         self.assertIn("failure_threshold", shown.out, shown)
@@ -88,6 +89,8 @@ on resil enable --unit resil-test >&2 || exit 4
 rm "$folder/root/etc/systemd/system/resil-test.service"
 on sh -c 'test -s /etc/ld.so.preload && test -d /etc/systemd/system/resil-test.service.d' || exit 5
 on perl -e 'socket(S, 2, 1, 0); connect(S, pack("SnCCCCx8", 2, 9, 127, 0, 0, 1))'
+on dpkg -i /tmp/libresil.deb >&2 || exit 8
+on sh -c 'test -s /etc/ld.so.preload && test -d /etc/systemd/system/resil-test.service.d' || exit 9 # an upgrade changes nothing
 on resil status >&2; on ls /dev/shm >&2
 on dpkg --remove libresil >&2 || exit 6
 on dpkg --purge libresil >&2

@@ -1,9 +1,11 @@
 """Each recipe runs as it is written, and prints what it says; bare, the same programs fail in it first."""
 
+import os
+import re
 import shutil
 
 from stage import main
-from walk import Walk
+from walk import ROOT, Walk
 
 
 class Recipes(Walk):
@@ -22,6 +24,16 @@ class Recipes(Walk):
         if not shutil.which("java"):
             self.skipTest("java is not installed")
         self.walk("recipes.md", "A JVM")
+
+    def test_every_program_of_a_machine(self):
+        self.walk("recipes.md", "Every program of a machine")
+
+    def test_no_recipe_is_left_out(self):
+        with open(os.path.join(ROOT, "docs/recipes.md"), encoding="utf-8") as file:
+            parts = file.read().split("\n## ")[1:]
+        with open(__file__, encoding="utf-8") as file:
+            walked = re.findall(r'walk\("recipes.md", "(.*)"\)', file.read())
+        self.assertEqual([part.split("\n")[0] for part in parts if "```sh" in part], walked)
 
 
 if __name__ == "__main__":
