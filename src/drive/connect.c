@@ -402,6 +402,7 @@ static int reject(struct connecting *call, uint64_t until_ns)
         event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
         event.error = call->rule->policy.breaker.error;
         event.count = count;
+        event.flags = breakers_probing(call->host);
         tell(&event);
     }
     errno = call->rule->policy.breaker.error;

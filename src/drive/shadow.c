@@ -69,7 +69,7 @@ static bool would_be_rejected(struct connecting *call)
     struct event event = event_about(EVENT_REJECTED, call->text);
     event.delay_ns = state.until_ns > call->begun_ns ? state.until_ns - call->begun_ns : 0;
     event.error = policy->breaker.error;
-    event.flags = EVENT_SHADOW;
+    event.flags = EVENT_SHADOW | breakers_probing(call->host);
     tell(&event);
     return true;
 }

@@ -16,6 +16,8 @@ enum event_kind {
 #define EVENT_SHADOW 1u
 /* The program got what is declared for such a call instead of what came of it. */
 #define EVENT_DEFAULT 2u
+/* The circuit is half-open: a probe is under way, and what is decided next depends on it. */
+#define EVENT_PROBING 4u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {

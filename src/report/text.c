@@ -123,6 +123,8 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_REJECTED:
         if (event->delay_ns > HELD_OPEN_NS)
             text_add(text, "circuit held open; the call gets %s", code);
+        else if (event->flags & EVENT_PROBING)
+            text_add(text, "circuit half-open, a probe is under way; the call gets %s", code);
         else
             text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
         add_those_before(event, text);
