@@ -179,8 +179,10 @@ static void look_up(void)
     dlclose(library);
 }
 
-static void plug_in(const char *path)
+static void plug_in(const char *folder)
 {
+    char path[512];
+    snprintf(path, sizeof path, "%s/plugin0.so", folder);
     void *plugin = handle(path);
     int (*plugin_ask)(int, int) = (int (*)(int, int))dlsym(plugin, "plugin_ask");
     flaky_fail(1);
@@ -193,7 +195,7 @@ static void plug_in(const char *path)
 }
 
 struct rounds {
-    const char *path;
+    char path[512];
     int count;
 };
 
@@ -210,13 +212,16 @@ static void *go_round(void *data)
     return (void *)bad;
 }
 
-static void load_and_unload(const char *path)
+static void load_and_unload(const char *folder)
 {
-    struct rounds rounds = {path, 1000};
+    static struct rounds rounds[4];
     pthread_t threads[4];
     long bad = 0;
-    for (int i = 0; i < 4; i++)
-        pthread_create(&threads[i], NULL, go_round, &rounds);
+    for (int i = 0; i < 4; i++) {
+        snprintf(rounds[i].path, sizeof rounds[i].path, "%s/plugin%d.so", folder, i);
+        rounds[i].count = 1000;
+        pthread_create(&threads[i], NULL, go_round, &rounds[i]);
+    }
     for (int i = 0; i < 4; i++) {
         void *answer;
         pthread_join(threads[i], &answer);
