@@ -285,12 +285,21 @@ static void refuse_executable(void)
         exit(2);
 }
 
-static void late(int is_refused)
+/* ... and none that was written to becomes executable. */
+static void refuse_written(void)
+{
+    if (prctl(65 /* PR_SET_MDWE */, 1 /* PR_MDWE_REFUSE_EXEC_GAIN */, 0, 0, 0) != 0)
+        printf("this kernel cannot refuse it\n");
+}
+
+static void late(const char *refused)
 {
     flaky_fail(1);
     printf("%d before\n", flaky_ask(20, 22));
-    if (is_refused)
+    if (strcmp(refused, "refused") == 0)
         refuse_executable();
+    else if (strcmp(refused, "written") == 0)
+        refuse_written();
     connect_once();
     flaky_fail(1);
     printf("%d after\n", flaky_ask(20, 22));
@@ -368,7 +377,7 @@ int main(int count, char **arguments)
     else if (strcmp(story, "end") == 0)
         atexit(at_end);
     else if (strcmp(story, "late") == 0)
-        late(strcmp(argument, "refused") == 0);
+        late(argument);
     else if (strcmp(story, "ask") == 0)
         flaky_fail(1000000);
     for (size_t i = 0; i < sizeof stories / sizeof *stories; i++) {

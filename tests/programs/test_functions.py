@@ -207,6 +207,13 @@ class Binding(Functions):
         self.assertEqual(self.tell("late", "refused", rules=rules, RESIL_EARLY="0"), "-1 before\n-1 after\n")
         self.assertEqual([event["reason"] for event in self.events("function_unbound")], ["no_memory"])
 
+    def test_where_memory_that_was_written_to_may_not_become_executable_it_is_bound_all_the_same(self):
+        rules = self.declare(RETRIED)
+        said = self.tell("late", "written", rules=rules, RESIL_EARLY="0")
+        if "cannot refuse" in said:
+            self.skipTest("the kernel has no PR_SET_MDWE")
+        self.assertEqual(said, "-1 before\n42 after\n")
+
     def test_a_check_that_is_nowhere_leaves_the_function_alone_and_says_so(self):
         rules = self.declare(OPEN.replace("flaky_status", "flaky_state"))
         self.assertEqual(self.tell("open", rules=rules), self.tell("open", how=BARE))
