@@ -263,7 +263,7 @@ static void connect_once(void)
     struct sockaddr_in nowhere = {
         .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    connect(fd, (struct sockaddr *)&nowhere, sizeof nowhere);
+    (void)connect(fd, (struct sockaddr *)&nowhere, sizeof nowhere);
     close(fd);
 }
 

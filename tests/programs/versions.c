@@ -32,7 +32,7 @@ static int answer_chosen(void)
     return answer(3);
 }
 
-static int (*choose(void))(void)
+__attribute__((used)) static int (*choose(void))(void)
 {
     return answer_chosen;
 }
