@@ -11,6 +11,7 @@
 #include "drive/perform.h"
 #include "drive/readiness.h"
 #include "drive/signals.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "policy/call.h"
 
@@ -145,8 +146,12 @@ static enum as_usual as_usual(struct descriptor *entry, const struct transfer *t
     if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & NOT_AS_USUAL))
         return AS_USUAL;
     int error = 0;
-    if (atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING)
-        readiness_look(transfer->fd, entry);
+    bool is_connecting = atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING &&
+                         readiness_look(transfer->fd, entry);
+    if (is_connecting && withheld_of(entry)) {
+        errno = EAGAIN; /* the kernel takes it for one that was never connected */
+        return ERROR_TAKEN;
+    }
     if (readiness_take_error(entry, &error)) {
         errno = error;
         return ERROR_TAKEN;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include "drive/inherit.h"
+#include "functions/functions.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
 #include "report/sink.h"
@@ -36,10 +37,13 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
         inherit_begin(environment);
     if (settings.log[0] || settings.rules[0] || settings.is_log_bad || settings.is_seed_bad)
         sink_begin(settings.log);
+    rules_follower = functions_follow;
+    functions_at_start = true;
     if (settings.is_strict)
         rules_read();
     else if (settings.is_early)
         rules_prepare();
     else
         rules_allow_reading();
+    functions_at_start = false;
 }

@@ -14,6 +14,8 @@ enum event_kind {
 
 /* Decided and recorded, but not carried out (`enforce:`). */
 #define EVENT_SHADOW 1u
+/* The program got what is declared for such a call instead of what came of it. */
+#define EVENT_DEFAULT 2u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {
@@ -67,6 +69,20 @@ enum steered {
         STEERED_COUNT
 };
 
+/* Why a declared function is not under its policy, or not everywhere, as FUNCTION_UNBOUND tells it. */
+#define UNBOUND_REASONS(REASON)                                                                              \
+    REASON(NO_MEMORY, "no_memory", "this process may not have executable memory of its own")                 \
+    REASON(NO_CHECK, "no_check", "the function of its check or cleanup is in no library")                    \
+    REASON(FULL, "full", "too many functions are bound already")                                             \
+    REASON(AMBIGUOUS, "ambiguous", "several functions have the name, and some calls may mean any of them")   \
+    REASON(PROTECTED, "protected", "addresses that it is called by may not be changed")
+enum unbound_reason {
+#define REASON(name, text, help) UNBOUND_##name,
+    UNBOUND_REASONS(REASON)
+#undef REASON
+        UNBOUND_REASON_COUNT
+};
+
 /* Why a call that a rule may have wanted went through untouched, or was done in part only. Each is counted.
  * X(NAME, "name", help) */
 #define PASSED_REASONS(X)                                                                                    \
@@ -81,11 +97,12 @@ enum steered {
     X(PRIVATE, "private", "state could not be shared: private memory instead")                               \
     X(LOG_LOST, "log_lost", "a log line could not be written")                                               \
     X(LOG_THINNED, "log_thinned", "a log line was one of too many in a second")                              \
-    X(NOT_PARKED, "not_parked", "a descriptor could not be kept silent between two attempts")                \
+    X(NOT_PARKED, "not_parked", "the kernel could not keep a descriptor silent between two attempts")        \
     X(ASLEEP, "asleep", "a thread was asleep that did not know of a deadline")                               \
     X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
-    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")
+    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")                 \
+    X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")
 enum passed_reason {
 #define PASSED_REASON(name, text, help) PASSED_##name,
     PASSED_REASONS(PASSED_REASON)

@@ -47,12 +47,18 @@ void event_say(const struct event *event, struct text *text)
     struct duration_text duration = duration_text(event->duration_ns);
     bool is_lookup = event->kind == EVENT_LOOKUP_FAILED || event->kind == EVENT_LOOKUP_RETRY;
     const char *error = is_lookup ? said_of_lookup(event->error) : said(event->error);
-    const char *code = errno_name(event->error);
+    const char *code = event->error ? errno_name(event->error) : "what is declared for it";
     struct tried tried = tried_by(event);
     static const char *const steered[] = {
 #define STEERED(name, text, help) help,
         STEERINGS(STEERED)
 #undef STEERED
+    };
+
+    static const char *const unbound[] = {
+#define REASON(name, text, help) help,
+        UNBOUND_REASONS(REASON)
+#undef REASON
     };
 
     if (event->target[0])
@@ -164,6 +170,24 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_PASSED_THROUGH:
         text_add(text, event->count == PASSED_PRIVATE ? "%s" : "passed through: %s",
                  passed_help((enum passed_reason)event->count));
+        break;
+    case EVENT_FUNCTION_RETRY:
+        text_add(text, "failed (attempt %u of %u), again in %s", event->attempt, event->attempts, delay.text);
+        break;
+    case EVENT_FUNCTION_FAILED:
+        text_add(text, "failed");
+        if (event->attempts > 1)
+            text_add(text, " (attempt %u of %u), given up after %s", event->attempt, event->attempts, duration.text);
+        say_why(text, event);
+        if (event->flags & EVENT_DEFAULT)
+            text_add(text, "; the call gets what is declared for it");
+        break;
+    case EVENT_FUNCTION_LATE:
+        text_add(text, "succeeded at attempt %u of %u, after %s", event->attempt, event->attempts, duration.text);
+        break;
+    case EVENT_FUNCTION_UNBOUND:
+        text_add(text, "%s not under its policy: %s", event->target[0] ? "is" : "a declared function is",
+                 event->count < UNBOUND_REASON_COUNT ? unbound[event->count] : "");
         break;
     case EVENT_KINDS:
         text_add(text, "unknown event");

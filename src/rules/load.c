@@ -23,12 +23,10 @@ static void defaults_read(struct reader *reader, const struct node *node);
 static void rules_read(struct reader *reader, const struct node *node);
 static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
                                     struct settings *settings);
-static void name_read(struct reader *reader, const struct node *name, struct rule *rule);
 static void enforce_read(struct reader *reader, const struct node *node, struct setting *setting);
 static void enforce_resolve(const struct reader *reader, const struct setting *own, struct rule *rule);
 static void names_check(struct reader *reader, const struct rule *rules, const struct node *const *names,
                         uint32_t count);
-static uint64_t params_hash(const struct policy *policy);
 
 struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, unsigned flags,
                               struct problems *problems)
@@ -63,7 +61,8 @@ struct rules_copy *ruleset_copy(const char *path)
     if (copy) {
         copy->memory = memory;
         copy->text = file_text(path, memory, &copy->size, &copy->identity, &refusal);
-        if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")))
+        if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")) &&
+            !memmem(copy->text, copy->size, "functions", strlen("functions")))
             return copy;
     }
     arena_close(memory);
@@ -106,6 +105,7 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
         else
             file_load(reader, set->path, NULL, set);
         rules_join(reader, set);
+        functions_join(reader, set);
         if (problems->errors == 0)
             set->index = index_build(reader, set);
         if (reader->is_out_of_memory)
@@ -193,9 +193,9 @@ static void text_read(struct reader *reader, const char *text, size_t size, stru
 
 static void top_read(struct reader *reader, const struct node *root, struct ruleset *set)
 {
-    static const char *const names[] = {"version", "include", "defaults", "rules", NULL};
-    static const char *const unsupported[] = {"fault",    "faults",  "inject", "functions",
-                                              "fallback", "degrade", "reload", NULL};
+    static const char *const names[] = {"version", "include", "defaults", "rules", "functions", NULL};
+    static const char *const unsupported[] = {"fault",   "faults", "inject", "fallback",
+                                              "degrade", "reload", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (root->kind != NODE_MAPPING) {
@@ -213,6 +213,8 @@ static void top_read(struct reader *reader, const struct node *root, struct rule
         defaults_read(reader, values[2]);
     if (values[3])
         rules_read(reader, values[3]);
+    if (values[4])
+        functions_read(reader, values[4]);
 }
 
 static void include_read(struct reader *reader, const struct node *node, struct ruleset *set)
@@ -370,7 +372,7 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     rule->line = node->line;
     rule->column = node->column;
     if (values[0])
-        name_read(reader, values[0], rule);
+        rule_name_read(reader, values[0], rule);
     else
         COMPLAIN(reader, node, "name: is missing (every rule needs a name of its own)");
     if (values[1])
@@ -397,11 +399,11 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     if (values[7])
         enforce_read(reader, values[7], &settings->enforce);
     enforce_resolve(reader, &settings->enforce, rule);
-    rule->breaker_params_hash = params_hash(&rule->policy);
+    rule->breaker_params_hash = rule_params_hash(&rule->policy);
     return rule->name ? values[0] : NULL;
 }
 
-static void name_read(struct reader *reader, const struct node *name, struct rule *rule)
+void rule_name_read(struct reader *reader, const struct node *name, struct rule *rule)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     if (!scalar_text(reader, name, "name"))
@@ -469,7 +471,7 @@ static void names_check(struct reader *reader, const struct rule *rules, const s
 }
 
 /* Breakers with the same are interchangeable: they judge alike and stay open alike. */
-static uint64_t params_hash(const struct policy *policy)
+uint64_t rule_params_hash(const struct policy *policy)
 {
     const struct breaker_params *params = &policy->breaker.params;
     const uint64_t values[] = {

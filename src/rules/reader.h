@@ -60,6 +60,8 @@ struct reader {
     uint32_t file_count; /* 0: what is read is text without a file */
     struct rule_list *first, *last;
     uint32_t rule_count;
+    struct function_list *functions; /* in the order of reading */
+    uint32_t function_count;
 };
 
 /* fields.c: mappings and scalars */
@@ -71,13 +73,16 @@ struct reader {
 /* Memory of the rule set, zeroed. NULL: noted, and reported at the end. */
 void *reader_get(struct reader *reader, size_t size);
 
+/* A copy of the text in it. */
+const char *reader_text(struct reader *reader, const char *text);
+
 /* The keys that a mapping may have. */
 struct fields {
     const char *path;               /* "retry.budget"; "" at the top and in a rule */
     const char *const *names;       /* NULL at the end; at most FIELDS_MAX */
     const char *const *unsupported; /* known, but not to this version; NULL at the end */
 };
-enum { FIELDS_MAX = 12 };
+enum { FIELDS_MAX = 16 };
 
 /* Gives the value of each name, or NULL where it is missing. False when the node is no mapping. */
 bool fields_read(struct reader *reader, const struct node *node, const struct fields *fields,
@@ -127,6 +132,16 @@ void section_read(struct reader *reader, const struct node *node, enum section s
 /* Makes the values in force of what the rule and the defaults say; `origins` has room for every key. */
 void settings_resolve(struct reader *reader, const struct settings *settings, struct policy *policy,
                       struct origin *origins);
+
+/* load.c */
+
+/* The name of a rule. And a hash of what has to be alike for processes to share its breaker. */
+void rule_name_read(struct reader *reader, const struct node *name, struct rule *rule);
+uint64_t rule_params_hash(const struct policy *policy);
+
+/* function_read.c: `functions:` of one file; and of all files, once their rules are joined. */
+void functions_read(struct reader *reader, const struct node *node);
+void functions_join(struct reader *reader, struct ruleset *set);
 
 /* match.c */
 void match_read(struct reader *reader, const struct node *node, struct rule_match *match);

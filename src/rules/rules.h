@@ -109,6 +109,8 @@ struct ruleset {
     uint32_t file_count;
     const struct rule *rules;
     uint32_t rule_count;
+    const struct function *functions; /* rules/function.h */
+    uint32_t function_count;
     uint64_t hash;      /* of the whole text, that of included files too */
     bool is_any_host;   /* some rule asks for names, so lookups are worth remembering */
     uint32_t protocols; /* that some rule is for: mask of PROTOCOL_BIT */
@@ -151,7 +153,7 @@ struct problems {
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems);
 
 /* The text of a rule file, for later, when the file may be out of reach. NULL: it cannot be read, or it may include
- * others, which are known only once it is understood. */
+ * others, which are known only once it is understood, or declare functions, which have to be bound before they are called. */
 struct rules_copy;
 struct rules_copy *ruleset_copy(const char *path);
 

@@ -54,10 +54,10 @@ struct host_handle hosts_find(const struct rule *rule, const struct target *targ
     }
     if (!handle.host)
         handle.host = evict(segment, key, rule, target);
-    if (handle.host)
-        atomic_store_explicit(&handle.host->used_ns, now_ns, memory_order_relaxed);
-    else
+    if (!handle.host)
         segment_passed(PASSED_TABLE_FULL);
+    else if (atomic_load_explicit(&handle.host->used_ns, memory_order_relaxed) != now_ns)
+        atomic_store_explicit(&handle.host->used_ns, now_ns, memory_order_relaxed);
     return handle;
 }
 
@@ -96,6 +96,21 @@ struct breaker_answer breakers_look(struct host_handle handle, const struct brea
         answer.until_ns = now_ns;
     }
     return answer;
+}
+
+uint64_t breakers_open_until(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns)
+{
+    if (!is_still(handle))
+        return 0;
+    enum steering steering = breakers_steering(handle.host);
+    if (steering != STEERING_AUTO)
+        return steering == STEERING_OPEN ? NEVER : 0;
+    uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
+    uint64_t until_ns = breaker_open_until(word, params, now_ns);
+    if (until_ns)
+        return until_ns;
+    struct breaker_answer answer = breakers_look(handle, params, now_ns);
+    return answer.verdict == BREAKER_REJECT && answer.until_ns > now_ns ? answer.until_ns : 0;
 }
 
 uint32_t breakers_probe_holder(const struct host *host)
@@ -161,12 +176,16 @@ uint32_t hosts_sample(struct host_handle handle, enum sample_kind kind, enum eve
     if (!is_still(handle))
         return 1;
     _Atomic uint64_t *told = &handle.host->told[kind];
-    struct sample_answer answer;
+    struct sample_answer answer = {.count = 0};
     uint64_t word = atomic_load_explicit(told, memory_order_relaxed);
-    do
-        answer = sample_take(word, TOLD_PER_S, now_ns);
-    while (!atomic_compare_exchange_weak_explicit(told, &word, answer.word, memory_order_relaxed,
-                                                  memory_order_relaxed));
+    if (sample_leaves_out(word, TOLD_PER_S, now_ns)) {
+        atomic_fetch_add_explicit(told, 1, memory_order_relaxed);
+    } else {
+        do
+            answer = sample_take(word, TOLD_PER_S, now_ns);
+        while (!atomic_compare_exchange_weak_explicit(told, &word, answer.word, memory_order_relaxed,
+                                                      memory_order_relaxed));
+    }
     if (answer.count == 0 && segment_current)
         atomic_fetch_add_explicit(&segment_current->events[event], 1, memory_order_relaxed);
     return answer.count;
@@ -273,8 +292,8 @@ static uint64_t key_of(const struct rule *rule, const struct target *target)
     return key ? key : 1;
 }
 
-static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
-                          const struct target *target)
+static __attribute__((noinline)) struct host *claim(struct host *host, uint64_t old, uint64_t key,
+                                                    const struct rule *rule, const struct target *target)
 {
     uint64_t expected = old;
     if (!atomic_compare_exchange_strong_explicit(&host->key, &expected, key, memory_order_acq_rel,
@@ -299,8 +318,8 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
 }
 
 /* No free place within reach: the host that was idle longest gives way, if its circuit is closed and nobody holds it. */
-static struct host *evict(struct segment *segment, uint64_t key, const struct rule *rule,
-                          const struct target *target)
+static __attribute__((noinline)) struct host *evict(struct segment *segment, uint64_t key,
+                                                    const struct rule *rule, const struct target *target)
 {
     struct host *idlest = NULL;
     uint64_t idlest_key = 0, idlest_used = UINT64_MAX;
@@ -363,12 +382,14 @@ static void forget_times(struct host *host)
 static bool give_orphan_back(struct host_handle handle, const struct breaker_params *params, uint64_t *word,
                              uint64_t now_ns)
 {
-    struct breaker_view view = breaker_view(*word);
     uint64_t holder = atomic_load_explicit(&handle.host->probe_holder, memory_order_relaxed);
+    if (!holder || now_ns < atomic_load_explicit(&asked_ns, memory_order_relaxed) + ASK_EVERY_NS)
+        return false;
+    struct breaker_view view = breaker_view(*word);
     if (view.state != BREAKER_HALF_OPEN || !view.until_ns || holder >> 32 != view.generation)
         return false;
     uint64_t asked = atomic_load_explicit(&asked_ns, memory_order_relaxed);
-    if (now_ns - asked < ASK_EVERY_NS || !atomic_compare_exchange_strong(&asked_ns, &asked, now_ns) ||
+    if (now_ns < asked + ASK_EVERY_NS || !atomic_compare_exchange_strong(&asked_ns, &asked, now_ns) ||
         !process_is_gone((pid_t)(uint32_t)holder))
         return false;
     struct random unused = {0};

@@ -32,7 +32,11 @@ struct breaker_answer breakers_admit(struct host_handle handle, const struct bre
 /* Who holds the probe that is out; 0: nobody, or it is not known. */
 uint32_t breakers_probe_holder(const struct host *host);
 
-/* The same, taking nothing. Where a probe is due it says BREAKER_REJECT until now: a call that cannot report back is
+/* Until when a call would be rejected; 0: it may go ahead, as far as can be told without asking breakers_admit. Takes
+ * nothing. */
+uint64_t breakers_open_until(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns);
+
+/* What breakers_admit would say, taking nothing. Where a probe is due it says BREAKER_REJECT until now: a call that cannot report back is
  * rejected there, any other one asks breakers_admit. */
 struct breaker_answer breakers_look(struct host_handle handle, const struct breaker_params *params,
                                     uint64_t now_ns);

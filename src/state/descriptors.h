@@ -111,6 +111,7 @@ enum socket_kind {
     SOCKET_UNIX,
     SOCKET_UNIX_DATAGRAM,
     SOCKET_UNIX_SEQPACKET,
+    NO_SOCKET_BUT_EPOLL, /* one that something was taken out of: drive/withhold.h */
 };
 /* A note is one of these and bits beside it. */
 #define SOCKET_KIND     7u
@@ -120,7 +121,13 @@ enum socket_kind {
 #define SOCKET_FASTOPEN 64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
 #define SOCKET_BEGUN    0xff00u /* 0, or it has begun to connect: tells that time from others */
 
-unsigned descriptor_note(int fd);
+extern uint16_t *descriptor_notes HIDDEN; /* there once descriptor_limit is not 0 */
+static inline unsigned descriptor_note(int fd)
+{
+    return (unsigned)fd < descriptor_limit
+               ? __atomic_load_n(&descriptor_notes[(unsigned)fd], __ATOMIC_RELAXED)
+               : SOCKET_UNKNOWN;
+}
 void descriptor_note_kind(int fd, unsigned note);
 void descriptor_note_with(int fd, unsigned bits);
 void descriptor_note_without(int fd, unsigned bits);

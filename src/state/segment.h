@@ -77,7 +77,7 @@ struct latency_words {
 };
 
 /* What happens too often to be told each time. */
-enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_KINDS };
+enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_FUNCTION, SAMPLE_KINDS };
 
 /* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
  * read with a bound. */
@@ -126,8 +126,8 @@ struct segment {
 /* The segment of this process; NULL until segment_open. From then on it stays where it is. */
 extern struct segment *_Atomic segment_current HIDDEN;
 
-/* Makes segment_current: shared for the rule file with that canonical path, else private (which is counted). False: not
- * even memory. `is_shared`, if not NULL, says which. */
+/* Makes segment_current: shared for the rule file with that canonical path, which has to stay where it is, else private
+ * (which is counted). False: not even memory. `is_shared`, if not NULL, says which. */
 bool segment_open(const char *rules_path, bool *is_shared);
 
 /* Maps the file ahead of segment_open, which may not reach it any more, if it is there and seems to be the right one. */

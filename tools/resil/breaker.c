@@ -12,6 +12,7 @@
 #include "message.h"
 #include "printable.h"
 #include "rule_file.h"
+#include "rules/function.h"
 #include "rules/problems.h"
 #include "segments.h"
 #include "steer.h"

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "command.h"
+#include "explain.h"
 #include "json_out.h"
 #include "message.h"
 #include "policy/call.h"
@@ -102,8 +103,12 @@ static uint32_t check(const char *name, const struct request *request, struct js
         problems_print(file.path, &problems, true, stdout);
         if (set && !request->is_quiet)
             print_rules(set);
+        if (set && !request->is_quiet)
+            explain_functions(set);
         if (!request->is_quiet)
-            printf("%s: %s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
+            printf("%s: %s%s%s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
+                   set && set->function_count ? ", " : "",
+                   set && set->function_count ? counted(set->function_count, "function").text : "",
                    set ? ", " : "", counted(problems.errors, "error").text,
                    counted(problems.warnings, "warning").text);
     }
@@ -179,6 +184,7 @@ static struct json_object *report_of(const char *path, const struct ruleset *set
     json_add_number(report, "warnings", problems->warnings);
     json_object_object_add(report, "problems", found);
     json_object_object_add(report, "rules", rules);
+    json_object_object_add(report, "functions", function_reports(set));
     return report;
 }
 

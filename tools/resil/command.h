@@ -26,5 +26,7 @@ int breaker_command(int argc, char **argv);
 int metrics_command(int argc, char **argv);
 int top_command(int argc, char **argv);
 int report_command(int argc, char **argv);
+int enable_command(int argc, char **argv);
+int disable_command(int argc, char **argv);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "command.h"
+#include "explain.h"
 #include "json_out.h"
 #include "message.h"
 #include "policy/call.h"
@@ -18,6 +19,7 @@ struct request {
     const char *rules;
     const char *host;
     const char *program;
+    const char *function;
     bool is_udp;
     bool is_json;
 };
@@ -30,7 +32,6 @@ static void print_no_match(const struct ruleset *set, const struct asked *asked)
 static void print_notes(const struct ruleset *set, const struct rule *rule, const struct asked *asked);
 static const struct rule *first_missing(const struct ruleset *set, uint32_t end, const struct asked *asked,
                                         unsigned misses);
-static char *origin_text(const char *path, const struct origin *origin);
 static void print_json(const struct ruleset *set, const struct rule *rule, const struct request *request,
                        const struct asked *asked);
 static struct json_object *value_report(const char *value, const struct origin *origin);
@@ -41,12 +42,13 @@ static const struct argp_option options[] = {
      "As this program sees it; rules for certain programs match only with this option", 0},
     {"udp", 'u', NULL, 0, "What UDP gets; else it is TCP", 0},
     {"json", 'j', NULL, 0, "Print JSON", 0},
+    {"function", 'f', "[LIBRARY:]SYMBOL", 0, "Instead of a HOST: what is declared for that function", 0},
     {0},
 };
 static const struct argp parser = {
     .options = options,
     .parser = parse_option,
-    .args_doc = "HOST[:PORT]|SOCKET",
+    .args_doc = "HOST[:PORT]|SOCKET\n--function [LIBRARY:]SYMBOL",
     .doc = "Tells which rule a connect to HOST gets, why, every value in force, and where it was written: a "
            "place in the "
            "rule file, `defaults` with its place, or `figure`, the usual value of a section that does not "
@@ -64,6 +66,8 @@ int explain_command(int argc, char **argv)
     struct request request = {.rules = NULL};
     if (argp_parse(&parser, argc, argv, 0, NULL, &request) != 0)
         return STATUS_UNUSABLE;
+    if (request.function)
+        return explain_function(request.rules, request.function, request.is_json);
     const char *wrong = target_parse(request.host, &asked);
     if (wrong) {
         complain("%s is not a target: %s", request.host, wrong);
@@ -113,12 +117,21 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'j':
         request->is_json = true;
         return 0;
+    case 'f':
+        request->function = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (request->function && request->host)
+            argp_error(state, "a HOST or a --function, not both");
+        return 0;
     case ARGP_KEY_ARG:
         if (request->host)
             argp_error(state, "one HOST at a time (a rule file is named with --rules)");
         request->host = argument;
         return 0;
     case ARGP_KEY_NO_ARGS:
+        if (request->function)
+            return 0;
         argp_error(state, "HOST is missing, for instance: resil explain payments.internal:443");
         return 0;
     default:
@@ -174,7 +187,7 @@ static void print_values(const struct rule *rule)
     table_end(&table, stdout);
 }
 
-static char *origin_text(const char *path, const struct origin *origin)
+char *origin_text(const char *path, const struct origin *origin)
 {
     switch ((enum source)origin->source) {
     case SOURCE_FIGURE:

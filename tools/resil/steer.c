@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "rule_file.h"
+#include "rules/function.h"
 #include "rules/problems.h"
 #include "state/breakers.h"
 #include "state/recorder.h"
@@ -30,6 +31,9 @@ bool circuit_is_missing(const struct segment_file *file, const struct host_view 
     bool is_without = false;
     for (uint32_t i = 0; set && i < set->rule_count; i++)
         is_without |= strcmp(set->rules[i].name, host->rule) == 0 && !set->rules[i].policy.breaker.is_on;
+    for (uint32_t i = 0; set && i < set->function_count; i++)
+        is_without |= strcmp(set->functions[i].rule.name, host->rule) == 0 &&
+                      !set->functions[i].rule.policy.breaker.is_on;
     if (set)
         ruleset_free(set);
     return is_without;
