@@ -138,7 +138,7 @@ def functions(keys, budget, rate, enforce):
     whole = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^-?[0-9]{1,18}$"}]}
     condition = {"anyOf": [{"type": "null"}, whole, {"type": "string", "pattern": r"^([<>]=?|[!=]=) *(null|-?[0-9]{1,18})$"},
                            {"type": "array", "minItems": 1, "maxItems": 8, "items": {"anyOf": [{"type": "null"}, whole]}}]}
-    inner_argument = {"type": "string", "pattern": r"^(result|arg *([1-9]|1[0-2]))$"}
+    inner_argument = {"anyOf": [{"type": "null"}, {"type": "string", "pattern": r"^(result|arg *([1-9]|1[0-2]))$"}]}
     inner = {"anyOf": [inner_argument, {"type": "array", "maxItems": 6, "items": inner_argument}]}
     error = {"type": "string", "pattern": "^E[A-Z0-9]+$"}
     argument = {"type": "string", "pattern": r"^arg *([1-9]|1[0-2])$"}

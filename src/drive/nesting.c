@@ -3,7 +3,7 @@
 #include "base/hash.h"
 #include "state/segment.h"
 
-__thread struct nesting *nesting_innermost;
+__thread struct nesting *nesting_innermost __attribute__((tls_model("initial-exec")));
 
 static uint64_t mark_of(const struct nesting *guard)
 {

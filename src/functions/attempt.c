@@ -34,7 +34,10 @@ bool call_has_failed(const struct calling *call)
 void call_clean_up(const struct calling *call)
 {
     const struct function *function = call->function;
-    bool is_null = value_type_class(function->returns) == CLASS_POINTER &&
+    bool is_of_result = false;
+    for (uint32_t i = 0; i < function->cleanup.count; i++)
+        is_of_result |= function->cleanup.arguments[i] == 0;
+    bool is_null = is_of_result && value_type_class(function->returns) == CLASS_POINTER &&
                    value_of(call->result, function->returns) == 0;
     ffi_arg answer[2];
     if (function->cleanup.symbol && !is_null)
@@ -75,9 +78,12 @@ static int64_t value_of(const void *result, enum value_type type)
 static void call_inner(const struct calling *call, const struct inner_call *inner, ffi_cif *shape,
                        uintptr_t function, void *result)
 {
+    static void *null;
     void *arguments[FUNCTION_INNER_ARGUMENTS];
     for (uint32_t i = 0; i < inner->count; i++)
-        arguments[i] = inner->arguments[i] ? call->arguments[inner->arguments[i] - 1] : call->result;
+        arguments[i] = inner->arguments[i] == INNER_NULL ? &null
+                       : inner->arguments[i]             ? call->arguments[inner->arguments[i] - 1]
+                                                         : call->result;
     errno = call->error;
     ffi_call(shape, FFI_FN(function), result, arguments);
 }

@@ -72,7 +72,9 @@ static bool shape_inner(const struct function *function, const struct inner_call
 {
     enum value_type arguments[FUNCTION_INNER_ARGUMENTS];
     for (uint32_t i = 0; i < call->count; i++)
-        arguments[i] = call->arguments[i] ? function->arguments[call->arguments[i] - 1] : function->returns;
+        arguments[i] = call->arguments[i] == INNER_NULL ? VALUE_POINTER
+                       : call->arguments[i]             ? function->arguments[call->arguments[i] - 1]
+                                                        : function->returns;
     return !call->symbol || closure_shape(shape, types, call->returns, arguments, call->count);
 }
 

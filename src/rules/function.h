@@ -65,12 +65,14 @@ struct condition {
 /* Unsigned values are given as they are in 64 bits. */
 bool condition_holds(const struct condition *condition, int64_t value, enum value_class class);
 
+#define INNER_NULL 255 /* a null pointer */
+
 /* Another function of the same library, called with the result or with arguments of the call. */
 struct inner_call {
     const char *symbol; /* NULL: none */
     enum value_type returns;
     uint32_t count;
-    uint8_t arguments[FUNCTION_INNER_ARGUMENTS]; /* 0: the result; else argument number, from 1 */
+    uint8_t arguments[FUNCTION_INNER_ARGUMENTS]; /* 0: the result, INNER_NULL, else argument number, from 1 */
 };
 
 struct function {

@@ -112,12 +112,15 @@ static void inner_call_read(struct reader *reader, const struct node *symbol, co
             COMPLAIN(reader, item->node, "%s: more than %u", where, FUNCTION_INNER_ARGUMENTS);
             return;
         }
-        if (is_result && function->returns == VALUE_VOID) {
+        if (item->node->kind == NODE_SCALAR && node_is_null(item->node)) {
+            call->arguments[call->count++] = INNER_NULL;
+        } else if (is_result && function->returns == VALUE_VOID) {
             COMPLAIN(reader, item->node, "%s: it returns void, so there is no result", where);
         } else if (!is_result &&
                    (item->node->kind != NODE_SCALAR || !argument_number(item->node->text, &number))) {
-            COMPLAIN(reader, item->node, "%s: %s is not known (result, or arg 1 for the first argument)",
-                     where, item->node->kind == NODE_SCALAR ? QUOTED(item->node) : "that");
+            COMPLAIN(reader, item->node,
+                     "%s: %s is not known (result, arg 1 for the first argument, or null)", where,
+                     item->node->kind == NODE_SCALAR ? QUOTED(item->node) : "that");
         } else if (!is_result && (number < 1 || number > function->argument_count)) {
             COMPLAIN(reader, item->node, "%s: %s: it has %u argument%s", where, QUOTED(item->node),
                      function->argument_count, function->argument_count == 1 ? "" : "s");

@@ -144,7 +144,9 @@ struct function_text inner_call_text(const struct inner_call *call)
         return result;
     text_add(&text, "%s(", call->symbol);
     for (uint32_t i = 0; i < call->count; i++)
-        if (call->arguments[i])
+        if (call->arguments[i] == INNER_NULL)
+            text_add(&text, "%snull", i ? ", " : "");
+        else if (call->arguments[i])
             text_add(&text, "%sarg %u", i ? ", " : "", call->arguments[i]);
         else
             text_add(&text, "%sresult", i ? ", " : "");

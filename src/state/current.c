@@ -41,8 +41,8 @@ static struct {
     struct sources *sources; /* NULL: built in, or without memory */
     uint64_t hash;           /* of the text of the last good rules, which are in force */
     bool was_bad;
-    uint64_t told; /* the version of the files that was complained of */
-    char canonical[4096];
+    uint64_t told;         /* the version of the files that was complained of */
+    const char *canonical; /* what the segment is known by */
 } latest;
 static char found_path[sizeof settings.config_home + 32];
 
@@ -66,7 +66,7 @@ static void retire(const struct ruleset *set, uint32_t version, uint64_t now_ns)
 static void free_retired(uint64_t now_ns);
 static void take_sources(struct sources *sources);
 static bool has_links(const char *path);
-static void find_canonical(const char *path, char *canonical, size_t capacity);
+static const char *canonical_of(const char *path);
 static uint64_t wall_clock_ns(void);
 static void *map(size_t size);
 static void refuse_to_start(void);
@@ -216,9 +216,9 @@ static void find(void)
     latest.is_named = settings.rules[0] != '\0';
     latest.path = latest.is_named ? settings.rules : found_path;
     if (latest.is_named || rules_find_file(found_path, sizeof found_path, &latest.is_named)) {
-        find_canonical(latest.path, latest.canonical, sizeof latest.canonical);
+        latest.canonical = canonical_of(latest.path);
     } else {
-        strcpy(latest.canonical, "built-in");
+        latest.canonical = "built-in";
         latest.is_builtin = true;
     }
     latest.is_found = true;
@@ -365,22 +365,21 @@ static void take_sources(struct sources *sources)
 }
 
 /* Without realpath, which may call malloc. */
-static void find_canonical(const char *path, char *canonical, size_t capacity)
+static const char *canonical_of(const char *path)
 {
-    struct text text = text_begin(canonical, capacity);
+    static char canonical[4096];
     int file = has_links(path) ? open(path, O_PATH | O_CLOEXEC) : -1;
-    if (file >= 0) {
-        char link[64];
-        struct text link_text = text_begin(link, sizeof link);
-        text_add(&link_text, "/proc/self/fd/%d", file);
-        ssize_t length = readlink(link, canonical, capacity - 1);
-        syscall(SYS_close, file);
-        if (length > 0) {
-            canonical[length] = '\0';
-            return;
-        }
-    }
-    text_add(&text, "%s", path);
+    if (file < 0)
+        return path;
+    char link[64];
+    struct text text = text_begin(link, sizeof link);
+    text_add(&text, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, canonical, sizeof canonical - 1);
+    syscall(SYS_close, file);
+    if (length <= 0)
+        return path;
+    canonical[length] = '\0';
+    return canonical;
 }
 
 /* May the path have another form? Cheaper to find out than that form is, and in most places it has not. */

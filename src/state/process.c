@@ -27,7 +27,7 @@ static bool is_set(const char *value);
 static void copy_setting(char *to, size_t capacity, const char *value);
 static void copy_path(char *to, size_t capacity, const char *value);
 static void copy_log(const char *value);
-static const char *value_of(const char *variable, const char *name);
+static inline const char *value_of(const char *variable, const char *name);
 static uint64_t number_of(const char *digits);
 
 void process_begin(char **environment)
@@ -40,23 +40,26 @@ void process_begin(char **environment)
             home = value;
         if ((*variable)[0] == 'X' && (value = value_of(*variable, "XDG_CONFIG_HOME")) && value[0] == '/')
             config_home = value;
-        if (strncmp(*variable, "RESIL_", 6) != 0)
+        if ((*variable)[0] != 'R' || strncmp(*variable, "RESIL_", 6) != 0)
             continue;
-        if ((value = value_of(*variable, "RESIL_RULES")))
+        const char *ours = *variable + 6;
+        if ((value = value_of(ours, "RULES")))
             copy_path(settings.rules, sizeof settings.rules, value);
-        else if ((value = value_of(*variable, "RESIL_STATE_DIR")))
+        else if ((value = value_of(ours, "STATE_DIR")))
             copy_path(settings.state_dir, sizeof settings.state_dir, value);
-        else if ((value = value_of(*variable, "RESIL_LOG")))
+        else if ((value = value_of(ours, "LOG")))
             copy_log(value);
-        else if ((value = value_of(*variable, "RESIL_STRICT")))
+        else if ((value = value_of(ours, "STRICT")))
             settings.is_strict = is_set(value);
-        else if ((value = value_of(*variable, "RESIL_EARLY")))
+        else if ((value = value_of(ours, "EARLY")))
             settings.is_early = is_set(value);
-        else if (value_of(*variable, "RESIL_INHERITED"))
+        else if ((value = value_of(ours, "NAMESPACES")))
+            copy_setting(settings.namespaces, sizeof settings.namespaces, value);
+        else if (value_of(ours, "INHERITED"))
             settings.has_inherited = true;
-        else if ((value = value_of(*variable, "RESIL_DISABLE")))
+        else if ((value = value_of(ours, "DISABLE")))
             settings.is_disabled = is_set(value);
-        else if ((value = value_of(*variable, "RESIL_SEED")) && *value) {
+        else if ((value = value_of(ours, "SEED")) && *value) {
             settings.has_seed = process_is_seed(value);
             settings.is_seed_bad = !settings.has_seed;
             settings.seed = settings.has_seed ? number_of(value) : 0;
@@ -223,10 +226,13 @@ static void copy_log(const char *value)
         copy_path(settings.log, sizeof settings.log, value);
 }
 
-static const char *value_of(const char *variable, const char *name)
+/* Most differ in the first letter: every program that starts asks for all of them. */
+static inline const char *value_of(const char *variable, const char *name)
 {
     size_t length = strlen(name);
-    return strncmp(variable, name, length) == 0 && variable[length] == '=' ? variable + length + 1 : NULL;
+    return variable[0] == name[0] && strncmp(variable, name, length) == 0 && variable[length] == '='
+               ? variable + length + 1
+               : NULL;
 }
 
 static uint64_t number_of(const char *digits)

@@ -126,8 +126,8 @@ struct segment {
 /* The segment of this process; NULL until segment_open. From then on it stays where it is. */
 extern struct segment *_Atomic segment_current HIDDEN;
 
-/* Makes segment_current: shared for the rule file with that canonical path, else private (which is counted). False: not
- * even memory. `is_shared`, if not NULL, says which. */
+/* Makes segment_current: shared for the rule file with that canonical path, which has to stay where it is, else private
+ * (which is counted). False: not even memory. `is_shared`, if not NULL, says which. */
 bool segment_open(const char *rules_path, bool *is_shared);
 
 /* Maps the file ahead of segment_open, which may not reach it any more, if it is there and seems to be the right one. */

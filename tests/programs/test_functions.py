@@ -250,7 +250,7 @@ class Tools(Functions):
         rules = self.declare(OPEN)
         said = self.resil("explain", "--rules", rules, "--function", "libflaky.so.1:flaky_open")
         self.assertIn('gets function "open"', said)
-        self.assertIn("flaky_status(result) is != 0", said)
+        self.assertIn("flaky_status(result) != 0", said)
         self.assertIn("retry.max_retries", said)
         report = json.loads(self.resil("explain", "--json", "--rules", rules, "--function", "flaky_open"))
         self.assertEqual(report["values"]["retry.max_retries"], "3")
@@ -270,7 +270,7 @@ class Tools(Functions):
     retry:
 """)
         said = self.resil("check", rules)
-        self.assertIn("flaky_ask(int, int) -> int", said)
+        self.assertIn("flaky_ask  < 0", said)
         self.assertIn("half of the pointer would be lost", said)
 
 

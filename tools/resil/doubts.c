@@ -80,6 +80,11 @@ static void find(struct doubts *doubts, const char *subject, const char *library
                 "through libc (with cgo: lookups). What it does about timeouts and retries is up to its "
                 "own code.",
                 subject));
+    else if (program->needs_nothing)
+        add(doubts, "no_libc",
+            formatted(
+                "%s does not use libc: it makes its system calls itself, so libresil sees nothing of it.",
+                subject));
     doubts->is_fit = !program->is_musl;
 }
 

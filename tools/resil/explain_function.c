@@ -52,10 +52,10 @@ void explain_functions(const struct ruleset *set)
     struct table table = table_begin("lll");
     if (set->function_count == 0)
         return;
-    table_row(&table, "FUNCTION", "DECLARED AS", "FAILS WHEN IT RETURNS");
+    table_row(&table, "FUNCTION", "SYMBOL", "FAILS WHEN IT RETURNS");
     for (uint32_t i = 0; i < set->function_count; i++) {
         char *failure = failure_of(&set->functions[i]);
-        table_row(&table, set->functions[i].rule.name, function_text(&set->functions[i]).text, failure);
+        table_row(&table, set->functions[i].rule.name, set->functions[i].symbol, failure);
         free(failure);
     }
     table_end(&table, stdout);
@@ -160,8 +160,10 @@ static char *failure_of(const struct function *function)
     for (uint32_t i = 0; i < function->error_count; i++)
         text_add(&text, "%s%s", i ? " or " : " with errno ", errno_name(function->errors[i]));
     if (function->check.symbol)
-        text_add(&text, "%s%s is %s", function->fails.kind != CONDITION_NONE ? ", or " : "",
-                 inner_call_text(&function->check).text, condition_text(&function->check_fails).text);
+        text_add(&text, "%s%s%s %s", function->fails.kind != CONDITION_NONE ? ", or " : "",
+                 inner_call_text(&function->check).text,
+                 function->check_fails.kind == CONDITION_ONE_OF ? " is" : "",
+                 condition_text(&function->check_fails).text);
     return copy_of(buffer);
 }
 

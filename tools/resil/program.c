@@ -22,6 +22,7 @@ static void find_for_env(char *words, struct program *program);
 static void read_elf(Elf *elf, int file, struct program *program);
 static void read_segments(Elf *elf, int file, struct program *program);
 static void read_sections(Elf *elf, struct program *program);
+static bool needs_libraries(Elf_Scn *section, const GElf_Shdr *header);
 static bool gains_privileges(int file);
 
 int program_find(const char *name, char path[PATH_MAX])
@@ -165,7 +166,7 @@ static void read_segments(Elf *elf, int file, struct program *program)
     }
 }
 
-/* The Go linker leaves these in every program, stripped or not. */
+/* The Go linker leaves notes of it in every program, stripped or not. */
 static void read_sections(Elf *elf, struct program *program)
 {
     size_t names;
@@ -176,7 +177,19 @@ static void read_sections(Elf *elf, struct program *program)
         const char *name = gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
         if (name && (strcmp(name, ".note.go.buildid") == 0 || strcmp(name, ".go.buildinfo") == 0))
             program->is_go = true;
+        if (name && header.sh_type == SHT_DYNAMIC)
+            program->needs_nothing = !needs_libraries(section, &header);
     }
+}
+
+static bool needs_libraries(Elf_Scn *section, const GElf_Shdr *header)
+{
+    Elf_Data *data = elf_getdata(section, NULL);
+    GElf_Dyn entry;
+    for (int i = 0; data && header->sh_entsize && (GElf_Xword)i < header->sh_size / header->sh_entsize; i++)
+        if (gelf_getdyn(data, i, &entry) && entry.d_tag == DT_NEEDED)
+            return true;
+    return false;
 }
 
 static bool gains_privileges(int file)

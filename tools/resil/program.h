@@ -18,6 +18,7 @@ struct program {
     char loader[256];     /* which */
     bool is_musl;
     bool is_go;
+    bool needs_nothing; /* no library, not even libc */
     bool gains_privileges; /* setuid, setgid or capabilities that the user does not have */
 };
 

@@ -19,6 +19,7 @@
 #include "state/process.h"
 #include "state/rule_news.h"
 #include "state/segment.h"
+#include "state/whereabouts.h"
 #include "state_check.h"
 
 struct request {
@@ -170,7 +171,7 @@ static void warn_of_waits(const struct doubts *doubts)
 static void check_state(const struct request *request)
 {
     static struct rule_file file;
-    char canonical[PATH_MAX];
+    static char canonical[PATH_MAX];
     rule_file_find(request->rules, &file);
     rule_file_canonical(&file, canonical);
     char *problem = state_problem(canonical);
@@ -216,7 +217,8 @@ static void keep_shim_silent(const struct rule_file *file)
 {
     static struct sources sources;
     static struct problems problems;
-    char absolute[PATH_MAX], canonical[PATH_MAX];
+    static char canonical[PATH_MAX];
+    char absolute[PATH_MAX];
     rule_file_canonical(file, canonical);
     if (!path_make_absolute(file->path, absolute) || !segment_open(canonical, NULL))
         return;
@@ -250,6 +252,11 @@ static bool set_environment(const struct request *request)
         setenv("RESIL_STRICT", "1", 1);
     /* Read the rules at the start: later may be after chroot, setuid or a seccomp filter. */
     setenv("RESIL_EARLY", "1", 1);
+    char namespaces[WHEREABOUTS_BYTES];
+    if (whereabouts_pass_on(namespaces))
+        setenv("RESIL_NAMESPACES", namespaces, 1);
+    else
+        unsetenv("RESIL_NAMESPACES");
     return true;
 }
 
