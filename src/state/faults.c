@@ -42,8 +42,11 @@ static uint64_t next_connection(uint64_t target);
 static struct flow *take_flow(void);
 static void find_table(void);
 
+bool faults_are_possible;
+
 void faults_found(const struct ruleset *set)
 {
+    __atomic_store_n(&faults_are_possible, true, __ATOMIC_RELAXED);
     if (!settings.are_faults_armed)
         return;
     struct event event = {.kind = EVENT_FAULTS_ARMED, .count = set->fault_count, .delay_ns = faults_seed()};
@@ -113,7 +116,8 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
         }
         flow->faults[flow->count++].fault = known;
         flow->operations |= fault->params.operations;
-        if (fault->params.kind == FAULT_RESET)
+        if (fault->params.kind == FAULT_RESET || fault->params.kind == FAULT_LIMIT_DATA ||
+            fault->params.kind == FAULT_CORRUPT)
             flow->is_counting |= fault->params.operations;
     }
     if (!flow)

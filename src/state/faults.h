@@ -59,6 +59,9 @@ struct flow {
     } sides[FAULT_OPERATIONS];
 };
 
+/* Faults are armed, or may be by hand: sockets that are made or accepted are to be looked at. */
+extern bool faults_are_possible HIDDEN;
+
 /* A rule set with faults comes into force. */
 void faults_found(const struct ruleset *set);
 
