@@ -153,7 +153,10 @@ void event_say(const struct event *event, struct text *text)
                  event->count == 1 ? "" : "s", event->delay_ns);
         break;
     case EVENT_FAULT_STEERED:
-        text_add(text, "fault %s switched %s", event->fault, event->count ? "on" : "off");
+        text_add(text, "fault %s %s", event->fault,
+                 event->count == 0   ? "is as it was armed again"
+                 : event->count == 1 ? "switched on"
+                                     : "switched off");
         if (event->delay_ns)
             text_add(text, " for %s", delay.text);
         break;

@@ -67,6 +67,16 @@ bool faults_are_armed(const struct ruleset *rules)
     return segment && atomic_load_explicit(&segment->faults_steered, memory_order_relaxed);
 }
 
+/* The segment may have been lost, and another one be in its place. */
+static struct fault_slot *slot_of(const struct armed_fault *fault)
+{
+    uint64_t key = fault->params.identity | 1;
+    struct segment *segment = segment_current;
+    if (fault->slot && atomic_load_explicit(&fault->slot->key, memory_order_relaxed) != key)
+        return segment ? fault_slot_find(segment, fault->name, fault->params.identity) : NULL;
+    return fault->slot;
+}
+
 bool fault_is_armed(const struct armed_fault *fault)
 {
     uint64_t word = fault->slot ? atomic_load_explicit(&fault->slot->steering, memory_order_relaxed) : 0;
@@ -177,7 +187,7 @@ void flow_detach(const struct descriptor *last)
 
 uint32_t fault_count_site(struct armed_fault *fault, uintptr_t address)
 {
-    struct fault_slot *slot = fault->slot;
+    struct fault_slot *slot = slot_of(fault);
     if (!slot)
         return 0;
     atomic_fetch_add_explicit(&slot->fired, 1, memory_order_relaxed);
