@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "command.h"
+#include "fault_explain.h"
 #include "json_out.h"
 #include "message.h"
 #include "policy/call.h"
@@ -101,10 +102,11 @@ static uint32_t check(const char *name, const struct request *request, struct js
     } else {
         problems_print(file.path, &problems, true, stdout);
         if (set && !request->is_quiet)
-            print_rules(set);
+            print_rules(set), faults_print_all(set, stdout);
         if (!request->is_quiet)
-            printf("%s: %s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
-                   set ? ", " : "", counted(problems.errors, "error").text,
+            printf("%s: %s%s%s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
+                   set ? ", " : "", set && set->fault_count ? counted(set->fault_count, "fault").text : "",
+                   set && set->fault_count ? ", " : "", counted(problems.errors, "error").text,
                    counted(problems.warnings, "warning").text);
     }
     ruleset_free(set);
@@ -179,6 +181,7 @@ static struct json_object *report_of(const char *path, const struct ruleset *set
     json_add_number(report, "warnings", problems->warnings);
     json_object_object_add(report, "problems", found);
     json_object_object_add(report, "rules", rules);
+    json_object_object_add(report, "faults", faults_report(set, NULL, NULL));
     return report;
 }
 

@@ -23,5 +23,6 @@ int status_command(int argc, char **argv);
 int log_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int breaker_command(int argc, char **argv);
+int fault_command(int argc, char **argv);
 
 #endif

@@ -26,6 +26,7 @@ static const struct command {
     {"status", "circuits, counters and events of the running programs", status_command},
     {"log", "what happened, from the flight recorder", log_command},
     {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
+    {"fault", "list faults, and switch them on and off", fault_command},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
