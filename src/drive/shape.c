@@ -139,8 +139,8 @@ static uint64_t due_of(struct faulted *faulted, int fd)
     struct fault_plan *plan = &faulted->plan;
     struct flow_planned *planned = planned_of(faulted);
     bool is_receiving = faulted->operation == FAULT_RECV;
-    bool takes_time =
-        plan->delay_ns || plan->action == FAULT_SILENCE || faulted->rates || faulted->break_ns != FAULT_NEVER;
+    bool takes_time = plan->delay_ns || plan->action == FAULT_SILENCE || faulted->rates || faulted->closes ||
+                      faulted->break_ns != FAULT_NEVER;
     if (!takes_time || (is_receiving && !(raw_poll(fd) & HAS_COME)))
         return 0;
     uint64_t now = clock_now_ns();
