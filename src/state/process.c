@@ -56,6 +56,8 @@ void process_begin(char **environment)
             settings.is_early = is_set(value);
         else if ((value = value_of(ours, "NAMESPACES")))
             copy_setting(settings.namespaces, sizeof settings.namespaces, value);
+        else if ((value = value_of(ours, "FAULTS")))
+            settings.are_faults_armed = is_set(value);
         else if (value_of(ours, "INHERITED"))
             settings.has_inherited = true;
         else if ((value = value_of(ours, "DISABLE")))
