@@ -35,7 +35,8 @@ enum progress { FREE, IN_FLIGHT, CONNECTED };
 static bool find_target(struct connecting *call, const struct ruleset *rules);
 static bool find_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns);
 static bool find_other_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns);
-static uint64_t open_until(struct connecting *call, const struct policy *policy, struct host_handle host);
+static inline uint64_t open_until(struct connecting *call, const struct policy *policy,
+                                  struct host_handle host);
 static void connect_in_earnest(int fd);
 static enum socket_kind kind_of(int fd);
 static int option_of(int fd, int option);
@@ -288,7 +289,8 @@ static bool find_host(struct connecting *call, const struct ruleset *rules, uint
 }
 
 /* The coarse clock, which is at most some ms late and costs a quarter, does unless the time is about to come. */
-static uint64_t open_until(struct connecting *call, const struct policy *policy, struct host_handle host)
+static inline __attribute__((always_inline)) uint64_t
+open_until(struct connecting *call, const struct policy *policy, struct host_handle host)
 {
     if (!policy->breaker.is_on)
         return 0;
