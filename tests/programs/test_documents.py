@@ -53,6 +53,22 @@ class Documents(Stage):
             self.assertEqual(ended.status, 0, f"{place}: {ended}")
             self.assertIn("0 warnings", ended.out, f"{place}: {ended}")
 
+    def test_figures_of_the_comparison_are_those_of_the_readme(self):
+        costs = read("README.md").split("## What it costs")[1].split("\n## ")[0]
+        table = read("docs/comparison.md").split("## Figures")[1].split("\n\n|")[1]
+        checked = 0
+        for row in table.split("\n")[2:]:
+            column = row.split("|")[3] if row.count("|") == 5 else ""
+            for figure in re.findall(r"[\d.]+(?: to [\d.]+)? (?:ns|×|instructions|KiB|bytes)", column):
+                if " to " in figure and "×" in figure:
+                    figures = [f"{number} ×" if f"{number} ×" in costs else f"{number} or" for number in figure[:-2].split(" to ")]
+                else:
+                    figures = [figure]
+                for one in figures:
+                    self.assertTrue(one in costs or f"or {one}" in costs, f"docs/comparison.md: README.md's costs do not have {one}")
+                    checked += 1
+        self.assertGreaterEqual(checked, 7)
+
     def test_messages_that_troubleshooting_quotes_are_said(self):
         """Piece by piece: what stands for anything in between is left out."""
         said = ""

@@ -65,7 +65,7 @@ def kind_of(schema):
     signs = {"(ns|us": "duration", "%$": "ratio", "/[smh]": "rate", '"integer"': "count", '"number"': "factor"}
     kinds = [kind for sign, kind in signs.items() if sign in text]
     off = " | Cm off" if kinds and ('"off"' in text or "(off|" in text) else ""
-    return f" : Ar {kinds[0]}{off}" if kinds and "properties" not in schema else ""
+    return f" : Ar {kinds[0]}{off}" if kinds and '"properties"' not in text else ""
 
 
 def item_for_key(name, schema):
@@ -77,7 +77,7 @@ def item_for_key(name, schema):
 
 def options_of(usage):
     """[(item, what it does)] of a command's --help."""
-    found = re.findall(r"^  (?:(-\S), |    )(--[a-z-]+)(?:\[?=([A-Z:|]+)\]?)? *(.*(?:\n {20,}.*)*)", usage, re.M)
+    found = re.findall(r"^  (?:(-\S), |    )(--[a-z-]+)(?:\[?=([A-Z:|[\]]+)\]?)?(?:\n)? *(.*(?:\n {20,}.*)*)", usage, re.M)
     return [(".It " + (f"Fl {short[1:]} , " if short else "") + f"Fl {long[1:]}" + (f" Ns = Ns Ar {value.lower()}" if value else ""), does)
             for short, long, value, does in found if long not in COMMON]
 
