@@ -73,7 +73,7 @@ _resil() {
         option=${COMP_WORDS[COMP_CWORD - 2]}
     fi
     case $command$option in
-    *--rules | *-r) _resil_files ;;
+    *--rules | *-r | *--output | *-o) _resil_files ;;
     *--log | *-l) _resil_files && _resil_words < <(printf '%s\n' stderr off) ;;
     *--event) _resil_words < <(_resil_events) ;;
     *--unit | enable-u | disable-u) _resil_words < <(_resil_units) ;;

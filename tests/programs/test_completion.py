@@ -64,7 +64,8 @@ class Completion(Stage):
     def test_bash_knows_what_stands_behind_options(self):
         self.write("mine.yaml", "")
         before = os.path.join(self.folder, "mi")
-        for words in (["run", "--rules", "=", before], ["explain", "-r", before], ["check", before], ["run", "--log", "=", before]):
+        for words in (["run", "--rules", "=", before], ["explain", "-r", before], ["check", before], ["run", "--log", "=", before],
+                      ["report", "-o", before]):
             self.assertIn(os.path.join(self.folder, "mine.yaml"), self.complete("resil", *words), words)
         self.assertEqual(self.complete("resil", "run", "--log", "=", "st"), ["stderr"])
         self.assertEqual(self.complete("resil", "log", "--event", "=", "circuit_o"), ["circuit_open"])
@@ -92,6 +93,7 @@ class Completion(Stage):
             self.assertEqual({word.rstrip("=") for word in self.complete_in_zsh("resil", command, "-")}, wanted, command)
         self.assertEqual(self.complete_in_zsh("resil", "run", "--rules=x"), ["FILES"])
         self.assertEqual(self.complete_in_zsh("resil", "run", "-r", "x"), ["FILES"])
+        self.assertEqual(self.complete_in_zsh("resil", "report", "--output=x"), ["FILES"])
         self.assertEqual(self.complete_in_zsh("resil", "run", "--", "w"), ["PROGRAMS"])
         self.assertEqual(self.complete_in_zsh("resil", "run", "--strict", "--", "wget", "-"), ["THE PROGRAM'S OWN: wget -"])
         self.assertIn("circuit_open", self.complete_in_zsh("resil", "log", "--event=c"))
