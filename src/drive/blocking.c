@@ -12,6 +12,7 @@
 #include "drive/attempt.h"
 #include "drive/connect.h"
 #include "drive/error_queue.h"
+#include "drive/fault_connect.h"
 #include "drive/throttle.h"
 #include "drive/options.h"
 #include "drive/siblings.h"
@@ -38,9 +39,6 @@ struct blocking {
 
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns);
 static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
-static struct attempt attempt_start(struct connecting *call);
-static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
-                                   const sigset_t *mask);
 static struct attempt take_back(struct connecting *call);
 static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns,
                               uint64_t now_ns);
@@ -154,6 +152,9 @@ static void choose(struct blocking *blocking, uint32_t address)
 /* The program's own call, bounded by the kernel. */
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
 {
+    struct attempt faulty;
+    if (call->flow && fault_attempt(call, until_ns, NULL, &faulty))
+        return faulty;
     if (call->target.protocol == PROTOCOL_UNIX)
         return unix_attempt(call, until_ns, NULL);
     uint64_t now = clock_now_ns();
@@ -184,6 +185,9 @@ static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
 /* A later attempt. Signals are blocked; they come in while attempt_wait waits. */
 static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask)
 {
+    struct attempt faulty;
+    if (call->flow && fault_attempt(call, until_ns, mask, &faulty))
+        return faulty;
     if (call->target.protocol == PROTOCOL_UNIX)
         return unix_attempt(call, until_ns, mask);
     struct attempt attempt = attempt_start(call);
@@ -193,7 +197,7 @@ static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, 
 
 /* Sends the SYN and comes back: a blocking socket with the shortest timeout there is does not block to speak of. A UNIX
  * socket whose server is busy is then where the program's own call would be waiting. */
-static struct attempt attempt_start(struct connecting *call)
+struct attempt attempt_start(struct connecting *call)
 {
     error_queue_drain(call->fd, call->address);
     attempt_set_send_option(call, 1);
@@ -205,8 +209,8 @@ static struct attempt attempt_start(struct connecting *call)
 }
 
 /* Waits for an attempt that is in flight. A second connect then says how it ended (kernel: 0, or the error). */
-static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
-                                   const sigset_t *mask)
+struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
+                            const sigset_t *mask)
 {
     bool is_own = own_until_ns < until_ns;
     for (;;) {

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "drive/datagram.h"
+#include "drive/fault_connect.h"
 #include "drive/nesting.h"
 #include "drive/readable.h"
 #include "drive/readiness.h"
@@ -21,10 +22,13 @@
 #include "policy/random.h"
 #include "state/current.h"
 #include "state/descriptors.h"
+#include "state/faults.h"
 #include "state/process.h"
 
 static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
-                         const struct sockaddr *address, socklen_t length);
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller);
+static int connect_under_faults(struct connecting *call);
+static int connect_under_rule(struct connecting *call, bool is_in_flight);
 /* How far a descriptor has got: a second connect on one that is on its way or there is answered by the kernel alone. */
 enum progress { FREE, IN_FLIGHT, CONNECTED };
 
@@ -42,7 +46,7 @@ static int pass_non_blocking(struct connecting *call);
 static bool has_policy(const struct policy *policy);
 static bool is_drawn(uint32_t ratio_ppm);
 
-int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
+int drive_connect(int fd, const struct sockaddr *address, socklen_t length, uintptr_t caller)
 {
     struct visit visit;
     const struct ruleset *rules = rules_enter(&visit);
@@ -51,13 +55,13 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
             segment_passed(PASSED_LOADING);
         return real.connect(fd, address, length);
     }
-    int result = connect_under(rules, &visit, fd, address, length);
+    int result = connect_under(rules, &visit, fd, address, length, caller);
     rules_leave(&visit);
     return result;
 }
 
 static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
-                         const struct sockaddr *address, socklen_t length)
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller)
 {
     if (nesting_is_inside())
         return real.connect(fd, address, length);
@@ -77,6 +81,8 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     call.length = length;
     call.rules = rules;
     call.cookie = 0;
+    call.flow = NULL;
+    call.begun_ns = visit->entered_ns;
     bool is_target = find_target(&call, rules);
     if (descriptor_of(fd)) {
         if (is_target && throttle_is_known(fd))
@@ -85,40 +91,64 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
         transfer_hand_over(fd);
         transfer_let_go(fd);
     }
-    if (!is_target)
-        return real.connect(fd, address, length);
+    if (__builtin_expect(rules->fault_count != 0, 0) && call.kind > SOCKET_OTHER && progress == FREE &&
+        faults_are_armed(rules))
+        fault_flow(&call, caller);
+    if (is_target)
+        result = connect_under_rule(&call, progress == IN_FLIGHT);
+    else
+        result = call.flow ? connect_under_faults(&call) : real.connect(fd, address, length);
+    if (call.flow)
+        fault_connected(&call, result);
+    return result;
+}
 
-    call.begun_ns = visit->entered_ns;
+/* No rule is for it. */
+static int connect_under_faults(struct connecting *call)
+{
+    call->host = (struct host_handle){NULL, 0};
+    connect_text(call);
+    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
+    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
+    call->note = descriptor_note_begun(call->fd);
+    int result = fault_connect(call);
+    if (result != 0 && errno != EINPROGRESS && errno != EINTR)
+        descriptor_note_without(call->fd, SOCKET_BEGUN);
+    return result;
+}
+
+static int connect_under_rule(struct connecting *call, bool is_in_flight)
+{
     uint64_t open_until_ns;
-    if (!find_host(&call, rules, &open_until_ns))
-        return real.connect(fd, address, length);
-    host_count(call.host, HOST_CALLS);
-    const struct policy *policy = &call.rule->policy;
-    call.verdict = BREAKER_ADMIT;
-    call.ticket = (struct breaker_ticket){0, false};
-    call.is_shadow = policy->enforce_ppm < PPM_ONE && !is_drawn(policy->enforce_ppm);
+    if (!find_host(call, call->rules, &open_until_ns))
+        return call->flow ? connect_under_faults(call) : real.connect(call->fd, call->address, call->length);
+    host_count(call->host, HOST_CALLS);
+    const struct policy *policy = &call->rule->policy;
+    call->verdict = BREAKER_ADMIT;
+    call->ticket = (struct breaker_ticket){0, false};
+    call->is_shadow = policy->enforce_ppm < PPM_ONE && !is_drawn(policy->enforce_ppm);
     /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
-    call.is_in_flight = progress == IN_FLIGHT;
-    if (open_until_ns && !call.is_shadow && !call.is_in_flight)
-        return reject(&call, open_until_ns);
-    call.begun_ns = clock_now_ns();
-    call.seed = process_next_seed();
-    connect_text(&call);
-    if (descriptor_note(fd) & SOCKET_FASTOPEN)
-        connect_in_earnest(fd);
-    call.is_fresh = descriptor_note(fd) & SOCKET_FRESH;
-    call.is_blocking = call.is_fresh || !is_non_blocking(fd);
-    if (!call.is_shadow && !connect_admit(&call))
+    call->is_in_flight = is_in_flight;
+    if (open_until_ns && !call->is_shadow && !call->is_in_flight)
+        return reject(call, open_until_ns);
+    call->begun_ns = clock_now_ns();
+    call->seed = process_next_seed();
+    connect_text(call);
+    if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
+        connect_in_earnest(call->fd);
+    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
+    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
+    if (!call->is_shadow && !connect_admit(call))
         return -1;
-    call.note = descriptor_note_begun(fd);
-    if (call.is_shadow)
-        return shadow_connect(&call);
-    if (call.kind == SOCKET_UDP)
-        return call.is_blocking ? datagram_connect(&call) : pass_non_blocking(&call);
-    bool is_ours = call.kind != SOCKET_UNIX_DATAGRAM && !call.is_in_flight;
-    if (!call.is_blocking)
-        return is_ours ? readiness_connect(&call) : pass_non_blocking(&call);
-    return blocking_connect(&call);
+    call->note = descriptor_note_begun(call->fd);
+    if (call->is_shadow)
+        return shadow_connect(call);
+    if (call->kind == SOCKET_UDP)
+        return call->is_blocking ? datagram_connect(call) : pass_non_blocking(call);
+    bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
+    if (!call->is_blocking)
+        return is_ours ? readiness_connect(call) : pass_non_blocking(call);
+    return blocking_connect(call);
 }
 
 bool connect_admit(struct connecting *call)
@@ -208,6 +238,8 @@ void connect_report(struct host_handle host, const char *target, const struct br
 static bool find_target(struct connecting *call, const struct ruleset *rules)
 {
     call->target.name = NULL;
+    call->kind = SOCKET_UNKNOWN;
+    uint32_t protocols = rules->protocols | rules->fault_protocols;
     if (target_of_sockaddr(call->address, call->length, &call->target)) {
         call->kind = kind_of(call->fd);
         if (call->kind == SOCKET_UDP)
@@ -216,7 +248,7 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
             return false;
         if (names_find(&call->target.address, call->name))
             call->target.name = call->name;
-    } else if (rules->protocols & PROTOCOL_BIT(PROTOCOL_UNIX) && is_readable(call->address, call->length) &&
+    } else if (protocols & PROTOCOL_BIT(PROTOCOL_UNIX) && is_readable(call->address, call->length) &&
                call->address->sa_family == AF_UNIX && unix_path(call->address, call->length, call->name)) {
         call->kind = kind_of(call->fd);
         if (call->kind < SOCKET_UNIX)
@@ -370,6 +402,7 @@ static int reject(struct connecting *call, uint64_t until_ns)
         event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
         event.error = call->rule->policy.breaker.error;
         event.count = count;
+        event.flags = breakers_probing(call->host);
         tell(&event);
     }
     errno = call->rule->policy.breaker.error;
@@ -379,7 +412,7 @@ static int reject(struct connecting *call, uint64_t until_ns)
 static int pass_non_blocking(struct connecting *call)
 {
     segment_passed(PASSED_NON_BLOCKING);
-    int result = real.connect(call->fd, call->address, call->length);
+    int result = call->flow ? fault_connect(call) : real.connect(call->fd, call->address, call->length);
     if (result == 0 || errno == EINPROGRESS)
         throttle_keep(call);
     else

@@ -65,7 +65,7 @@ bool exchange_admit(struct descriptor *entry, uint64_t now_ns)
         event.delay_ns = answer.until_ns > now_ns ? answer.until_ns - now_ns : 0;
         event.error = error;
         event.count = count;
-        event.flags = guard->is_shadow ? EVENT_SHADOW : 0;
+        event.flags = breakers_probing(entry->host) | (guard->is_shadow ? EVENT_SHADOW : 0);
         tell(&event);
     }
     if (!guard->is_shadow)

@@ -5,12 +5,15 @@
 
 #include "base/clock.h"
 #include "drive/error_queue.h"
+#include "drive/fault_connect.h"
 #include "drive/nudge.h"
 #include "drive/raw.h"
+#include "drive/shape.h"
 #include "drive/silence.h"
 #include "drive/throttle.h"
 #include "hooks/real.h"
 #include "state/credits.h"
+#include "state/faults.h"
 #include "state/latencies.h"
 #include "state/segment.h"
 
@@ -104,7 +107,10 @@ static struct call_step attempt(struct pending *pending)
     flight_take_so_error(pending->fd);
     union flight_address other;
     struct sockaddr *address = flight_address(pending, &other);
-    int result = is_free ? raw_connect(pending->fd, address, pending->length) : -1;
+    struct flow *flow = is_free ? flow_of(pending->entry) : NULL;
+    int result = -1;
+    if (is_free && !(flow && fault_at_once(flow, pending->entry, pending->fd, address, 0, &result)))
+        result = raw_connect(pending->fd, address, pending->length);
     int error = result == 0 ? 0 : errno;
     /* What is over already need not be shown first. */
     unsigned seen = error == EINPROGRESS && pending->is_withheld ? raw_poll(pending->fd) : 0;
@@ -112,6 +118,8 @@ static struct call_step attempt(struct pending *pending)
         error = seen & (POLLERR | POLLHUP) ? flight_take_so_error(pending->fd) ?: ECONNRESET : 0;
     if (error == EINPROGRESS) {
         silence_is_over(pending);
+        if (flow)
+            shape_attempt(pending, flow);
         return (struct call_step){.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
     }
     return call_ended(&pending->call, outcome_of_connect(error, flight_has_left(pending)), error,
@@ -156,7 +164,8 @@ void flight_succeed(struct pending *pending)
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
-    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & HOLDS_PLACE;
+    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & FAULTY ||
+                    atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
     pending_end(pending);
     if (!has_more)
         descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */

@@ -196,7 +196,7 @@ static void act(struct pending *pending, void *context)
 {
     uint64_t now = clock_now_ns();
     if (pending->phase == PENDING_ANSWER && deadline_of(pending) > now && !withhold_is_due(pending, now)) {
-        pending_release(pending, deadline_of(pending));
+        deadline_release(pending);
         return;
     }
     if (!is_still_there(pending)) {

@@ -3,21 +3,25 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "drive/fault_connect.h"
 #include "drive/flight.h"
 #include "drive/nudge.h"
 #include "drive/options.h"
 #include "drive/raw.h"
 #include "drive/readiness.h"
+#include "drive/shape.h"
 #include "drive/siblings.h"
 #include "drive/signals.h"
 #include "drive/throttle.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "state/credits.h"
+#include "state/faults.h"
 #include "state/process.h"
 #include "state/segment.h"
 
 static void pass(struct connecting *call, int result, int error);
+static void begin_late(struct pending *pending, int fd, struct flow *flow);
 static void decide_at_once(struct connecting *call, struct pending *pending, int result, int *error);
 static struct pending *begin(struct connecting *call);
 static void begin_call(struct pending *pending, struct connecting *call);
@@ -37,13 +41,20 @@ int readiness_connect(struct connecting *call)
     struct pending *pending = begin(call);
     if (pending && is_alone)
         pending_release(pending, pending->call.due_ns);
-    int result = is_alone ? real.connect(call->fd, call->address, call->length)
+    int result;
+    struct flow *flow = pending ? flow_of(pending->entry) : call->flow;
+    bool is_made = flow && fault_at_once(flow, pending ? pending->entry : NULL, call->fd, call->address,
+                                         call->caller, &result);
+    if (!is_made)
+        result = is_alone ? real.connect(call->fd, call->address, call->length)
                           : raw_connect(call->fd, call->address, call->length);
     int error = result == 0 ? before : errno;
     if (!pending)
         pass(call, result, error);
     else if (result == 0 || error != EINPROGRESS)
         decide_at_once(call, is_alone ? NULL : pending, result, &error);
+    else if (flow && flow->connect_delay_ns)
+        begin_late(is_alone ? NULL : pending, call->fd, flow);
     else if (!is_alone)
         pending_release(pending, pending->call.due_ns);
     if (!is_alone)
@@ -63,6 +74,21 @@ static void pass(struct connecting *call, int result, int error)
         throttle_keep(call);
     else
         throttle_leave(call);
+}
+
+/* The attempt is in flight, and is to be so for longer. The slot is claimed, or NULL: not yet. */
+static void begin_late(struct pending *pending, int fd, struct flow *flow)
+{
+    sigset_t mask;
+    signals_block(&mask);
+    struct descriptor *entry = pending ? NULL : descriptor_of(fd);
+    if (entry)
+        pending = pending_claim(entry);
+    if (pending) {
+        shape_attempt(pending, flow);
+        pending_release(pending, pending->call.due_ns);
+    }
+    signals_restore(&mask);
 }
 
 /* The call itself says what became of the attempt. `error` becomes what the program gets: perhaps that it is in progress.
@@ -120,6 +146,9 @@ static struct pending *begin(struct connecting *call)
     entry->ticket = call->ticket;
     entry->owner = process_id();
     atomic_store_explicit(&entry->state, CONNECTING | NON_BLOCKING | OPTIONS_LATER, memory_order_release);
+    if (call->flow)
+        flow_attach(entry, call->flow);
+    call->flow = NULL;
     transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
     nudge_attempt_begins(pending);

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "drive/connect.h"
+#include "drive/fault_connect.h"
 #include "drive/throttle.h"
 #include "drive/readiness.h"
 #include "drive/siblings.h"
@@ -26,7 +27,7 @@ int shadow_connect(struct connecting *call)
     else if (!call->is_blocking)
         return readiness_connect(call);
     int before = errno;
-    int result = real.connect(call->fd, call->address, call->length);
+    int result = call->flow ? fault_connect(call) : real.connect(call->fd, call->address, call->length);
     int error = result == 0 ? 0 : errno;
     uint64_t took_ns = clock_now_ns() - call->begun_ns;
     enum outcome outcome = outcome_of_connect(error, took_ns > NS_PER_MS);
@@ -68,7 +69,7 @@ static bool would_be_rejected(struct connecting *call)
     struct event event = event_about(EVENT_REJECTED, call->text);
     event.delay_ns = state.until_ns > call->begun_ns ? state.until_ns - call->begun_ns : 0;
     event.error = policy->breaker.error;
-    event.flags = EVENT_SHADOW;
+    event.flags = EVENT_SHADOW | breakers_probing(call->host);
     tell(&event);
     return true;
 }

@@ -38,9 +38,8 @@ bool silence_end(struct pending *pending)
 
 void silence_is_over(struct pending *pending)
 {
-    if (pending->is_withheld)
-        withhold_show(pending, WITHHOLD_ALL);
     pending->is_withheld = false;
+    withhold_show(pending, WITHHOLD_ALL);
 }
 
 void silence_leave(struct pending *pending)

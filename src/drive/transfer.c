@@ -324,6 +324,34 @@ static struct limits limits_of(const struct descriptor *entry, enum direction di
     return limits;
 }
 
+bool transfer_wait(struct descriptor *entry, const struct transfer *transfer, bool is_sending, short events,
+                   uint64_t due_ns, uint64_t began_ns)
+{
+    int before = errno;
+    struct limits limits = limits_of(entry, is_sending ? SENDING : RECEIVING, began_ns, began_ns);
+    uint64_t end_ns = limits.rule_ns < limits.own_ns ? limits.rule_ns : limits.own_ns;
+    sigset_t mask;
+    signals_block(&mask);
+    enum waited waited =
+        signals_wait(events ? transfer->fd : -1, events, due_ns < end_ns ? due_ns : end_ns, &mask);
+    signals_restore(&mask);
+    errno = before;
+    if (waited == WAITED_INTERRUPTED) {
+        errno = EINTR;
+        return false;
+    }
+    if (waited != WAITED_OUT || due_ns <= end_ns)
+        return true;
+    if (limits.own_ns <= limits.rule_ns) {
+        errno = EAGAIN;
+        return false;
+    }
+    tell_timeout(entry, &limits);
+    exchange_broken(entry, transfer->fd, ETIMEDOUT);
+    errno = ETIMEDOUT;
+    return false;
+}
+
 /* What the kernel was told: the smallest timeout that may be in force. */
 static uint64_t tick_ns(const struct descriptor *entry, enum direction direction)
 {

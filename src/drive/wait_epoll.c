@@ -96,6 +96,9 @@ static int find_descriptor(int epoll, const struct epoll_event *event, struct re
     int guess = event->data.fd;
     if (is_about(epoll, guess, event, true, found))
         return guess;
+    int known = registration_by_data(epoll, event->data.u64, found);
+    if (known != REGISTRATION_UNCLEAR)
+        return known;
     uint32_t cursor = 0;
     struct registration one;
     int fd = -1;
@@ -167,5 +170,6 @@ int wait_epoll(int epoll, struct epoll_event *events, int count, uint64_t deadli
                               .events = events,
                               .count = count,
                               .is_exact = is_exact};
+    registration_waits_in(epoll);
     return wait_carry_out(&wait.wait, ready);
 }

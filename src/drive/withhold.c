@@ -189,11 +189,14 @@ static void report_anew(struct pending *pending)
 
 static void report_anew_of(struct pending *pending, int fd)
 {
-    struct withheld_registration record = {.how = OWED, .fd = fd};
-    /* One that reports once is armed by the program, when it wants to be told. */
-    if (registration_only(fd, &record.registration) &&
-        (record.registration.events & (EPOLLET | EPOLLONESHOT)) == EPOLLET)
-        put_back_one(pending, &record);
+    struct withheld_registration record = {.fd = fd};
+    unsigned turn = 0;
+    while (registration_each(fd, &turn, &record.registration)) {
+        record.how = OWED;
+        /* One that reports once is armed by the program, when it wants to be told. */
+        if ((record.registration.events & (EPOLLET | EPOLLONESHOT)) == EPOLLET)
+            put_back_one(pending, &record);
+    }
 }
 
 static bool leads_to(const struct pending *pending, int fd)

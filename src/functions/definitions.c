@@ -7,6 +7,7 @@
 #include "state/process.h"
 
 static void add(struct pass *pass, const struct object *object, uint32_t name, uint32_t symbol);
+static void note_real(uintptr_t *real, const struct definition *definition);
 static const struct function *declaration_of(const struct pass *pass, const struct object *object,
                                              const char *symbol);
 static bool find_inner(const struct object *object, const char *symbol, uintptr_t *address);
@@ -41,10 +42,8 @@ static void add(struct pass *pass, const struct object *object, uint32_t name, u
             pattern_matches("libc.so.*", object->name) || pattern_matches("libdl.so.*", object->name);
         if (!is_libc || !pass->rules)
             return;
-        if (name == 0 && (definition->is_default || !functions_real_dlsym))
-            functions_real_dlsym = (void *(*)(void *, const char *))address;
-        if (name == 1 && (definition->is_default || !functions_real_dlvsym))
-            functions_real_dlvsym = (void *(*)(void *, const char *, const char *))address;
+        note_real((uintptr_t *)(name == 0 ? (void *)&functions_real_dlsym : (void *)&functions_real_dlvsym),
+                  definition);
         definition->code = (uintptr_t)(name == 0 ? functions_dlsym : functions_dlvsym);
         return;
     }
@@ -56,6 +55,14 @@ static void add(struct pass *pass, const struct object *object, uint32_t name, u
         functions_tell_unbound(function->symbol, UNBOUND_NO_CHECK);
     else
         definition->function = function;
+}
+
+/* Other threads may be calling it. */
+static void note_real(uintptr_t *real, const struct definition *definition)
+{
+    uintptr_t known = __atomic_load_n(real, __ATOMIC_RELAXED);
+    if (known != definition->address && (!known || definition->is_default))
+        __atomic_store_n(real, definition->address, __ATOMIC_RELEASE);
 }
 
 /* The first one decides. */

@@ -62,7 +62,7 @@ static void make_pass(const struct ruleset *rules, uint64_t declared)
     struct undisturbed before;
     undisturbed_begin(&before);
     pass->rules = declared ? rules : NULL;
-    pass->start_objects = last.start_objects;
+    pass->start_objects = __atomic_load_n(&last.start_objects, __ATOMIC_RELAXED);
     add_name(pass, "dlsym");
     add_name(pass, "dlvsym");
     for (uint32_t i = 0; pass->rules && i < rules->function_count; i++)
@@ -71,7 +71,7 @@ static void make_pass(const struct ruleset *rules, uint64_t declared)
     for (uint32_t i = 0; i < count; i++)
         add_name(pass, bindings[i].symbol);
     patch_make(pass);
-    last.start_objects = pass->start_objects;
+    __atomic_store_n(&last.start_objects, pass->start_objects, __ATOMIC_RELAXED);
     __atomic_store_n(&last.is_unfinished, pass->is_unfinished, __ATOMIC_RELEASE);
     __atomic_store_n(&last.adds, pass->adds, __ATOMIC_RELEASE);
     __atomic_store_n(&last.declared, declared, __ATOMIC_RELEASE);

@@ -10,8 +10,8 @@
 #define VERSION_HIDDEN 0x8000
 #define VERSION_GLOBAL 1 /* the symbol has none */
 
-static void read_dynamic(const ElfW(Dyn) * dynamic, struct object *object);
-static const void *at(const struct object *object, ElfW(Addr) address);
+static void read_dynamic(const Elf64_Dyn *dynamic, struct object *object);
+static const void *at(const struct object *object, Elf64_Addr address);
 static uint32_t gnu_symbol(const struct object *object, const char *name, uint32_t after);
 static uint32_t sysv_symbol(const struct object *object, const char *name, uint32_t after);
 static bool is_it(const struct object *object, uint32_t symbol, const char *name);
@@ -19,13 +19,13 @@ static uintptr_t page_size(void);
 
 bool object_read(const struct dl_phdr_info *info, struct object *object)
 {
-    const ElfW(Dyn) *dynamic = NULL;
+    const Elf64_Dyn *dynamic = NULL;
     *object = (struct object){.base = info->dlpi_addr, .name = info->dlpi_name ? info->dlpi_name : ""};
     for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        const Elf64_Phdr *part = &info->dlpi_phdr[i];
         uintptr_t begin = object->base + part->p_vaddr, end = begin + part->p_memsz;
         if (part->p_type == PT_DYNAMIC) {
-            dynamic = (const ElfW(Dyn) *)begin;
+            dynamic = (const Elf64_Dyn *)begin;
         } else if (part->p_type == PT_LOAD && part->p_flags & PF_X) {
             if (!object->code_end || begin < object->code_begin)
                 object->code_begin = begin;
@@ -46,12 +46,12 @@ bool object_read(const struct dl_phdr_info *info, struct object *object)
     return object->symbols && object->strings;
 }
 
-static void read_dynamic(const ElfW(Dyn) * dynamic, struct object *object)
+static void read_dynamic(const Elf64_Dyn *dynamic, struct object *object)
 {
     size_t skipped = 0, size = 0, calls_size = 0;
-    const ElfW(Dyn) *soname = NULL;
+    const Elf64_Dyn *soname = NULL;
     bool is_rela = true;
-    for (const ElfW(Dyn) *entry = dynamic; entry->d_tag != DT_NULL; entry++) {
+    for (const Elf64_Dyn *entry = dynamic; entry->d_tag != DT_NULL; entry++) {
         switch (entry->d_tag) {
         case DT_SYMTAB:
             object->symbols = at(object, entry->d_un.d_ptr);
@@ -78,7 +78,7 @@ static void read_dynamic(const ElfW(Dyn) * dynamic, struct object *object)
             object->relocations[0].items = at(object, entry->d_un.d_ptr);
             break;
         case DT_RELASZ:
-            size = entry->d_un.d_val / sizeof(ElfW(Rela));
+            size = entry->d_un.d_val / sizeof(Elf64_Rela);
             break;
         case DT_RELACOUNT: /* so many at the beginning have no symbol */
             skipped = entry->d_un.d_val;
@@ -87,7 +87,7 @@ static void read_dynamic(const ElfW(Dyn) * dynamic, struct object *object)
             object->relocations[1].items = at(object, entry->d_un.d_ptr);
             break;
         case DT_PLTRELSZ:
-            calls_size = entry->d_un.d_val / sizeof(ElfW(Rela));
+            calls_size = entry->d_un.d_val / sizeof(Elf64_Rela);
             break;
         case DT_PLTREL:
             is_rela = entry->d_un.d_val == DT_RELA;
@@ -109,7 +109,7 @@ static void read_dynamic(const ElfW(Dyn) * dynamic, struct object *object)
 }
 
 /* The loader has made addresses of them, except in objects that cannot be written to. */
-static const void *at(const struct object *object, ElfW(Addr) address)
+static const void *at(const struct object *object, Elf64_Addr address)
 {
     return (const void *)(address < object->base ? address + object->base : address);
 }
@@ -126,14 +126,14 @@ static uint32_t gnu_symbol(const struct object *object, const char *name, uint32
 {
     const uint32_t *table = object->gnu_hash;
     uint32_t bucket_count = table[0], first = table[1], words = table[2], shift = table[3], hash = 5381;
-    const ElfW(Addr) *filter = (const ElfW(Addr) *)&table[4];
+    const Elf64_Addr *filter = (const Elf64_Addr *)&table[4];
     const uint32_t *buckets = (const uint32_t *)&filter[words], *chains = buckets + bucket_count;
     const unsigned bits = sizeof *filter * 8;
     for (const unsigned char *c = (const unsigned char *)name; *c; c++)
         hash = hash * 33 + *c;
     if (!bucket_count || !words)
         return 0;
-    ElfW(Addr) word = filter[hash / bits % words];
+    Elf64_Addr word = filter[hash / bits % words];
     if (!(word >> hash % bits & word >> (hash >> shift) % bits & 1))
         return 0;
     uint32_t symbol = after ? after : buckets[hash % bucket_count];
@@ -168,7 +168,7 @@ static uint32_t sysv_symbol(const struct object *object, const char *name, uint3
 
 static bool is_it(const struct object *object, uint32_t symbol, const char *name)
 {
-    const ElfW(Sym) *entry = &object->symbols[symbol];
+    const Elf64_Sym *entry = &object->symbols[symbol];
     return entry->st_shndx != SHN_UNDEF && strcmp(object->strings + entry->st_name, name) == 0;
 }
 
@@ -182,10 +182,10 @@ const char *object_version(const struct object *object, uint32_t symbol, bool *i
         return NULL;
     const char *library = (const char *)object->needed;
     while (library && object->symbols[symbol].st_shndx == SHN_UNDEF) {
-        const ElfW(Verneed) *need = (const ElfW(Verneed) *)library;
+        const Elf64_Verneed *need = (const Elf64_Verneed *)library;
         const char *item = library + need->vn_aux;
         for (unsigned i = 0; i < need->vn_cnt; i++) {
-            const ElfW(Vernaux) *wanted = (const ElfW(Vernaux) *)item;
+            const Elf64_Vernaux *wanted = (const Elf64_Vernaux *)item;
             if ((wanted->vna_other & ~VERSION_HIDDEN) == number)
                 return object->strings + wanted->vna_name;
             item += wanted->vna_next;
@@ -194,8 +194,8 @@ const char *object_version(const struct object *object, uint32_t symbol, bool *i
     }
     const char *item = (const char *)object->defined;
     while (item) {
-        const ElfW(Verdef) *definition = (const ElfW(Verdef) *)item;
-        const ElfW(Verdaux) *name = (const ElfW(Verdaux) *)(item + definition->vd_aux);
+        const Elf64_Verdef *definition = (const Elf64_Verdef *)item;
+        const Elf64_Verdaux *name = (const Elf64_Verdaux *)(item + definition->vd_aux);
         if (definition->vd_ndx == number)
             return object->strings + name->vda_name;
         item = definition->vd_next ? item + definition->vd_next : NULL;
@@ -205,7 +205,7 @@ const char *object_version(const struct object *object, uint32_t symbol, bool *i
 
 uintptr_t object_function(const struct object *object, uint32_t symbol, bool may_ask)
 {
-    const ElfW(Sym) *entry = &object->symbols[symbol];
+    const Elf64_Sym *entry = &object->symbols[symbol];
     uintptr_t address = object->base + entry->st_value;
     switch (ELF64_ST_TYPE(entry->st_info)) {
     case STT_FUNC:

@@ -10,15 +10,15 @@
 struct object {
     uintptr_t base;
     const char *name; /* the soname, else the name of the file; "" for the program */
-    const ElfW(Sym) * symbols;
+    const Elf64_Sym *symbols;
     const char *strings;
     const uint32_t *gnu_hash;
     const uint32_t *hash;
-    const ElfW(Half) * versions;
-    const ElfW(Verneed) * needed;
-    const ElfW(Verdef) * defined;
+    const Elf64_Half *versions;
+    const Elf64_Verneed *needed;
+    const Elf64_Verdef *defined;
     struct {
-        const ElfW(Rela) * items;
+        const Elf64_Rela *items;
         size_t count;
     } relocations[2];                 /* of data, and of calls */
     uintptr_t code_begin, code_end;   /* what may be executed */

@@ -21,7 +21,7 @@ static int find_one(struct dl_phdr_info *info, size_t size, void *data);
 static int patch_one(struct dl_phdr_info *info, size_t size, void *data);
 static void patch_object(struct pass *pass, const struct object *object);
 static uint32_t name_of(const struct pass *pass, const char *symbol);
-static uintptr_t wanted_in(struct pass *pass, const struct object *object, const ElfW(Rela) * relocation,
+static uintptr_t wanted_in(struct pass *pass, const struct object *object, const Elf64_Rela *relocation,
                            uint32_t name, uintptr_t value);
 static const struct definition *meant_by_call(struct pass *pass, const struct object *object, uint32_t symbol,
                                               uint32_t name);
@@ -92,7 +92,7 @@ static void patch_object(struct pass *pass, const struct object *object)
     int error = errno;
     for (unsigned table = 0; table < 2; table++) {
         for (size_t i = 0; i < object->relocations[table].count; i++) {
-            const ElfW(Rela) *relocation = &object->relocations[table].items[i];
+            const Elf64_Rela *relocation = &object->relocations[table].items[i];
             if (!IS_SLOT(ELF64_R_TYPE(relocation->r_info)))
                 continue;
             uint32_t symbol = (uint32_t)ELF64_R_SYM(relocation->r_info);
@@ -139,7 +139,7 @@ static uint32_t name_of(const struct pass *pass, const char *symbol)
 }
 
 /* What should stand in a slot where `value` stands now. Whatever is not known stays as it is. */
-static uintptr_t wanted_in(struct pass *pass, const struct object *object, const ElfW(Rela) * relocation,
+static uintptr_t wanted_in(struct pass *pass, const struct object *object, const Elf64_Rela *relocation,
                            uint32_t name, uintptr_t value)
 {
     const struct binding *binding = binding_of_code(value);

@@ -4,13 +4,20 @@
 #include "base/text.h"
 #include "functions/call.h"
 
+_Static_assert((HOSTS_MAX & (HOSTS_MAX - 1)) == 0, "a place is kept in the lowest bits of a word");
+
+static struct host_handle find_own(struct calling *call);
 static int64_t number_in(const void *argument, enum value_type type);
 
 void call_find_host(struct calling *call)
 {
     const struct function *function = call->function;
-    const char *text = function->target ? *(const char *const *)call->arguments[function->target - 1] : NULL;
     call->target = (struct target){.name = function->symbol, .protocol = PROTOCOL_TCP};
+    if (!function->target) {
+        call->host = find_own(call);
+        return;
+    }
+    const char *text = *(const char *const *)call->arguments[function->target - 1];
     if (text && strnlen(text, FUNCTION_TARGET_BYTES_MAX) < FUNCTION_TARGET_BYTES_MAX) {
         char host[100];
         uint16_t port = 0;
@@ -27,6 +34,33 @@ void call_find_host(struct calling *call)
         }
     }
     call->host = hosts_find(&function->rule, &call->target, call->begun_ns);
+}
+
+/* The function has one circuit only, so that its place need not be looked for each time: it is kept in one word with what
+ * it was found for, and good as long as the place still has the key that was found in it. */
+static struct host_handle find_own(struct calling *call)
+{
+    struct binding *binding = call->binding;
+    const struct rule *rule = &call->function->rule;
+    struct segment *segment = segment_current;
+    const uint64_t places = HOSTS_MAX - 1;
+    uint64_t wanted = (rule->identity ^ rule->breaker_params_hash) & ~places;
+    uint64_t known = __atomic_load_n(&binding->host_known, __ATOMIC_ACQUIRE);
+    struct host_handle handle = {.key = __atomic_load_n(&binding->host_key, __ATOMIC_RELAXED)};
+    if (segment && handle.key && (known & ~places) == wanted) {
+        handle.host = &segment->hosts[known & places];
+        if (atomic_load_explicit(&handle.host->key, memory_order_acquire) == handle.key) {
+            atomic_store_explicit(&handle.host->used_ns, call->begun_ns, memory_order_relaxed);
+            return handle;
+        }
+    }
+    handle = hosts_find(rule, &call->target, call->begun_ns);
+    if (!handle.host)
+        return handle;
+    __atomic_store_n(&binding->host_key, handle.key, __ATOMIC_RELAXED);
+    __atomic_store_n(&binding->host_known, wanted | (uint64_t)(handle.host - segment_current->hosts),
+                     __ATOMIC_RELEASE);
+    return handle;
 }
 
 const char *call_text(struct calling *call)

@@ -118,6 +118,7 @@ EXPORT int close(int fd)
     if (descriptor_of(fd))
         transfer_let_go(fd); /* before: once it is closed another thread may get the number */
     descriptor_note_kind(fd, SOCKET_UNKNOWN);
+    registration_forget(fd);
     return real.close(fd);
 }
 

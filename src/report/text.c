@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "report/event.h"
+#include "rules/faults.h"
 #include "rules/rules.h"
 
 /* No circuit waits so long for its probe: somebody holds it open. */
@@ -18,6 +19,7 @@ struct tried {
 static struct tried tried_by(const struct event *event);
 static void add_those_before(const struct event *event, struct text *text);
 static void say_why(struct text *text, const struct event *event);
+static void say_fault(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -121,6 +123,8 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_REJECTED:
         if (event->delay_ns > HELD_OPEN_NS)
             text_add(text, "circuit held open; the call gets %s", code);
+        else if (event->flags & EVENT_PROBING)
+            text_add(text, "circuit half-open, a probe is under way; the call gets %s", code);
         else
             text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
         add_those_before(event, text);
@@ -148,6 +152,18 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_LOOKUP_FAILED:
         text_add(text, "lookup: %s, given up after %s", error, duration.text);
         say_why(text, event);
+        break;
+    case EVENT_FAULT:
+        say_fault(text, event);
+        break;
+    case EVENT_FAULTS_ARMED:
+        text_add(text, "%u fault%s armed; the same again with RESIL_SEED=%lu", event->count,
+                 event->count == 1 ? "" : "s", event->delay_ns);
+        break;
+    case EVENT_FAULT_STEERED:
+        text_add(text, "fault %s switched %s", event->fault, event->count ? "on" : "off");
+        if (event->delay_ns)
+            text_add(text, " for %s", delay.text);
         break;
     case EVENT_RULES_LOADED:
         text_add(text, "%u rule%s in force", event->count, event->count == 1 ? "" : "s");
@@ -177,13 +193,15 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_FUNCTION_FAILED:
         text_add(text, "failed");
         if (event->attempts > 1)
-            text_add(text, " (attempt %u of %u), given up after %s", event->attempt, event->attempts, duration.text);
+            text_add(text, " (attempt %u of %u), given up after %s", event->attempt, event->attempts,
+                     duration.text);
         say_why(text, event);
         if (event->flags & EVENT_DEFAULT)
             text_add(text, "; the call gets what is declared for it");
         break;
     case EVENT_FUNCTION_LATE:
-        text_add(text, "succeeded at attempt %u of %u, after %s", event->attempt, event->attempts, duration.text);
+        text_add(text, "succeeded at attempt %u of %u, after %s", event->attempt, event->attempts,
+                 duration.text);
         break;
     case EVENT_FUNCTION_UNBOUND:
         text_add(text, "%s not under its policy: %s", event->target[0] ? "is" : "a declared function is",
@@ -193,6 +211,21 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "unknown event");
         break;
     }
+}
+
+static void say_fault(struct text *text, const struct event *event)
+{
+    bool is_lookup = event->event_operation == FAULT_RESOLVE;
+    const char *code = is_lookup ? eai_name(event->error) : errno_name(event->error);
+    text_add(text, "fault %s: %s", event->fault,
+             event->event_operation < FAULT_OPERATIONS ? fault_operation_names[event->event_operation]
+                                                       : "call");
+    if (event->delay_ns)
+        text_add(text, " takes %s longer", duration_text(event->delay_ns).text);
+    if (event->error)
+        text_add(text, "%s gets %s", event->delay_ns ? ", then" : "", code ? code : "an error");
+    else if (!event->delay_ns)
+        text_add(text, " is changed");
 }
 
 static struct tried tried_by(const struct event *event)

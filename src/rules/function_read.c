@@ -28,6 +28,7 @@ enum {
 };
 
 static void function_read(struct reader *reader, const struct node *node, struct function *function);
+static void wrapped_read(struct reader *reader, const struct node *node, struct function *function);
 static void types_read(struct reader *reader, const struct node *const *values, const struct node *node,
                        struct function *function);
 static bool type_read(struct reader *reader, const struct node *node, const char *path,
@@ -126,7 +127,7 @@ static void function_read(struct reader *reader, const struct node *node, struct
     rule->line = node->line;
     rule->column = node->column;
     if (values[NAME])
-        rule_name_read(reader, values[NAME], rule);
+        rule->name = name_read(reader, values[NAME], &rule->identity);
     else
         COMPLAIN(reader, node, "name: is missing (every function needs a name of its own)");
     if (values[LIBRARY]) {
@@ -139,12 +140,9 @@ static void function_read(struct reader *reader, const struct node *node, struct
             function->library = reader_text(reader, library);
     }
     if (values[SYMBOL])
-        function->symbol = symbol_read(reader, values[SYMBOL], "symbol");
+        wrapped_read(reader, values[SYMBOL], function);
     else
         COMPLAIN(reader, node, "symbol: is missing (the name of the function)");
-    const char *refused = function->symbol ? function_refused(function->symbol) : NULL;
-    if (refused)
-        COMPLAIN(reader, values[SYMBOL], "symbol: %s cannot be wrapped: %s", function->symbol, refused);
     types_read(reader, values, node, function);
     if (values[TIMEOUT])
         COMPLAIN(reader, values[TIMEOUT],
@@ -165,6 +163,14 @@ static void function_read(struct reader *reader, const struct node *node, struct
     policy_read(reader, values, function);
     check_together(reader, node, values, function);
     function->signature = signature_of(function);
+}
+
+static void wrapped_read(struct reader *reader, const struct node *node, struct function *function)
+{
+    function->symbol = symbol_read(reader, node, "symbol");
+    const char *refused = function->symbol ? function_refused(function->symbol) : NULL;
+    if (refused)
+        COMPLAIN(reader, node, "symbol: %s cannot be wrapped: %s", function->symbol, refused);
 }
 
 static void types_read(struct reader *reader, const struct node *const *values, const struct node *node,

@@ -113,6 +113,15 @@ uint64_t breakers_open_until(struct host_handle handle, const struct breaker_par
     return answer.verdict == BREAKER_REJECT && answer.until_ns > now_ns ? answer.until_ns : 0;
 }
 
+uint16_t breakers_probing(struct host_handle handle)
+{
+    if (!is_still(handle))
+        return 0;
+    struct breaker_view view =
+        breaker_view(atomic_load_explicit(&handle.host->breaker, memory_order_acquire));
+    return view.state == BREAKER_HALF_OPEN && view.until_ns ? EVENT_PROBING : 0;
+}
+
 uint32_t breakers_probe_holder(const struct host *host)
 {
     struct breaker_view view = breaker_view(atomic_load_explicit(&host->breaker, memory_order_acquire));

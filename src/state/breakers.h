@@ -29,6 +29,9 @@ static inline void host_count(struct host_handle handle, enum host_count what)
 struct breaker_answer breakers_admit(struct host_handle handle, const struct breaker_params *params,
                                      uint64_t now_ns);
 
+/* Is a probe out? EVENT_PROBING, for what is told of a rejected call, or 0. */
+uint16_t breakers_probing(struct host_handle handle);
+
 /* Who holds the probe that is out; 0: nobody, or it is not known. */
 uint32_t breakers_probe_holder(const struct host *host);
 

@@ -14,6 +14,7 @@
 #include "base/undisturbed.h"
 #include "rules/sources.h"
 #include "state/descriptors.h"
+#include "state/faults.h"
 #include "state/process.h"
 #include "state/rule_news.h"
 #include "state/segment.h"
@@ -310,12 +311,15 @@ static uint64_t read_again(struct problems *problems, uint64_t now_ns)
 /* Takes the rule set over. False: without memory for what comes with it, and then it is freed. */
 static bool put_in_force(struct ruleset *set, uint64_t now_ns)
 {
-    bool is_wanted = set->rule_count || set->function_count, is_in_force = is_wanted && descriptors_open();
-    if (is_wanted && !is_in_force) {
+    bool has_any = set->rule_count || set->fault_count || set->function_count;
+    bool is_in_force = has_any && descriptors_open();
+    if (has_any && !is_in_force) {
         segment_passed(PASSED_NO_MEMORY);
         ruleset_free(set);
         return false;
     }
+    if (set->fault_count)
+        faults_found(set);
     latest.hash = set->hash;
     uint32_t version = rules_in_force.version;
     const struct ruleset *old = visitors_publish(&rules_in_force, is_in_force ? set : NULL);

@@ -24,6 +24,7 @@ static pid_t born; /* in ordinary memory: a fork child keeps it */
 static uint64_t calls;
 
 static bool is_set(const char *value);
+static bool is_word(const char *value, const char *word);
 static void copy_setting(char *to, size_t capacity, const char *value);
 static void copy_path(char *to, size_t capacity, const char *value);
 static void copy_log(const char *value);
@@ -55,6 +56,8 @@ void process_begin(char **environment)
             settings.is_early = is_set(value);
         else if ((value = value_of(ours, "NAMESPACES")))
             copy_setting(settings.namespaces, sizeof settings.namespaces, value);
+        else if ((value = value_of(ours, "FAULTS")))
+            settings.are_faults_armed = is_set(value);
         else if (value_of(ours, "INHERITED"))
             settings.has_inherited = true;
         else if ((value = value_of(ours, "DISABLE")))
@@ -84,9 +87,18 @@ bool process_is_log(const char *value)
     static const char *const words[] = {"stdout", "stdin", "on",   "yes",   "true",
                                         "1",      "no",    "none", "false", "0"};
     for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
-        if (strcmp(words[i], value) == 0)
+        if (is_word(value, words[i]))
             return false;
-    return true;
+    bool is_other = is_word(value, "stderr") || is_word(value, "off");
+    return !is_other || strcmp(value, "stderr") == 0 || strcmp(value, "off") == 0;
+}
+
+/* In whatever case. */
+static bool is_word(const char *value, const char *word)
+{
+    for (; *word && (*value == *word || *value + 'a' - 'A' == *word); value++, word++)
+        ;
+    return !*word && !*value;
 }
 
 bool process_is_seed(const char *value)

@@ -13,6 +13,7 @@ struct settings {
     bool is_seed_bad, is_log_bad; /* set to what means nothing: left out, and the user is told */
     bool is_strict;               /* RESIL_STRICT=1 */
     bool is_early;                /* RESIL_EARLY=1 */
+    bool are_faults_armed;        /* RESIL_FAULTS=1 */
     bool has_inherited;           /* RESIL_INHERITED (drive/inherit.h) */
     bool is_disabled;     /* RESIL_DISABLE=1, or the program runs with privileges that are not its user's */
     char namespaces[80];  /* RESIL_NAMESPACES (state/whereabouts.h); empty: not set, or no such text */

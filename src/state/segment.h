@@ -77,7 +77,14 @@ struct latency_words {
 };
 
 /* What happens too often to be told each time. */
-enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_FUNCTION, SAMPLE_KINDS };
+enum sample_kind {
+    SAMPLE_REJECTED,
+    SAMPLE_CONNECTIONS,
+    SAMPLE_RATE,
+    SAMPLE_WAIT,
+    SAMPLE_FUNCTION,
+    SAMPLE_KINDS
+};
 
 /* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
  * read with a bound. */
@@ -103,7 +110,23 @@ struct recorder_slot {
     _Atomic uint64_t sequence;
     struct event event;
 };
-_Static_assert(sizeof(struct recorder_slot) == 144, "4096 of them are 576 KiB");
+_Static_assert(sizeof(struct recorder_slot) == 176, "4096 of them are 704 KiB");
+
+/* One fault of the rule file, by its name. Texts are written once, by whoever claims the place. */
+#define FAULT_SLOTS 64u
+#define FAULT_SITES 16u
+struct fault_slot {
+    _Atomic uint64_t key;      /* hash of the name; 0: free */
+    _Atomic uint64_t steering; /* state/faults.h */
+    _Atomic uint64_t fired;
+    _Atomic uint64_t more_sites; /* that there was no room for */
+    char name[64];
+    struct fault_site {
+        _Atomic uint64_t key;   /* 0: free */
+        _Atomic uint64_t fired; /* from there */
+        char text[64];          /* "libpq.so.5+0x1a2b3 (PQconnectPoll)" */
+    } sites[FAULT_SITES];
+};
 
 struct segment {
     struct {
@@ -121,6 +144,8 @@ struct segment {
     _Atomic uint64_t recorded;                    /* events ever recorded: the next one's number */
     struct recorder_slot recorder[RECORDER_SLOTS];
     struct host hosts[HOSTS_MAX];
+    _Atomic uint64_t faults_steered; /* how often somebody has switched one by hand */
+    struct fault_slot faults[FAULT_SLOTS];
 };
 
 /* The segment of this process; NULL until segment_open. From then on it stays where it is. */

@@ -179,8 +179,10 @@ static void look_up(void)
     dlclose(library);
 }
 
-static void plug_in(const char *path)
+static void plug_in(const char *folder)
 {
+    char path[512];
+    snprintf(path, sizeof path, "%s/plugin0.so", folder);
     void *plugin = handle(path);
     int (*plugin_ask)(int, int) = (int (*)(int, int))dlsym(plugin, "plugin_ask");
     flaky_fail(1);
@@ -193,7 +195,7 @@ static void plug_in(const char *path)
 }
 
 struct rounds {
-    const char *path;
+    char path[512];
     int count;
 };
 
@@ -210,13 +212,16 @@ static void *go_round(void *data)
     return (void *)bad;
 }
 
-static void load_and_unload(const char *path)
+static void load_and_unload(const char *folder)
 {
-    struct rounds rounds = {path, 1000};
+    static struct rounds rounds[4];
     pthread_t threads[4];
     long bad = 0;
-    for (int i = 0; i < 4; i++)
-        pthread_create(&threads[i], NULL, go_round, &rounds);
+    for (int i = 0; i < 4; i++) {
+        snprintf(rounds[i].path, sizeof rounds[i].path, "%s/plugin%d.so", folder, i);
+        rounds[i].count = 1000;
+        pthread_create(&threads[i], NULL, go_round, &rounds[i]);
+    }
     for (int i = 0; i < 4; i++) {
         void *answer;
         pthread_join(threads[i], &answer);
@@ -258,7 +263,7 @@ static void connect_once(void)
     struct sockaddr_in nowhere = {
         .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    connect(fd, (struct sockaddr *)&nowhere, sizeof nowhere);
+    (void)connect(fd, (struct sockaddr *)&nowhere, sizeof nowhere);
     close(fd);
 }
 
@@ -280,12 +285,21 @@ static void refuse_executable(void)
         exit(2);
 }
 
-static void late(int is_refused)
+/* ... and none that was written to becomes executable. */
+static void refuse_written(void)
+{
+    if (prctl(65 /* PR_SET_MDWE */, 1 /* PR_MDWE_REFUSE_EXEC_GAIN */, 0, 0, 0) != 0)
+        printf("this kernel cannot refuse it\n");
+}
+
+static void late(const char *refused)
 {
     flaky_fail(1);
     printf("%d before\n", flaky_ask(20, 22));
-    if (is_refused)
+    if (strcmp(refused, "refused") == 0)
         refuse_executable();
+    else if (strcmp(refused, "written") == 0)
+        refuse_written();
     connect_once();
     flaky_fail(1);
     printf("%d after\n", flaky_ask(20, 22));
@@ -363,7 +377,7 @@ int main(int count, char **arguments)
     else if (strcmp(story, "end") == 0)
         atexit(at_end);
     else if (strcmp(story, "late") == 0)
-        late(strcmp(argument, "refused") == 0);
+        late(argument);
     else if (strcmp(story, "ask") == 0)
         flaky_fail(1000000);
     for (size_t i = 0; i < sizeof stories / sizeof *stories; i++) {

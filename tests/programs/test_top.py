@@ -272,6 +272,18 @@ class Top(Stage):
             self.assertEqual((terminal.process.returncode, terminal.process.stderr.read()), (0, b""))
             self.assertIn(b"\x1b[?1049l", terminal.bytes[before:])
 
+    def test_a_segment_that_is_cut_short_leaves_a_usable_terminal(self):
+        self.call_all()
+        terminal = self.terminal()
+        terminal.until(lambda text: "q quit" in text)
+        (name,) = [name for name in os.listdir(self.state) if "." not in name]
+        os.truncate(os.path.join(self.state, name), 4096)
+        terminal.until(lambda text: "was cut short while it was read" in text)
+        while terminal.process.poll() is None:
+            terminal.read()
+        self.assertEqual(terminal.process.returncode, 2)
+        self.assertTrue(termios.tcgetattr(terminal.fd)[3] & termios.ICANON)
+
     def test_nothing_yet_is_said(self):
         terminal = self.terminal()
         terminal.until(lambda text: "No program of this user has called a host" in text)

@@ -106,6 +106,7 @@ TEST(looking_never_takes_the_probe)
     struct target a = named("a.test", 80);
     struct host_handle host = hosts_find(&rule, &a, 1);
     break_it(host, 3, NS_PER_S);
+    ck_assert_uint_eq(breakers_probing(host), 0);
     ck_assert_uint_gt(breakers_open_until(host, &params, NS_PER_S), NS_PER_S);
     ck_assert_uint_eq(breakers_open_until(host, &params, 3 * NS_PER_S), 0);
     ck_assert_int_eq(breakers_look(host, &params, 3 * NS_PER_S).verdict, BREAKER_REJECT);
@@ -138,6 +139,7 @@ TEST(a_probe_whose_process_is_gone_is_not_waited_for)
     struct breaker_answer lost = breakers_admit(host, &params, 3 * NS_PER_S);
     ck_assert_int_eq(lost.verdict, BREAKER_PROBE);
     ck_assert_uint_eq(breakers_probe_holder(host.host), (uint32_t)getpid());
+    ck_assert_uint_eq(breakers_probing(host), EVENT_PROBING);
     uint64_t now = 3 * NS_PER_S;
     for (int is_waited_for = 0; is_waited_for <= 1; is_waited_for++) {
         now += 20 * NS_PER_MS;

@@ -14,8 +14,10 @@ const char *cell_count(char *text, size_t capacity, uint64_t count)
     }
     double value = (double)count / 1000;
     size_t unit = 0;
-    for (; value >= 1000; value /= 1000)
+    while (value >= 1000) {
+        value /= 1000;
         unit++;
+    }
     snprintf(text, capacity, value < 99.95 ? "%.1f%c" : "%.0f%c", value, units[unit]);
     return text;
 }

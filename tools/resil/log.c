@@ -26,7 +26,7 @@ struct request {
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
-static uint32_t kind_named(const char *name, struct argp_state *state);
+static uint64_t kind_named(const char *name, struct argp_state *state);
 static int show_past(const struct request *request, struct segments *segments);
 static int follow(const struct request *request, struct segments *segments);
 static size_t show(const struct request *request, const struct history *history);
@@ -62,7 +62,10 @@ static const struct argp parser = {
         "done to "
         "a circuit by hand: open, close, auto, reset; why a call passed through; else null), `attempt`, "
         "`attempts`, `delay_ms`, `duration_ms`, `count`, `shadow` (decided, not carried out), `rules`, "
-        "`text`.\n"
+        "`text`; of faults also `fault`, `operation`, `connection` (the how-manieth to the target) and "
+        "`site` "
+        "(where "
+        "the program made the call, or null).\n"
         "\n"
         "Exit status: 0 shown, even if there was nothing; 2 wrong usage.",
 };
@@ -118,14 +121,14 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     }
 }
 
-static uint32_t kind_named(const char *name, struct argp_state *state)
+static uint64_t kind_named(const char *name, struct argp_state *state)
 {
-    _Static_assert(EVENT_KINDS <= 32, "a set of kinds is 32 bits");
+    _Static_assert(EVENT_KINDS <= 64, "a set of kinds is 64 bits");
     const char *names[EVENT_KINDS + 1] = {NULL};
     for (unsigned kind = 0; kind < EVENT_KINDS; kind++) {
         names[kind] = event_name((enum event_kind)kind);
         if (strcmp(names[kind], name) == 0)
-            return 1u << kind;
+            return 1ull << kind;
     }
     char list[512];
     struct text text = text_begin(list, sizeof list);

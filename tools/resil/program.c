@@ -22,7 +22,7 @@ static void find_for_env(char *words, struct program *program);
 static void read_elf(Elf *elf, int file, struct program *program);
 static void read_segments(Elf *elf, int file, struct program *program);
 static void read_sections(Elf *elf, struct program *program);
-static bool needs_libraries(Elf_Scn *section, const GElf_Shdr *header);
+static void read_dynamic(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, struct program *program);
 static bool gains_privileges(int file);
 
 int program_find(const char *name, char path[PATH_MAX])
@@ -178,18 +178,25 @@ static void read_sections(Elf *elf, struct program *program)
         if (name && (strcmp(name, ".note.go.buildid") == 0 || strcmp(name, ".go.buildinfo") == 0))
             program->is_go = true;
         if (name && header.sh_type == SHT_DYNAMIC)
-            program->needs_nothing = !needs_libraries(section, &header);
+            read_dynamic(elf, section, &header, program);
     }
 }
 
-static bool needs_libraries(Elf_Scn *section, const GElf_Shdr *header)
+static void read_dynamic(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, struct program *program)
 {
+    static const char own_name[] = "libresil";
     Elf_Data *data = elf_getdata(section, NULL);
     GElf_Dyn entry;
-    for (int i = 0; data && header->sh_entsize && (GElf_Xword)i < header->sh_size / header->sh_entsize; i++)
-        if (gelf_getdyn(data, i, &entry) && entry.d_tag == DT_NEEDED)
-            return true;
-    return false;
+    program->needs_nothing = data != NULL;
+    for (int i = 0; data && header->sh_entsize && (GElf_Xword)i < header->sh_size / header->sh_entsize; i++) {
+        if (!gelf_getdyn(data, i, &entry))
+            continue;
+        if (entry.d_tag == DT_NEEDED)
+            program->needs_nothing = false;
+        const char *name =
+            entry.d_tag == DT_SONAME ? elf_strptr(elf, header->sh_link, entry.d_un.d_val) : NULL;
+        program->is_libresil |= name && strncmp(name, own_name, sizeof own_name - 1) == 0;
+    }
 }
 
 static bool gains_privileges(int file)

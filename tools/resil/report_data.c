@@ -26,7 +26,8 @@ static struct json_object *host_data(const struct segment_file *file, const stru
 static struct json_object *latencies_data(const struct host_view *host);
 static struct json_object *spans_data(const struct host_view *host, const struct moment *const *moments,
                                       size_t count, const struct period *period);
-static struct json_object *event_data(const struct event *event, const struct period *period);
+static struct json_object *event_data(const struct event *event, bool is_of_host,
+                                      const struct period *period);
 static struct json_object *loops_data(const struct history *history);
 static void leave_out_before(struct history *history, uint64_t from_ns);
 static bool is_about(const struct moment *moment, const struct segment_file *file,
@@ -74,7 +75,7 @@ static struct json_object *file_data(const struct segment_file *file, const stru
         for (size_t n = 0; n < hosts.count && !is_of_host; n++)
             is_of_host = is_about(&history->moments[i], file, &hosts.hosts[n]);
         if (!is_of_host)
-            json_object_array_add(others, event_data(&history->moments[i].event, period));
+            json_object_array_add(others, event_data(&history->moments[i].event, false, period));
     }
     hosts_end(&hosts);
     json_add_text(data, "rules", file->rules);
@@ -96,7 +97,7 @@ static struct json_object *host_data(const struct segment_file *file, const stru
     for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
         json_add_number(counts, host_count_name(i), host->counts[i]);
     for (size_t i = 0; i < count; i++)
-        json_object_array_add(events, event_data(&moments[i]->event, period));
+        json_object_array_add(events, event_data(&moments[i]->event, true, period));
     json_add_text(data, "target", host->target);
     json_add_text(data, "rule", host->rule);
     json_add_text(data, "state", circuit_state_name(circuit_state_of(host)));
@@ -150,7 +151,7 @@ static struct json_object *spans_data(const struct host_view *host, const struct
     return spans;
 }
 
-static struct json_object *event_data(const struct event *event, const struct period *period)
+static struct json_object *event_data(const struct event *event, bool is_of_host, const struct period *period)
 {
     struct event without = *event;
     struct json_object *data = json_new();
@@ -163,7 +164,7 @@ static struct json_object *event_data(const struct event *event, const struct pe
                       event->kind == EVENT_LIMIT_RATE || event->kind == EVENT_LIMIT_WAIT;
     json_add_number(data, "times", is_sampled && event->count ? event->count : 1);
     json_add_bool(data, "shadow", event->flags & EVENT_SHADOW);
-    if (event->kind < EVENT_RULES_LOADED)
+    if (is_of_host)
         without.target[0] = '\0'; /* it is clear which */
     json_add_text(data, "text", event_text(&without).text);
     return data;

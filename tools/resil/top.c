@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -37,6 +38,8 @@ struct top {
     char message[200];
     uint64_t look_ns; /* when next */
 };
+
+static struct termios terminal_before;
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
 static bool speaks_utf8(void);
@@ -94,6 +97,7 @@ int top_command(int argc, char **argv)
     top.segments = segments_begin(top.request.rules);
     top.segments.are_writable = true;
     segments_scan(&top.segments); /* complains of what cannot be read while there is no screen yet */
+    tcgetattr(STDIN_FILENO, &terminal_before);
     if (!screen_begin()) {
         const char *name = getenv("TERM");
         complain("the terminal \"%s\" is not known (resil status --watch goes without)", name ? name : "");
@@ -344,7 +348,6 @@ static void ask_what_to_find(struct top *top)
     top->find[0] = '\0';
     for (int key = ERR; key != '\n' && key != '\r' && key != KEY_ENTER && !watch_is_over(); key = getch()) {
         if (key == 27) { /* escape */
-            length = 0;
             top->find[0] = '\0';
             break;
         }
@@ -369,10 +372,16 @@ static void say(struct top *top, const char *format, ...)
     top->screen.message = top->message;
 }
 
-/* A segment that somebody cuts short while it is read is a SIGBUS; the terminal must be usable afterwards. */
+/* A segment that somebody cuts short while it is read is a SIGBUS; the terminal must be usable afterwards. Here ncurses
+ * may not be asked: the screen from before, the cursor, and the plain look again. */
 static void end_on_cut(int number)
 {
+    static const char text[] =
+        "\033[?1049l\033[?25h\033[m\r\n"
+        "resil top: a file of shared state was cut short while it was read; try again\r\n";
     (void)number;
-    endwin();
+    tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
+    if (write(STDOUT_FILENO, text, sizeof text - 1) < 0)
+        _exit(STATUS_UNUSABLE);
     _exit(STATUS_UNUSABLE);
 }
