@@ -215,7 +215,9 @@ class Manual(Stage):
                 for name in names:
                     if name.endswith((".c", ".h")):
                         used |= set(re.findall(r'"(RESIL_[A-Z][A-Z_]*)=?"', read(os.path.join(path, name))))
-        self.assertIn("RESIL_RULES", used)
+        used |= {"RESIL_" + name for name in re.findall(r'value_of\(ours, "([A-Z_]+)"\)', read("src/state/process.c"))}
+        known = {"RESIL_RULES", "RESIL_LOG", "RESIL_STATE_DIR", "RESIL_SEED", "RESIL_EARLY", "RESIL_DISABLE", "RESIL_LIBRARY"}
+        self.assertEqual(known - used, set(), "where these are read has changed, and this test does not find them any more")
         for name in sorted(used):
             with self.subTest(variable=name):
                 self.assertRegex(told, rf"(?m)^\.It Ev (?:.* )?{name}\b",
