@@ -197,11 +197,9 @@ bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, co
         errno = EINPROGRESS;
         *result = -1;
         return true;
-    case FAULT_GO:
-    case FAULT_BREAK:
-        break;
+    default:
+        return false;
     }
-    return false;
 }
 
 void fault_let_go(int fd, const struct descriptor *entry)

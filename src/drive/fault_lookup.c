@@ -1,6 +1,7 @@
 #include "drive/fault_lookup.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "drive/faults.h"
@@ -11,6 +12,7 @@
 #define RESOLVER_GIVES_UP_NS (10 * NS_PER_S)
 
 static void wait_until(uint64_t until_ns);
+static int look_up_address(struct lookup *lookup, const struct fault_params *params);
 
 struct flow *fault_lookup_flow(const struct ruleset *rules, const struct target *target)
 {
@@ -35,9 +37,24 @@ bool fault_lookup(struct lookup *lookup, struct flow *flow, const char *name, ui
         *eai = lookup_time_out(lookup);
     else if (plan->action == FAULT_FAIL)
         *eai = lookup_fail(lookup, plan->error);
+    else if (plan->action == FAULT_REPLACE)
+        *eai = look_up_address(lookup, &flow->faults[plan->last].fault->params);
     else
         return false;
     return true;
+}
+
+/* libc makes the answer, of the address in the place of the name. */
+static int look_up_address(struct lookup *lookup, const struct fault_params *params)
+{
+    struct address address;
+    memcpy(address.bytes, params->address, sizeof address.bytes);
+    struct address_text text = address_text(&address);
+    const char *name = lookup->name;
+    lookup->name = text.text;
+    int eai = lookup_make(lookup);
+    lookup->name = name;
+    return eai;
 }
 
 /* A lookup is not interrupted by signals: handlers run, then it goes on. */

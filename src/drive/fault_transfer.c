@@ -8,6 +8,7 @@
 #include "drive/faults.h"
 #include "drive/perform.h"
 #include "drive/raw.h"
+#include "drive/readable.h"
 #include "drive/shape.h"
 #include "hooks/real.h"
 #include "policy/call.h"
@@ -24,20 +25,28 @@ static enum verdict wait_for_turn(struct descriptor *entry, const struct transfe
 static bool wait_for_room(struct descriptor *entry, const struct transfer *transfer, struct faulted *faulted,
                           uint64_t began_ns, uint64_t *room);
 static void break_off(struct descriptor *entry, int fd);
+static void end(struct descriptor *entry, int fd, bool is_sending);
+static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes);
+static bool pretend_to_send(const struct transfer *transfer, size_t *size);
 static bool is_sending(const struct faulted *faulted);
 
 ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
 {
     struct faulted faulted;
-    enum shaped shaped = begin(entry, transfer, FAULT_RECV, &faulted);
-    if (shaped == SHAPE_LATER)
-        return -1;
-    if (shaped == SHAPE_NOTHING)
-        return transfer_receive(entry, transfer, NOT_YET, transfer->flags & MSG_WAITALL ? clock_now_ns() : 0);
-    ssize_t result = receive_under(entry, transfer, &faulted);
-    shape_ended(&faulted, transfer, entry, result);
-    faults_end(&faulted);
-    return result;
+    for (;;) {
+        enum shaped shaped = begin(entry, transfer, FAULT_RECV, &faulted);
+        if (shaped == SHAPE_LATER)
+            return -1;
+        if (shaped == SHAPE_NOTHING)
+            return transfer_receive(entry, transfer, NOT_YET,
+                                    transfer->flags & MSG_WAITALL ? clock_now_ns() : 0);
+        ssize_t result = receive_under(entry, transfer, &faulted);
+        shape_ended(&faulted, transfer, entry, result);
+        faults_end(&faulted);
+        /* A datagram that is lost was never there: the next one is what is waited for. */
+        if (faulted.plan.action != FAULT_DROP || result < 0)
+            return result;
+    }
 }
 
 ssize_t fault_send(struct descriptor *entry, const struct transfer *transfer)
@@ -79,7 +88,6 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
     case FAILED:
         return -1;
     case BROKEN:
-        break_off(entry, transfer->fd);
         return transfer_receive(entry, transfer, NOT_YET, 0);
     case MADE:
         break;
@@ -87,13 +95,45 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
     if (!wait_for_room(entry, transfer, faulted, began_ns, &room))
         return -1;
     struct rest part;
-    bool is_cut = room != UINT64_MAX && !faulted->flow->is_message && perform_part(transfer, 0, room, &part);
-    ssize_t result = transfer_receive(entry, is_cut ? &part.transfer : transfer, NOT_YET, began_ns);
-    if (is_cut)
+    const struct transfer *made = transfer;
+    if (room != UINT64_MAX && !faulted->flow->is_message && perform_part(transfer, 0, room, &part))
+        made = &part.transfer;
+    else if (faulted->plan.is_twice && perform_peek(transfer, &part))
+        made = &part.transfer; /* it stays where it is, and comes again */
+    ssize_t result = transfer_receive(entry, made, NOT_YET, began_ns);
+    if (made != transfer)
         perform_part_done(transfer, &part);
+    if (result == 0 && faulted->closes && perform_size(transfer)) {
+        uint64_t delay_ns = faults_close_delay_ns(faulted), now = clock_now_ns();
+        if (delay_ns && !transfer_wait(entry, transfer, false, 0, now + delay_ns, now))
+            return -1;
+    }
+    if (result > 0 && faulted->corrupts && faulted->plan.action == FAULT_GO)
+        corrupt(made, faulted, (size_t)result);
     if (result > 0 && !(transfer->flags & MSG_PEEK))
         faults_moved(faulted, (uint64_t)result, clock_now_ns());
     return result;
+}
+
+static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes)
+{
+    struct iovec single = {transfer->data, transfer->size};
+    const struct msghdr *message = transfer->data;
+    switch (transfer->call) {
+    case TRANSFER_READ:
+    case TRANSFER_RECV:
+    case TRANSFER_RECVFROM:
+        faults_corrupt(faulted, &single, 1, bytes);
+        break;
+    case TRANSFER_READV:
+        faults_corrupt(faulted, transfer->data, transfer->count, bytes);
+        break;
+    case TRANSFER_RECVMSG:
+        faults_corrupt(faulted, message->msg_iov, message->msg_iovlen, bytes);
+        break;
+    default: /* what goes into a pipe is not seen, and several messages are not told apart */
+        break;
+    }
 }
 
 /* A call that may wait sends all of it, part by part. */
@@ -104,14 +144,20 @@ static ssize_t send_under(struct descriptor *entry, const struct transfer *trans
     case FAILED:
         return -1;
     case BROKEN:
-        break_off(entry, transfer->fd);
         return transfer_send(entry, transfer, NOT_YET, began_ns);
     case MADE:
         break;
     }
     size_t done = 0, whole = 0;
     int before = errno;
+    if (faulted->plan.action == FAULT_DROP && pretend_to_send(transfer, &done))
+        return (ssize_t)done;
+    if (faulted->plan.is_twice)
+        transfer_send(entry, transfer, NOT_YET, clock_now_ns());
     do {
+        if (done && faulted->gap_ns &&
+            !transfer_wait(entry, transfer, true, 0, clock_now_ns() + faulted->gap_ns, clock_now_ns()))
+            break;
         if (!wait_for_room(entry, transfer, faulted, began_ns, &room))
             break;
         struct rest part;
@@ -137,6 +183,31 @@ static ssize_t send_under(struct descriptor *entry, const struct transfer *trans
     return (ssize_t)done;
 }
 
+/* The datagram is lost on the way. False: how long it is cannot be told. */
+static bool pretend_to_send(const struct transfer *transfer, size_t *size)
+{
+    const struct msghdr *message = transfer->data;
+    switch (transfer->call) {
+    case TRANSFER_SENDMMSG:
+    case TRANSFER_SENDFILE:
+    case TRANSFER_SPLICE_OUT:
+        return false;
+    case TRANSFER_SENDMSG:
+        if (!is_readable(message, sizeof *message) || message->msg_iovlen > 64 ||
+            !is_readable(message->msg_iov, message->msg_iovlen * sizeof *message->msg_iov))
+            return false;
+        break;
+    case TRANSFER_WRITEV:
+        if (transfer->count > 64 || !is_readable(transfer->data, transfer->count * sizeof(struct iovec)))
+            return false;
+        break;
+    default:
+        break;
+    }
+    *size = perform_size(transfer);
+    return true;
+}
+
 /* Until it may be made. FAILED: errno is what the program gets. */
 static enum verdict wait_for_turn(struct descriptor *entry, const struct transfer *transfer,
                                   struct faulted *faulted, uint64_t began_ns)
@@ -157,10 +228,15 @@ static enum verdict wait_for_turn(struct descriptor *entry, const struct transfe
             return FAILED;
         if (faulted->break_ns != FAULT_NEVER && clock_now_ns() >= faulted->break_ns) {
             faults_broken(faulted);
+            break_off(entry, transfer->fd);
             return BROKEN;
         }
     }
     if (plan->action == FAULT_BREAK)
+        break_off(entry, transfer->fd);
+    else if (plan->action == FAULT_END)
+        end(entry, transfer->fd, is_sending(faulted));
+    if (plan->action == FAULT_BREAK || plan->action == FAULT_END)
         return BROKEN;
     if (plan->action != FAULT_FAIL)
         return MADE;
@@ -176,7 +252,7 @@ static bool wait_for_room(struct descriptor *entry, const struct transfer *trans
                           uint64_t began_ns, uint64_t *room)
 {
     for (;;) {
-        *room = faulted->rates ? faults_room(faulted, clock_now_ns()) : faulted->most;
+        *room = faults_room(faulted, faulted->rates ? clock_now_ns() : 0);
         if (*room)
             return true;
         if (!transfer_wait(entry, transfer, is_sending(faulted), 0, faulted->due_ns, began_ns))
@@ -195,6 +271,16 @@ static void break_off(struct descriptor *entry, int fd)
         real.shutdown(fd, SHUT_RDWR); /* a UNIX socket */
     real.getsockopt(fd, SOL_SOCKET, SO_ERROR, &ignored, &length);
     exchange_broken(entry, fd, ECONNRESET);
+    errno = before;
+}
+
+/* As if the peer had closed its side, or would take no more. */
+static void end(struct descriptor *entry, int fd, bool is_sending)
+{
+    int before = errno;
+    if (!is_sending)
+        atomic_fetch_or_explicit(&entry->state, CUT_OFF, memory_order_acq_rel);
+    real.shutdown(fd, is_sending ? SHUT_WR : SHUT_RD);
     errno = before;
 }
 

@@ -11,6 +11,10 @@
 static bool fires(struct faulted *faulted, struct flow_fault *here, struct fault_moment *moment);
 static bool is_decided_once(const struct fault_params *params);
 static void add(struct faulted *faulted, uint32_t number, const struct fault_moment *moment);
+static bool is_possible(struct faulted *faulted, const struct fault_params *params);
+static bool is_due(struct faulted *faulted, uint64_t bytes);
+static bool is_time(struct faulted *faulted, uint64_t after_ns, uint32_t number);
+static int error_of(const struct faulted *faulted, const struct fault_params *params);
 static void not_delayed(struct faulted *faulted);
 static struct target_name text_of(const struct faulted *faulted);
 static uint64_t now_of(struct faulted *faulted);
@@ -38,7 +42,10 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
     faulted->plan = fault_plan_begin(0);
     faulted->break_ns = FAULT_NEVER;
     faulted->most = UINT64_MAX;
-    faulted->rates = 0;
+    faulted->slice = UINT64_MAX;
+    faulted->gap_ns = 0;
+    faulted->rates = faulted->corrupts = faulted->closes = 0;
+    faulted->is_first = is_first;
     for (uint32_t i = 0; i < flow->count; i++) {
         struct flow_fault *here = &flow->faults[i];
         const struct fault_params *params = &here->fault->params;
@@ -50,8 +57,9 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
             add(faulted, i, &moment);
     }
     side->number++;
-    bool is_nothing = !faulted->plan.fired && !faulted->rates && faulted->most == UINT64_MAX &&
-                      faulted->break_ns == FAULT_NEVER && !(flow->is_counting & FAULT_ON(operation));
+    bool is_nothing = !faulted->plan.fired && !faulted->corrupts && !faulted->closes &&
+                      faulted->most == UINT64_MAX && faulted->break_ns == FAULT_NEVER &&
+                      !(flow->is_counting & FAULT_ON(operation));
     if (is_nothing)
         faults_end(faulted);
     return !is_nothing;
@@ -60,7 +68,7 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
 uint64_t faults_room(struct faulted *faulted, uint64_t now_ns)
 {
     struct flow *flow = faulted->flow;
-    uint64_t room = faulted->most, due_ns = 0;
+    uint64_t room = faulted->most < faulted->slice ? faulted->most : faulted->slice, due_ns = 0;
     for (uint32_t left = faulted->rates; left; left &= left - 1) {
         struct flow_fault *here = &flow->faults[__builtin_ctz(left)];
         const struct fault_params *params = &here->fault->params;
@@ -158,6 +166,8 @@ static bool fires(struct faulted *faulted, struct flow_fault *here, struct fault
     if (params->has_counts)
         moment->ordinal = atomic_fetch_add_explicit(&fault->seen, 1, memory_order_relaxed);
     bool has_fired = fault_fires(params, moment);
+    if (has_fired && (params->kind == FAULT_LOSS || params->kind == FAULT_DUPLICATE))
+        has_fired = fault_takes_datagram(params, moment, &here->memory[faulted->operation]);
     if (has_fired && params->times) {
         uint64_t fired = atomic_load_explicit(&fault->fired, memory_order_relaxed);
         do {
@@ -179,47 +189,148 @@ static bool is_decided_once(const struct fault_params *params)
 /* It fires, for this operation. What takes effect only once so many bytes are through, or after a time, waits for that. */
 static void add(struct faulted *faulted, uint32_t number, const struct fault_moment *moment)
 {
-    struct flow *flow = faulted->flow;
-    struct flow_fault *here = &flow->faults[number];
+    struct flow_fault *here = &faulted->flow->faults[number];
     const struct fault_params *params = &here->fault->params;
-    bool is_once = is_decided_once(params);
-    uint64_t delay_ns = faulted->plan.delay_ns;
-    int error = 0;
-    bool takes_time =
-        params->kind == FAULT_LATENCY || params->kind == FAULT_TIMEOUT || params->kind == FAULT_BANDWIDTH;
-    if (takes_time && faulted->operation == FAULT_CONNECT && flow->is_message)
-        return; /* nothing is sent, so nothing takes time */
-    bool may_be = faulted->may_wait || (params->kind == FAULT_TIMEOUT && faulted->may_hang);
-    if (takes_time && !may_be) {
-        not_delayed(faulted);
+    if (!is_possible(faulted, params))
         return;
-    }
-    if (params->kind == FAULT_RESET) {
-        uint64_t bytes = side_of(faulted)->bytes, after_bytes = params->reset.after_bytes;
-        uint64_t at_ns = flow->made_ns + params->reset.after_ns;
-        if (bytes < after_bytes) {
-            faulted->most = after_bytes - bytes < faulted->most ? after_bytes - bytes : faulted->most;
+    uint64_t delay_ns = faulted->plan.delay_ns;
+    switch (params->kind) {
+    case FAULT_RESET:
+        if (!is_due(faulted, params->reset.after_bytes) || !is_time(faulted, params->reset.after_ns, number))
             return;
-        }
-        if (params->reset.after_ns && now_of(faulted) < at_ns) {
-            faulted->break_ns = at_ns < faulted->break_ns ? at_ns : faulted->break_ns;
-            faulted->breaks = number;
+        break;
+    case FAULT_LIMIT_DATA:
+        if (!is_due(faulted, params->limit_bytes))
             return;
-        }
-    } else if (params->kind == FAULT_BANDWIDTH) {
+        break;
+    case FAULT_BANDWIDTH:
         faulted->rates |= 1u << number;
+        break;
+    case FAULT_SLICE:
+        faulted->slice = fault_slice_bytes(params, moment);
+        faulted->gap_ns = params->slice.gap_ns;
+        if (faulted->operation == FAULT_RECV && !faulted->is_first && faulted->may_wait)
+            faulted->plan.delay_ns += faulted->gap_ns;
+        else if (faulted->gap_ns && !faulted->may_wait)
+            not_delayed(faulted);
+        delay_ns = faulted->plan.delay_ns;
+        break;
+    case FAULT_SLOW_CLOSE:
+        faulted->closes = number + 1;
+        return;
+    case FAULT_CORRUPT:
+        faulted->corrupts |= 1u << number;
+        return;
+    default:
+        break;
     }
     if (!fault_plan_add(&faulted->plan, params, number, moment, &here->memory[faulted->operation]))
         return;
-    if (params->kind == FAULT_ERROR)
-        error = params->error;
-    else if (params->kind == FAULT_RESET)
-        error = ECONNRESET;
-    else if (params->kind == FAULT_TIMEOUT)
-        error = faulted->operation == FAULT_RESOLVE ? EAI_AGAIN : ETIMEDOUT;
-    if (!is_once || !here->has_told)
-        tell_fault(faulted, number, faulted->plan.delay_ns - delay_ns, error);
+    if (!is_decided_once(params) || !here->has_told)
+        tell_fault(faulted, number, faulted->plan.delay_ns - delay_ns, error_of(faulted, params));
     here->has_told = true;
+}
+
+/* Can it happen to this operation at all, here? */
+static bool is_possible(struct faulted *faulted, const struct fault_params *params)
+{
+    bool is_message = faulted->flow->is_message;
+    switch (params->kind) {
+    case FAULT_LATENCY:
+    case FAULT_BANDWIDTH:
+    case FAULT_TIMEOUT:
+        if (is_message && faulted->operation == FAULT_CONNECT)
+            return false; /* nothing is sent, so nothing takes time */
+        if (!faulted->may_wait && !(params->kind == FAULT_TIMEOUT && faulted->may_hang)) {
+            not_delayed(faulted);
+            return false;
+        }
+        return true;
+    case FAULT_RESET:
+    case FAULT_SLICE:
+    case FAULT_LIMIT_DATA:
+    case FAULT_SLOW_CLOSE:
+        return !is_message;
+    case FAULT_LOSS:
+    case FAULT_DUPLICATE:
+        return is_message;
+    default:
+        return true;
+    }
+}
+
+/* Are so many bytes through? If not, this operation moves no more than those. */
+static bool is_due(struct faulted *faulted, uint64_t bytes)
+{
+    uint64_t moved = side_of(faulted)->bytes;
+    if (moved >= bytes)
+        return true;
+    faulted->most = bytes - moved < faulted->most ? bytes - moved : faulted->most;
+    return false;
+}
+
+/* Is the connection so old? If not, it is broken off when it is. */
+static bool is_time(struct faulted *faulted, uint64_t after_ns, uint32_t number)
+{
+    uint64_t at_ns = faulted->flow->made_ns + after_ns;
+    if (!after_ns || now_of(faulted) >= at_ns)
+        return true;
+    if (at_ns < faulted->break_ns) {
+        faulted->break_ns = at_ns;
+        faulted->breaks = number;
+    }
+    return false;
+}
+
+/* What the call gets of it, for events. */
+static int error_of(const struct faulted *faulted, const struct fault_params *params)
+{
+    switch (params->kind) {
+    case FAULT_ERROR:
+        return params->error;
+    case FAULT_RESET:
+        return ECONNRESET;
+    case FAULT_TIMEOUT:
+        return faulted->operation == FAULT_RESOLVE ? EAI_AGAIN : ETIMEDOUT;
+    case FAULT_INTERRUPT:
+        return EINTR;
+    case FAULT_EXHAUST:
+        return EMFILE;
+    default:
+        return 0;
+    }
+}
+
+uint64_t faults_close_delay_ns(struct faulted *faulted)
+{
+    if (!faulted->closes)
+        return 0;
+    uint64_t delay_ns = faulted->flow->faults[faulted->closes - 1].fault->params.close_delay_ns;
+    if (faulted->may_wait)
+        tell_fault(faulted, faulted->closes - 1, delay_ns, 0);
+    else
+        not_delayed(faulted);
+    uint64_t seen_ns = faulted->may_wait ? delay_ns : 0;
+    faulted->flow->faults[faulted->closes - 1].decided = DOES_NOT; /* it ends once */
+    return seen_ns;
+}
+
+void faults_corrupt(struct faulted *faulted, const struct iovec *parts, size_t count, size_t bytes)
+{
+    for (uint32_t left = faulted->corrupts; left; left &= left - 1) {
+        uint32_t number = (uint32_t)__builtin_ctz(left);
+        struct flow_fault *here = &faulted->flow->faults[number];
+        uint64_t offset = side_of(faulted)->bytes;
+        size_t rest = bytes, changed = 0;
+        for (size_t i = 0; i < count && rest; i++) {
+            size_t size = parts[i].iov_len < rest ? parts[i].iov_len : rest;
+            changed += fault_corrupt(&here->fault->params, here->key, offset, parts[i].iov_base, size);
+            offset += size;
+            rest -= size;
+        }
+        if (changed)
+            tell_fault(faulted, number, 0, 0);
+    }
 }
 
 void faults_broken(struct faulted *faulted)
@@ -234,7 +345,7 @@ static void tell_fault(struct faulted *faulted, uint32_t number, uint64_t delay_
     struct event event = event_about(EVENT_FAULT, text_of(faulted).text);
     memcpy(event.fault, fault->name, sizeof event.fault - 1);
     event.event_operation = (uint16_t)faulted->operation;
-    event.event_site = (uint16_t)fault_count_site(fault, faulted->caller);
+    event.attempts = (uint16_t)(fault_count_site(fault, faulted->caller) | (uint32_t)fault->params.kind << 8);
     event.delay_ns = delay_ns;
     event.error = error;
     event.count = (uint32_t)faulted->flow->connection;

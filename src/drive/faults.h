@@ -13,6 +13,8 @@
 #ifndef DRIVE_FAULTS_H
 #define DRIVE_FAULTS_H
 
+#include <sys/uio.h>
+
 #include "policy/fault.h"
 #include "state/faults.h"
 
@@ -22,6 +24,7 @@ struct faulted {
     enum fault_operation operation;
     uintptr_t caller; /* where the program made the call; 0 = not known */
     const char *text; /* the target, for events; NULL: that of the entry */
+    bool is_first;    /* of its exchange */
     bool may_hang;    /* may it never be answered, without anybody waiting in the call? */
     bool may_wait;    /* may it be late? Else faults that take time do not happen, and that is counted */
     struct fault_plan
@@ -29,7 +32,11 @@ struct faulted {
     uint64_t due_ns;   /* when to ask for room again */
     uint64_t break_ns; /* when the connection is to be reset, if that comes first; FAULT_NEVER */
     uint64_t most;     /* bytes until something happens; UINT64_MAX */
+    uint64_t slice;    /* bytes that are moved at a time, UINT64_MAX, with a pause behind them: */
+    uint64_t gap_ns;
     uint32_t rates;    /* mask of the flow's faults that have a bucket for it */
+    uint32_t corrupts; /* ... and of those that change its bytes */
+    uint32_t closes;   /* the one that makes the end of the connection late + 1; 0 = none */
     uint32_t breaks;   /* the fault that break_ns is of */
 };
 
@@ -45,5 +52,11 @@ void faults_end(struct faulted *faulted);
 
 /* break_ns has come: to be told. */
 void faults_broken(struct faulted *faulted);
+
+/* The end of the connection has come: how much later it is to be seen, which is told. 0 = at once. */
+uint64_t faults_close_delay_ns(struct faulted *faulted);
+
+/* So many bytes were received, and are changed where they lie. Before faults_moved. */
+void faults_corrupt(struct faulted *faulted, const struct iovec *parts, size_t count, size_t bytes);
 
 #endif

@@ -129,6 +129,8 @@ static struct call_step attempt(struct pending *pending)
 struct sockaddr *flight_address(struct pending *pending, union flight_address *other)
 {
     uint32_t number = pending->call.address;
+    if (pending->address.any.sa_family == AF_UNIX)
+        return (struct sockaddr *)&pending->path.address;
     if (number == 0 || number > pending->siblings.count)
         return &pending->address.any;
     const struct address *sibling = &pending->siblings.others[number - 1];

@@ -176,9 +176,26 @@ bool perform_part(const struct transfer *transfer, size_t done, size_t most, str
     return true;
 }
 
+bool perform_peek(const struct transfer *transfer, struct rest *rest)
+{
+    struct transfer *peek = &rest->transfer;
+    *peek = *transfer;
+    peek->flags |= MSG_PEEK;
+    switch (transfer->call) {
+    case TRANSFER_READ:
+        peek->call = TRANSFER_RECV;
+        return true;
+    case TRANSFER_RECV:
+    case TRANSFER_RECVFROM:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void perform_part_done(const struct transfer *transfer, const struct rest *rest)
 {
-    if (transfer->call != TRANSFER_RECVMSG)
+    if (transfer->call != TRANSFER_RECVMSG || rest->transfer.call != TRANSFER_RECVMSG)
         return;
     struct msghdr *whole = transfer->data;
     whole->msg_namelen = rest->message.msg_namelen;

@@ -24,6 +24,7 @@ static void pass(struct connecting *call, int result, int error);
 static void begin_late(struct pending *pending, int fd, struct flow *flow);
 static void decide_at_once(struct connecting *call, struct pending *pending, int result, int *error);
 static struct pending *begin(struct connecting *call);
+static void keep_address(struct pending *pending, const struct connecting *call);
 static void begin_call(struct pending *pending, struct connecting *call);
 static enum outcome outcome_at_once(const struct pending *pending, int error);
 
@@ -141,8 +142,7 @@ static struct pending *begin(struct connecting *call)
     pending->connects_before =
         call->host.host ? atomic_load_explicit(&call->host.host->counts[HOST_CONNECTED], memory_order_relaxed)
                         : 0;
-    pending->length = call->length < sizeof pending->address ? call->length : sizeof pending->address;
-    memcpy(&pending->address, call->address, pending->length);
+    keep_address(pending, call);
     entry->ticket = call->ticket;
     entry->owner = process_id();
     atomic_store_explicit(&entry->state, CONNECTING | NON_BLOCKING | OPTIONS_LATER, memory_order_release);
@@ -153,6 +153,18 @@ static struct pending *begin(struct connecting *call)
     throttle_connected(call, entry);
     nudge_attempt_begins(pending);
     return pending_publish(pending, PENDING_FLYING) ? pending : NULL; /* nobody else knows the entry yet */
+}
+
+static void keep_address(struct pending *pending, const struct connecting *call)
+{
+    bool is_path = call->address->sa_family == AF_UNIX;
+    size_t most = is_path ? sizeof pending->path.address : sizeof pending->address;
+    size_t length = call->length < most ? call->length : most;
+    memcpy(&pending->address, call->address,
+           length < sizeof pending->address ? length : sizeof pending->address);
+    if (is_path)
+        memcpy(&pending->path.address, call->address, length);
+    pending->length = (socklen_t)length;
 }
 
 static void begin_call(struct pending *pending, struct connecting *call)

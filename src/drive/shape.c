@@ -19,6 +19,7 @@ static void show_the_rest(struct faulted *faulted, const struct transfer *transf
                           size_t moved);
 static void keep(const struct faulted *faulted);
 static uint64_t due_of(struct faulted *faulted, int fd);
+static bool is_at_end(int fd);
 static bool hide(struct descriptor *entry, int fd, unsigned what, uint64_t until_ns);
 static void give_back(struct pending *pending);
 static struct flow_planned *planned_of(const struct faulted *faulted);
@@ -63,13 +64,14 @@ enum shaped shape_begin(struct faulted *faulted, struct flow *flow, enum fault_o
 void shape_ended(struct faulted *faulted, const struct transfer *transfer, struct descriptor *entry,
                  ssize_t result)
 {
-    bool is_made = faulted->plan.action == FAULT_GO;
+    bool is_made = faulted->plan.action == FAULT_GO || faulted->plan.action == FAULT_DROP;
     bool is_still_to_come = is_made && result < 0 && (errno == EAGAIN || errno == EINTR);
     bool is_still_there = result >= 0 && transfer->flags & MSG_PEEK;
     if (!is_still_to_come && !is_still_there)
         planned_of(faulted)->is_on = false;
-    bool is_limited = faulted->rates || faulted->most != UINT64_MAX;
-    if (!faulted->may_wait && is_limited && result > 0)
+    bool is_limited = faulted->rates || faulted->most != UINT64_MAX || faulted->slice != UINT64_MAX;
+    bool has_more = is_limited || faulted->plan.is_twice;
+    if (!faulted->may_wait && has_more && result > 0)
         show_the_rest(faulted, transfer, entry, (size_t)result);
 }
 
@@ -80,11 +82,13 @@ static void show_the_rest(struct faulted *faulted, const struct transfer *transf
 {
     bool is_sending = faulted->operation == FAULT_SEND;
     int error = errno;
-    if (moved < perform_size(transfer) &&
-        raw_poll(transfer->fd) & (is_sending ? POLLOUT | POLLERR | POLLHUP : HAS_COME)) {
+    bool is_part = moved < perform_size(transfer) || faulted->plan.is_twice;
+    if (is_part && raw_poll(transfer->fd) & (is_sending ? POLLOUT | POLLERR | POLLHUP : HAS_COME)) {
         uint64_t now = clock_now_ns();
-        bool has_room = !faulted->rates || faults_room(faulted, now);
-        hide(entry, transfer->fd, is_sending ? WITHHOLD_OUT : WITHHOLD_IN, has_room ? now : faulted->due_ns);
+        bool has_room = !faulted->rates || !faulted->most || faults_room(faulted, now);
+        uint64_t due_ns = has_room ? now : faulted->due_ns, gap_ns = is_sending ? faulted->gap_ns : 0;
+        hide(entry, transfer->fd, is_sending ? WITHHOLD_OUT : WITHHOLD_IN,
+             due_ns > now + gap_ns ? due_ns : now + gap_ns);
     }
     errno = error;
 }
@@ -104,7 +108,11 @@ static bool take_up(struct faulted *faulted, struct flow *flow, enum fault_opera
                                 .plan = planned->plan,
                                 .break_ns = planned->break_ns,
                                 .most = planned->most,
+                                .slice = planned->slice,
+                                .gap_ns = planned->gap_ns,
                                 .rates = planned->rates,
+                                .corrupts = planned->corrupts,
+                                .closes = planned->closes,
                                 .breaks = planned->breaks};
     return true;
 }
@@ -117,6 +125,10 @@ static void keep(const struct faulted *faulted)
     planned->plan = faulted->plan;
     planned->break_ns = faulted->break_ns;
     planned->most = faulted->most;
+    planned->slice = faulted->slice;
+    planned->gap_ns = faulted->gap_ns;
+    planned->corrupts = faulted->corrupts;
+    planned->closes = faulted->closes;
     planned->rates = faulted->rates;
     planned->breaks = faulted->breaks;
 }
@@ -127,14 +139,20 @@ static uint64_t due_of(struct faulted *faulted, int fd)
     struct fault_plan *plan = &faulted->plan;
     struct flow_planned *planned = planned_of(faulted);
     bool is_receiving = faulted->operation == FAULT_RECV;
-    bool takes_time =
-        plan->delay_ns || plan->action == FAULT_SILENCE || faulted->rates || faulted->break_ns != FAULT_NEVER;
+    bool takes_time = plan->delay_ns || plan->action == FAULT_SILENCE || faulted->rates || faulted->closes ||
+                      faulted->break_ns != FAULT_NEVER;
     if (!takes_time || (is_receiving && !(raw_poll(fd) & HAS_COME)))
         return 0;
     uint64_t now = clock_now_ns();
     if (!planned->begun_ns)
         planned->begun_ns = now;
     plan->begun_ns = planned->begun_ns;
+    if (faulted->closes && is_at_end(fd)) {
+        faulted->may_wait = true; /* so it is */
+        plan->delay_ns += faults_close_delay_ns(faulted);
+        faulted->may_wait = false;
+        faulted->closes = 0;
+    }
     uint64_t due_ns = fault_plan_due_ns(plan);
     if (now >= faulted->break_ns) {
         faults_broken(faulted);
@@ -144,6 +162,13 @@ static uint64_t due_of(struct faulted *faulted, int fd)
     if (due_ns > now)
         return due_ns;
     return faulted->rates && !faults_room(faulted, now) ? faulted->due_ns : 0;
+}
+
+/* Is the end what is received next? */
+static bool is_at_end(int fd)
+{
+    char byte;
+    return syscall(SYS_recvfrom, fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT, NULL, NULL) == 0;
 }
 
 /* False: it cannot be had. */

@@ -35,6 +35,7 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
         return;
     }
     pthread_atfork(NULL, NULL, process_forked);
+    faults_are_possible = settings.are_faults_armed; /* who never connects reads the rules when he accepts */
     if (settings.are_faults_armed)
         pthread_atfork(faults_before_fork, NULL, faults_forked);
     fault_site_look_up();

@@ -1,6 +1,6 @@
 #include "policy/fault.h"
 
-#include <string.h>
+#include <errno.h>
 
 #include "base/hash.h"
 
@@ -158,6 +158,43 @@ static uint64_t scaled(uint64_t value, uint64_t by, uint64_t of)
     return result > UINT64_MAX ? UINT64_MAX : (uint64_t)result;
 }
 
+uint64_t fault_slice_bytes(const struct fault_params *params, const struct fault_moment *moment)
+{
+    struct random random = random_of(moment);
+    random_next(&random);
+    uint64_t least = params->slice.size - params->slice.variation;
+    return least + random_below(&random, 2 * params->slice.variation + 1);
+}
+
+bool fault_takes_datagram(const struct fault_params *params, const struct fault_moment *moment,
+                          struct fault_memory *memory)
+{
+    struct random random = random_of(moment);
+    random_next(&random);
+    uint32_t ratio_ppm = params->ratio_ppm;
+    if (params->burst.enter_ppm) {
+        bool changes =
+            random_chance(&random, memory->is_bad ? params->burst.leave_ppm : params->burst.enter_ppm);
+        memory->is_bad ^= changes;
+        ratio_ppm = memory->is_bad ? params->burst.ratio_ppm : ratio_ppm;
+    }
+    return random_chance(&random, ratio_ppm);
+}
+
+size_t fault_corrupt(const struct fault_params *params, uint64_t key, uint64_t offset, uint8_t *bytes,
+                     size_t size)
+{
+    size_t changed = 0;
+    for (size_t i = 0; i < size; i++) {
+        struct random random = {hash_mix(key + offset + i)};
+        if (!random_chance(&random, params->ratio_ppm))
+            continue;
+        bytes[i] ^= (uint8_t)(1u << random_below(&random, 8));
+        changed++;
+    }
+    return changed;
+}
+
 struct fault_plan fault_plan_begin(uint64_t now_ns)
 {
     return (struct fault_plan){.action = FAULT_GO, .begun_ns = now_ns};
@@ -184,7 +221,30 @@ bool fault_plan_add(struct fault_plan *plan, const struct fault_params *params, 
     case FAULT_RESET:
         plan->action = FAULT_BREAK;
         break;
-    case FAULT_BANDWIDTH: /* has a bucket */
+    case FAULT_LIMIT_DATA:
+        plan->action = FAULT_END;
+        break;
+    case FAULT_LOSS:
+        plan->action = FAULT_DROP;
+        break;
+    case FAULT_DUPLICATE:
+        plan->is_twice = true;
+        break;
+    case FAULT_INTERRUPT:
+        plan->action = FAULT_FAIL;
+        plan->error = EINTR;
+        break;
+    case FAULT_EXHAUST:
+        plan->action = FAULT_FAIL;
+        plan->error = EMFILE;
+        break;
+    case FAULT_ADDRESS:
+        plan->action = FAULT_REPLACE;
+        break;
+    case FAULT_BANDWIDTH: /* these are about bytes */
+    case FAULT_SLICE:
+    case FAULT_SLOW_CLOSE:
+    case FAULT_CORRUPT:
     case FAULT_KINDS:
         break;
     }

@@ -36,11 +36,20 @@ enum fault_operation {
 #define FAULT_ON(operation) (1u << (operation))
 
 enum fault_kind {
-    FAULT_ERROR,     /* the call fails at once */
-    FAULT_LATENCY,   /* it takes longer */
-    FAULT_TIMEOUT,   /* it is never answered */
-    FAULT_RESET,     /* the connection is broken off */
-    FAULT_BANDWIDTH, /* no more than so many bytes a second */
+    FAULT_ERROR,      /* the call fails at once */
+    FAULT_LATENCY,    /* it takes longer */
+    FAULT_TIMEOUT,    /* it is never answered */
+    FAULT_RESET,      /* the connection is broken off */
+    FAULT_BANDWIDTH,  /* no more than so many bytes a second */
+    FAULT_SLICE,      /* few bytes at a time */
+    FAULT_LIMIT_DATA, /* the connection ends after so many bytes */
+    FAULT_SLOW_CLOSE, /* its end comes late */
+    FAULT_CORRUPT,    /* bytes have a bit flipped */
+    FAULT_LOSS,       /* a datagram is lost */
+    FAULT_DUPLICATE,  /* it comes twice */
+    FAULT_INTERRUPT,  /* as by a signal */
+    FAULT_EXHAUST,    /* no descriptor is left */
+    FAULT_ADDRESS,    /* a lookup gives another address */
     FAULT_KINDS,
 };
 
@@ -80,6 +89,18 @@ struct fault_params {
     struct {
         uint64_t bytes_per_s, burst_bytes;
     } bandwidth;
+    struct {
+        uint64_t size, variation; /* bytes */
+        uint64_t gap_ns;          /* between two of them */
+    } slice;
+    uint64_t limit_bytes;    /* limit_data */
+    uint64_t close_delay_ns; /* slow_close */
+    uint32_t ratio_ppm;      /* of bytes (corrupt) or datagrams (loss, duplicate) */
+    /* Losses in bursts, after Gilbert and Elliott: a datagram finds the way good or bad, and leaves it so or not. */
+    struct {
+        uint32_t enter_ppm, leave_ppm, ratio_ppm; /* enter_ppm 0: it is always good */
+    } burst;
+    uint8_t address[16]; /* v4-mapped where it is IPv4 */
 };
 
 /* When and where it might happen. */
@@ -94,6 +115,7 @@ struct fault_moment {
 struct fault_memory {
     uint64_t drawn; /* for correlation */
     bool has_drawn;
+    bool is_bad; /* the way of datagrams */
 };
 
 /* Everything that a decision depends on but the operation's number. `connection` is the how-manieth to the target. */
@@ -110,12 +132,26 @@ bool fault_is_on(const struct fault_params *params, uint64_t running_ns);
 uint64_t fault_delay_ns(const struct fault_params *params, const struct fault_moment *moment,
                         struct fault_memory *memory);
 
+/* How many bytes a slice has this time. */
+uint64_t fault_slice_bytes(const struct fault_params *params, const struct fault_moment *moment);
+
+/* Does it happen to this datagram? One more of them. */
+bool fault_takes_datagram(const struct fault_params *params, const struct fault_moment *moment,
+                          struct fault_memory *memory);
+
+/* Flips bits in what stands at `offset` of a stream; the same bytes in the same place, however it is cut. How many. */
+size_t fault_corrupt(const struct fault_params *params, uint64_t key, uint64_t offset, uint8_t *bytes,
+                     size_t size);
+
 /* What faults make of one operation. */
 enum fault_action {
     FAULT_GO,      /* as it is, up to `bytes` */
     FAULT_FAIL,    /* it fails with `error` */
     FAULT_BREAK,   /* the connection is reset, now */
     FAULT_SILENCE, /* nothing ever comes of it */
+    FAULT_END,     /* the connection is over, without an error */
+    FAULT_DROP,    /* the datagram is lost */
+    FAULT_REPLACE, /* the answer is another one: that of fault number `last` */
 };
 struct fault_plan {
     enum fault_action action;
@@ -124,6 +160,7 @@ struct fault_plan {
     uint64_t begun_ns; /* that time */
     uint64_t fired;    /* mask of the faults, by their number */
     uint32_t last;     /* the last one of them */
+    bool is_twice;     /* the datagram comes twice */
 };
 
 struct fault_plan fault_plan_begin(uint64_t now_ns);

@@ -37,9 +37,11 @@ struct event {
     uint8_t address
         [16]; /* which of the name's addresses was tried, IPv4 in its v4-mapped form; zeroes: it has one only */
 };
-/* What an event about a fault says where others have their attempts: */
-#define event_operation attempt /* enum fault_operation */
-#define event_site      attempts /* the place of the call in the fault's slot of the segment + 1; 0 = not known */
+/* What an event about a fault says where others have their attempts: enum fault_operation, and the place of the call in
+ * the fault's slot of the segment + 1 (0 = not known) with enum fault_kind above it. */
+#define event_operation      attempt
+#define event_site(event)    ((event)->attempts & 0xffu)
+#define event_kind_of(event) ((event)->attempts >> 8)
 _Static_assert(sizeof(struct event) == 168, "there is no padding in what is shared");
 
 const char *event_name(enum event_kind kind);

@@ -161,7 +161,10 @@ void event_say(const struct event *event, struct text *text)
                  event->count == 1 ? "" : "s", event->delay_ns);
         break;
     case EVENT_FAULT_STEERED:
-        text_add(text, "fault %s switched %s", event->fault, event->count ? "on" : "off");
+        text_add(text, "fault %s %s", event->fault,
+                 event->count == 0   ? "is as it was armed again"
+                 : event->count == 1 ? "switched on"
+                                     : "switched off");
         if (event->delay_ns)
             text_add(text, " for %s", delay.text);
         break;
@@ -215,17 +218,28 @@ void event_say(const struct event *event, struct text *text)
 
 static void say_fault(struct text *text, const struct event *event)
 {
-    bool is_lookup = event->event_operation == FAULT_RESOLVE;
-    const char *code = is_lookup ? eai_name(event->error) : errno_name(event->error);
+    static const char *const words[FAULT_KINDS] = {
+        [FAULT_TIMEOUT] = "is never answered",
+        [FAULT_RESET] = "finds the connection reset",
+        [FAULT_BANDWIDTH] = "is slowed down",
+        [FAULT_SLICE] = "goes in small pieces",
+        [FAULT_LIMIT_DATA] = "finds the connection ended",
+        [FAULT_CORRUPT] = "gets bytes changed",
+        [FAULT_LOSS] = "loses a datagram",
+        [FAULT_DUPLICATE] = "has a datagram twice",
+        [FAULT_ADDRESS] = "gets another address",
+    };
+    unsigned kind = event_kind_of(event), operation = event->event_operation;
+    const char *code = operation == FAULT_RESOLVE ? eai_name(event->error) : errno_name(event->error);
     text_add(text, "fault %s: %s", event->fault,
-             event->event_operation < FAULT_OPERATIONS ? fault_operation_names[event->event_operation]
-                                                       : "call");
-    if (event->delay_ns)
-        text_add(text, " takes %s longer", duration_text(event->delay_ns).text);
-    if (event->error)
-        text_add(text, "%s gets %s", event->delay_ns ? ", then" : "", code ? code : "an error");
-    else if (!event->delay_ns)
-        text_add(text, " is changed");
+             operation < FAULT_OPERATIONS ? fault_operation_names[operation] : "call");
+    if (kind < FAULT_KINDS && words[kind])
+        text_add(text, " %s", words[kind]);
+    else if (event->delay_ns)
+        text_add(text, " %s %s later", kind == FAULT_SLOW_CLOSE ? "sees the end" : "comes back",
+                 duration_text(event->delay_ns).text);
+    else
+        text_add(text, " gets %s", code ? code : "an error");
 }
 
 static struct tried tried_by(const struct event *event)

@@ -28,6 +28,20 @@ const struct fault_kind_info fault_kinds[FAULT_KINDS] = {
     [FAULT_RESET] = {"reset", SEND | RECV, RECV, FAULT_PER_CONNECTION, "the connection is broken off"},
     [FAULT_BANDWIDTH] = {"bandwidth", SEND | RECV, SEND | RECV, FAULT_PER_CONNECTION,
                          "no more than so many bytes a second, each way"},
+    [FAULT_SLICE] = {"slice", SEND | RECV, SEND | RECV, FAULT_PER_CONNECTION, "few bytes at a time"},
+    [FAULT_LIMIT_DATA] = {"limit_data", SEND | RECV, RECV, FAULT_PER_CONNECTION,
+                          "the connection ends after so many bytes"},
+    [FAULT_SLOW_CLOSE] = {"slow_close", RECV, RECV, FAULT_PER_CONNECTION, "its end comes late"},
+    [FAULT_CORRUPT] = {"corrupt", RECV, RECV, FAULT_PER_CONNECTION,
+                       "that share of the bytes has a bit flipped"},
+    [FAULT_LOSS] = {"loss", SEND | RECV, SEND | RECV, FAULT_PER_CALL, "that share of the datagrams is lost"},
+    [FAULT_DUPLICATE] = {"duplicate", SEND | RECV, RECV, FAULT_PER_CALL,
+                         "that share of the datagrams comes twice"},
+    [FAULT_INTERRUPT] = {"interrupt", SEND | RECV | ACCEPT, RECV, FAULT_PER_CALL,
+                         "the call fails with EINTR, as by a signal"},
+    [FAULT_EXHAUST] = {"exhaust", ACCEPT | SOCKET, ACCEPT | SOCKET, FAULT_PER_CALL,
+                       "no descriptor is left: EMFILE"},
+    [FAULT_ADDRESS] = {"address", RESOLVE, RESOLVE, FAULT_PER_CALL, "a lookup gives that address"},
 };
 
 const char *const fault_operation_names[] = {
@@ -57,6 +71,13 @@ static void error_read(struct reader *reader, const struct node *node, struct fa
 static void latency_read(struct reader *reader, const struct node *node, struct fault *fault);
 static void reset_read(struct reader *reader, const struct node *node, struct fault *fault);
 static void bandwidth_read(struct reader *reader, const struct node *node, struct fault *fault);
+static void slice_read(struct reader *reader, const struct node *node, struct fault *fault);
+static void one_read(struct reader *reader, const struct node *node, const char *path, const char *name,
+                     bool (*read)(struct reader *, const struct node *, const char *, uint64_t *),
+                     uint64_t *value);
+static bool share_read(struct reader *reader, const struct node *node, const char *path, uint32_t *ratio_ppm);
+static void loss_read(struct reader *reader, const struct node *node, struct fault *fault);
+static void address_read(struct reader *reader, const struct node *node, struct fault *fault);
 static bool parts_read(struct reader *reader, const struct node *node, const char *path,
                        const char *const *names, const struct node *values[FIELDS_MAX]);
 static bool delay_read(struct reader *reader, const struct node *node, const char *path, uint64_t *ns);
@@ -81,7 +102,28 @@ void fault_kind_read(struct reader *reader, const struct node *node, struct faul
     case FAULT_BANDWIDTH:
         bandwidth_read(reader, node, fault);
         break;
+    case FAULT_SLICE:
+        slice_read(reader, node, fault);
+        break;
+    case FAULT_LIMIT_DATA:
+        one_read(reader, node, "limit_data", "bytes", bytes_read, &fault->params.limit_bytes);
+        break;
+    case FAULT_SLOW_CLOSE:
+        one_read(reader, node, "slow_close", "delay", delay_read, &fault->params.close_delay_ns);
+        break;
+    case FAULT_LOSS:
+        loss_read(reader, node, fault);
+        break;
+    case FAULT_CORRUPT:
+    case FAULT_DUPLICATE:
+        share_read(reader, node, fault_kinds[fault->params.kind].name, &fault->params.ratio_ppm);
+        break;
+    case FAULT_ADDRESS:
+        address_read(reader, node, fault);
+        break;
     case FAULT_TIMEOUT:
+    case FAULT_INTERRUPT:
+    case FAULT_EXHAUST:
     case FAULT_KINDS:
         parts_read(reader, node, fault_kinds[fault->params.kind].name, nothing, values);
         break;
@@ -183,6 +225,121 @@ static void bandwidth_read(struct reader *reader, const struct node *node, struc
     uint64_t usual = params->bandwidth.bytes_per_s / BURST_PER_S;
     if (!params->bandwidth.burst_bytes)
         params->bandwidth.burst_bytes = usual > BURST_LEAST ? usual : BURST_LEAST;
+}
+
+static void slice_read(struct reader *reader, const struct node *node, struct fault *fault)
+{
+    static const char *const names[] = {"size", "variation", "gap", NULL};
+    const struct node *values[FIELDS_MAX];
+    struct fault_params *params = &fault->params;
+    if (node->kind == NODE_SCALAR && !node_is_null(node)) {
+        bytes_read(reader, node, "slice", &params->slice.size);
+        return;
+    }
+    if (!parts_read(reader, node, "slice", names, values))
+        return;
+    if (!values[0]) {
+        COMPLAIN(reader, node, "slice.size: is missing (write slice: {size: 7})");
+        return;
+    }
+    if (!bytes_read(reader, values[0], "slice.size", &params->slice.size))
+        return;
+    if (values[1] && bytes_read(reader, values[1], "slice.variation", &params->slice.variation) &&
+        params->slice.variation >= params->slice.size)
+        COMPLAIN(reader, values[1], "slice.variation: %s leaves slices of nothing (less than %s)",
+                 QUOTED(values[1]), QUOTED(values[0]));
+    if (values[2])
+        delay_read(reader, values[2], "slice.gap", &params->slice.gap_ns);
+}
+
+/* What has one part, which may stand there alone. */
+static void one_read(struct reader *reader, const struct node *node, const char *path, const char *name,
+                     bool (*read)(struct reader *, const struct node *, const char *, uint64_t *),
+                     uint64_t *value)
+{
+    const char *const names[] = {name, NULL};
+    const struct node *values[FIELDS_MAX];
+    char whole[32];
+    struct text text = text_begin(whole, sizeof whole);
+    text_add(&text, "%s.%s", path, name);
+    if (node->kind == NODE_SCALAR && !node_is_null(node))
+        read(reader, node, path, value);
+    else if (!parts_read(reader, node, path, names, values))
+        return;
+    else if (!values[0])
+        COMPLAIN(reader, node, "%s: is missing", whole);
+    else
+        read(reader, values[0], whole, value);
+}
+
+static bool share_read(struct reader *reader, const struct node *node, const char *path, uint32_t *ratio_ppm)
+{
+    static const char *const names[] = {"ratio", NULL};
+    const struct node *values[FIELDS_MAX];
+    if (node->kind != NODE_SCALAR || node_is_null(node)) {
+        if (!parts_read(reader, node, path, names, values))
+            return false;
+        if (!values[0]) {
+            COMPLAIN(reader, node, "%s.ratio: is missing (write %s: 1%%)", path, path);
+            return false;
+        }
+        node = values[0];
+    }
+    if (!ratio_read(reader, node, path, ratio_ppm))
+        return false;
+    if (*ratio_ppm)
+        return true;
+    COMPLAIN(reader, node, "%s: 0%% never happens (leave the fault out)", path);
+    return false;
+}
+
+static void loss_read(struct reader *reader, const struct node *node, struct fault *fault)
+{
+    static const char *const names[] = {"ratio", "burst", NULL};
+    static const char *const burst_names[] = {"enter", "leave", "ratio", NULL};
+    const struct node *values[FIELDS_MAX], *parts[FIELDS_MAX];
+    struct fault_params *params = &fault->params;
+    if (node->kind == NODE_SCALAR && !node_is_null(node)) {
+        share_read(reader, node, "loss", &params->ratio_ppm);
+        return;
+    }
+    if (!parts_read(reader, node, "loss", names, values))
+        return;
+    if (!values[0] && !values[1]) {
+        COMPLAIN(reader, node, "loss.ratio: is missing (write loss: 1%%)");
+        return;
+    }
+    if (values[0])
+        ratio_read(reader, values[0], "loss.ratio", &params->ratio_ppm);
+    if (!values[1] || !parts_read(reader, values[1], "loss.burst", burst_names, parts))
+        return;
+    params->burst.ratio_ppm = PPM_ONE;
+    if (!parts[0] || !parts[1]) {
+        COMPLAIN(reader, values[1], "loss.burst: needs both (write burst: {enter: 1%%, leave: 25%%})");
+        return;
+    }
+    if (ratio_read(reader, parts[0], "loss.burst.enter", &params->burst.enter_ppm) &&
+        !params->burst.enter_ppm)
+        COMPLAIN(reader, parts[0], "loss.burst.enter: 0%% never happens (leave burst out)");
+    if (ratio_read(reader, parts[1], "loss.burst.leave", &params->burst.leave_ppm) &&
+        !params->burst.leave_ppm)
+        COMPLAIN(reader, parts[1], "loss.burst.leave: 0%% never ends (write ratio: 100%%)");
+    if (parts[2])
+        ratio_read(reader, parts[2], "loss.burst.ratio", &params->burst.ratio_ppm);
+}
+
+static void address_read(struct reader *reader, const struct node *node, struct fault *fault)
+{
+    const char *text = scalar_text(reader, node, "address");
+    struct address address;
+    if (!text)
+        return;
+    if (!address_parse(text, &address)) {
+        COMPLAIN(reader, node, "address: %s is not an address (write 192.0.2.1 or 2001:db8::1)",
+                 QUOTED(node));
+        return;
+    }
+    memcpy(fault->params.address, address.bytes, sizeof fault->params.address);
 }
 
 /* A mapping of these parts; of nothing too. */
@@ -294,7 +451,47 @@ struct fault_text fault_text(const struct fault *fault)
         text_add(&text, "{rate: %luB/s, burst: %luB}", params->bandwidth.bytes_per_s,
                  params->bandwidth.burst_bytes);
         break;
+    case FAULT_SLICE:
+        text_add(&text, "{size: %lu, variation: %lu", params->slice.size, params->slice.variation);
+        if (params->slice.gap_ns) {
+            text_add(&text, ", gap: ");
+            values_add_duration(&text, params->slice.gap_ns);
+        }
+        text_add(&text, "}");
+        break;
+    case FAULT_LIMIT_DATA:
+        text_add(&text, "%lu", params->limit_bytes);
+        break;
+    case FAULT_SLOW_CLOSE:
+        values_add_duration(&text, params->close_delay_ns);
+        break;
+    case FAULT_LOSS:
+        text_add(&text, "{ratio: ");
+        values_add_ratio(&text, params->ratio_ppm);
+        if (params->burst.enter_ppm) {
+            text_add(&text, ", burst: {enter: ");
+            values_add_ratio(&text, params->burst.enter_ppm);
+            text_add(&text, ", leave: ");
+            values_add_ratio(&text, params->burst.leave_ppm);
+            text_add(&text, ", ratio: ");
+            values_add_ratio(&text, params->burst.ratio_ppm);
+            text_add(&text, "}");
+        }
+        text_add(&text, "}");
+        break;
+    case FAULT_CORRUPT:
+    case FAULT_DUPLICATE:
+        values_add_ratio(&text, params->ratio_ppm);
+        break;
+    case FAULT_ADDRESS: {
+        struct address address;
+        memcpy(address.bytes, params->address, sizeof address.bytes);
+        text_add(&text, "%s", address_text(&address).text);
+        break;
+    }
     case FAULT_TIMEOUT:
+    case FAULT_INTERRUPT:
+    case FAULT_EXHAUST:
     case FAULT_KINDS:
         text_add(&text, "{}");
         break;

@@ -57,9 +57,7 @@ const struct node *fault_read(struct reader *reader, const struct node *node, st
     };
     for (unsigned kind = 0; kind < FAULT_KINDS; kind++)
         names[FIELD_KINDS + kind] = fault_kinds[kind].name;
-    static const char *const unsupported[] = {"slice",   "limit_data", "slow_close", "corrupt",
-                                              "loss",    "duplicate",  "reorder",    "interrupt",
-                                              "exhaust", "address",    NULL};
+    static const char *const unsupported[] = {"reorder", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
@@ -173,6 +171,10 @@ static void usual_operations(struct fault *fault)
     for (unsigned i = 0; !params->operations && i < FAULT_OPERATIONS; i++)
         if (fault_error_is_of(order[i], params->error))
             params->operations = FAULT_ON(order[i]);
+    bool has_target = fault->match.host_count || fault->match.prefix_count || fault->match.port_count ||
+                      fault->match.path_count;
+    if (has_target && params->operations & ~FAULT_ON(FAULT_SOCKET)) /* which has none yet */
+        params->operations &= ~FAULT_ON(FAULT_SOCKET);
     /* Names are looked up for host names only, and UNIX sockets have none. */
     if (fault->match.path_count && params->operations & ~FAULT_ON(FAULT_RESOLVE))
         params->operations &= ~FAULT_ON(FAULT_RESOLVE);
@@ -310,6 +312,16 @@ static void seed_read(struct reader *reader, const struct node *node, struct fau
         COMPLAIN(reader, node, "seed: %s is not a whole number of 32 bits", QUOTED(node));
 }
 
+static bool is_of_datagrams(enum fault_kind kind)
+{
+    return kind == FAULT_LOSS || kind == FAULT_DUPLICATE;
+}
+
+static bool is_of_streams(enum fault_kind kind)
+{
+    return kind == FAULT_RESET || kind == FAULT_SLICE || kind == FAULT_LIMIT_DATA || kind == FAULT_SLOW_CLOSE;
+}
+
 void fault_check(struct reader *reader, const struct node *node, const struct node *on,
                  const struct fault *fault)
 {
@@ -342,6 +354,17 @@ void fault_check(struct reader *reader, const struct node *node, const struct no
         COMPLAIN(reader, on,
                  "on: accept: who connects has an address and no name, so with this match it never fires "
                  "(match its address, or the port that is listened on)");
+    else if (operations == FAULT_ON(FAULT_ACCEPT) && match->prefix_count)
+        COMPLAIN(reader, on,
+                 "on: accept: it fails before it is known who connects, so with this match it never fires "
+                 "(match the port that is listened on)");
+    else if (is_of_datagrams(params->kind) && !(match->protocols & PROTOCOL_BIT(PROTOCOL_UDP)))
+        COMPLAIN(reader, node,
+                 "%s: only datagrams can be, so with this match it never fires (match: {protocol: udp})",
+                 fault_kinds[params->kind].name);
+    else if (is_of_streams(params->kind) && match->protocols == PROTOCOL_BIT(PROTOCOL_UDP))
+        COMPLAIN(reader, node, "%s: a datagram is whole or not there, so with this match it never fires",
+                 fault_kinds[params->kind].name);
     else if (params->per == FAULT_PER_PROCESS && (params->nth > 1 || params->every > 1 || params->after))
         COMPLAIN(reader, node,
                  "per: process: it is drawn once, so there is no later time (leave nth, every, after out)");

@@ -37,6 +37,9 @@ bool fault_matches(const struct fault *fault, const struct target *target, const
 int eai_by_name(const char *name);
 const char *eai_name(int code);
 
+/* Adds warnings, as ruleset_lint does, which calls it. */
+void faults_lint(const struct ruleset *set, struct problems *problems);
+
 /* May that operation fail with this errno (or code of a lookup)? */
 bool fault_error_is_of(enum fault_operation operation, int error);
 

@@ -42,8 +42,11 @@ static uint64_t next_connection(uint64_t target);
 static struct flow *take_flow(void);
 static void find_table(void);
 
+bool faults_are_possible;
+
 void faults_found(const struct ruleset *set)
 {
+    __atomic_store_n(&faults_are_possible, true, __ATOMIC_RELAXED);
     if (!settings.are_faults_armed)
         return;
     struct event event = {.kind = EVENT_FAULTS_ARMED, .count = set->fault_count, .delay_ns = faults_seed()};
@@ -62,6 +65,16 @@ bool faults_are_armed(const struct ruleset *rules)
         return true;
     struct segment *segment = segment_current;
     return segment && atomic_load_explicit(&segment->faults_steered, memory_order_relaxed);
+}
+
+/* The segment may have been lost, and another one be in its place. */
+static struct fault_slot *slot_of(const struct armed_fault *fault)
+{
+    uint64_t key = fault->params.identity | 1;
+    struct segment *segment = segment_current;
+    if (fault->slot && atomic_load_explicit(&fault->slot->key, memory_order_relaxed) != key)
+        return segment ? fault_slot_find(segment, fault->name, fault->params.identity) : NULL;
+    return fault->slot;
 }
 
 bool fault_is_armed(const struct armed_fault *fault)
@@ -113,7 +126,8 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
         }
         flow->faults[flow->count++].fault = known;
         flow->operations |= fault->params.operations;
-        if (fault->params.kind == FAULT_RESET)
+        if (fault->params.kind == FAULT_RESET || fault->params.kind == FAULT_LIMIT_DATA ||
+            fault->params.kind == FAULT_CORRUPT)
             flow->is_counting |= fault->params.operations;
     }
     if (!flow)
@@ -173,7 +187,7 @@ void flow_detach(const struct descriptor *last)
 
 uint32_t fault_count_site(struct armed_fault *fault, uintptr_t address)
 {
-    struct fault_slot *slot = fault->slot;
+    struct fault_slot *slot = slot_of(fault);
     if (!slot)
         return 0;
     atomic_fetch_add_explicit(&slot->fired, 1, memory_order_relaxed);

@@ -63,11 +63,14 @@ struct flow {
             uintptr_t caller;
             uint64_t begun_ns; /* since when it could have been made; 0: it cannot yet */
             struct fault_plan plan;
-            uint64_t break_ns, most;
-            uint32_t rates, breaks;
+            uint64_t break_ns, most, slice, gap_ns; /* the rest as in struct faulted (drive/faults.h) */
+            uint32_t rates, breaks, corrupts, closes;
         } planned;
     } sides[FAULT_OPERATIONS];
 };
+
+/* Faults are armed, or may be by hand: sockets that are made or accepted are to be looked at. */
+extern bool faults_are_possible HIDDEN;
 
 /* A rule set with faults comes into force. */
 void faults_found(const struct ruleset *set);

@@ -56,7 +56,13 @@ struct pending {
     /* FLYING and PARKED */
     struct call call;
     struct budget_params budget;
-    struct siblings siblings;
+    union {
+        struct siblings siblings;
+        struct {
+            unsigned counts[2]; /* of siblings: a path has none */
+            struct sockaddr_un address;
+        } path;
+    };
     struct siblings_marks marks;
     unsigned siblings_tried; /* the first so many of them */
     uint64_t seed;
@@ -75,8 +81,7 @@ struct pending {
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-        struct sockaddr_un local;
-    } address;
+    } address; /* of a UNIX socket its beginning; all of it is in `path` */
     socklen_t length;
     /* What no wait shows of the descriptor, until then: 0 = it is shown, NEVER = until somebody shows it. Read without a
      * claim too. */

@@ -13,7 +13,7 @@
 
 #define SEVERAL (-1)
 
-#define PLACES_BITS 16
+#define PLACES_BITS 14
 #define PLACES_EACH 4u /* where one may be, from its home on */
 #define PLACES      ((1u << PLACES_BITS) + PLACES_EACH)
 

@@ -108,7 +108,9 @@ class Shape(FaultStage):
             return has_fired
 
         self.only_when_armed(story)
-        self.assert_nothing_passed_through()
+        self.assert_nothing_passed_through(*self.by_nature)
+
+    by_nature = ()
 
 
 class Clients:
@@ -138,6 +140,10 @@ class Clients:
     def test_a_download_is_no_faster_than_its_rate(self):
         self.is_late(self.command(Server(self).port), "bandwidth: {rate: 400kB/s, burst: 20kB, direction: recv}",
                      (BODY - 20_000 - 4000) / 400_000)
+
+    def test_a_download_comes_in_slices(self):
+        self.is_late(self.command(Server(self).port), "on: [recv], slice: {size: 10000, gap: 20ms}",
+                     (BODY - 20_000) // 10_000 * 0.02)
 
     def test_an_answer_never_comes_and_the_program_s_own_timeout_says_so(self):
         rules = self.faults("on: [recv], timeout: {}")
@@ -191,12 +197,21 @@ class Asyncio(Clients, Shape):
         # It counts the header too.
         super().is_late(command, fault, least, str(BODY + len("HTTP/1.0 200 OK\r\nContent-Length: 200000\r\n\r\n")))
 
+    def test_the_end_comes_late(self):
+        self.is_late(self.command(Server(self).port), "slow_close: 400ms", 0.4)
+
+    def test_a_connection_is_reset_after_so_many_bytes(self):
+        rules = self.faults("reset: {after_bytes: 5000}")
+        port = Server(self).port
+        self.only_when_armed(lambda how: "errno 104" in self.faulty(self.command(port), rules, how).err)
+
     def test_the_rule_s_retry_gets_through_where_a_connect_is_too_late(self):
         self.skipTest("told by the others")
 
 
 class Node(Clients, Shape):
     refused, timed_out, cut_off = "ECONNREFUSED", "TimeoutError", "ETIMEDOUT"
+    by_nature = ("stale",)  # it closes by system calls of its own
 
     def setUp(self):
         super().setUp()
@@ -217,9 +232,10 @@ class Nginx(Shape):
 
     def ask(self, fault, how, patience="20s"):
         """What its client gets, in how many seconds."""
-        port = self.free_port()
+        port, upstream = self.free_port(), Server(self).port
         config = self.write("nginx.conf", NGINX % {"folder": self.folder, "port": port, "patience": patience,
-                                                   "upstream": Server(self).port})
+                                                   "upstream": upstream})
+        fault = f"match: {{address: 127.0.0.1, port: {upstream}}}, " + fault
         armed = {"RESIL_FAULTS": "1"} if how == RULED else {}
         proxy = self.start(["nginx", "-c", config], self.faults(fault), RULED if how not in (BARE,) else how, **armed)
         self.wait_for(lambda: self.is_listening(port) or proxy.poll() is not None)

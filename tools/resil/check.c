@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "command.h"
 #include "explain.h"
+#include "fault_explain.h"
 #include "json_out.h"
 #include "message.h"
 #include "policy/call.h"
@@ -102,15 +103,14 @@ static uint32_t check(const char *name, const struct request *request, struct js
     } else {
         problems_print(file.path, &problems, true, stdout);
         if (set && !request->is_quiet)
-            print_rules(set);
-        if (set && !request->is_quiet)
-            explain_functions(set);
+            print_rules(set), faults_print_all(set, stdout), explain_functions(set);
         if (!request->is_quiet)
-            printf("%s: %s%s%s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
+            printf("%s: %s%s%s%s%s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
                    set && set->function_count ? ", " : "",
                    set && set->function_count ? counted(set->function_count, "function").text : "",
-                   set ? ", " : "", counted(problems.errors, "error").text,
-                   counted(problems.warnings, "warning").text);
+                   set && set->fault_count ? ", " : "",
+                   set && set->fault_count ? counted(set->fault_count, "fault").text : "", set ? ", " : "",
+                   counted(problems.errors, "error").text, counted(problems.warnings, "warning").text);
     }
     ruleset_free(set);
     return problems.errors;
@@ -178,6 +178,7 @@ static struct json_object *report_of(const char *path, const struct ruleset *set
     json_object_object_add(report, "problems", problems_report(path, problems));
     json_object_object_add(report, "rules", rules);
     json_object_object_add(report, "functions", function_reports(set));
+    json_object_object_add(report, "faults", faults_report(set, NULL, NULL));
     return report;
 }
 

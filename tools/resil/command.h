@@ -28,5 +28,6 @@ int top_command(int argc, char **argv);
 int report_command(int argc, char **argv);
 int enable_command(int argc, char **argv);
 int disable_command(int argc, char **argv);
+int fault_command(int argc, char **argv);
 
 #endif

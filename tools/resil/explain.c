@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "command.h"
 #include "explain.h"
+#include "fault_explain.h"
 #include "json_out.h"
 #include "message.h"
 #include "policy/call.h"
@@ -100,6 +101,8 @@ int explain_command(int argc, char **argv)
         print_match(set, rule, request.host, &asked);
     else
         print_no_match(set, &asked);
+    if (!request.is_json)
+        faults_print_for(set, &asked.target, asked.program, stdout);
     ruleset_free(set);
     return rule ? STATUS_GOOD : STATUS_FOUND;
 }
@@ -309,6 +312,7 @@ static void print_json(const struct ruleset *set, const struct rule *rule, const
         else
             json_add_ms(report, "worst_case_ms", worst_ns);
     }
+    json_object_object_add(report, "faults", faults_report(set, &asked->target, asked->program));
     json_print(report, stdout);
 }
 

@@ -19,9 +19,9 @@ const struct fault_slot *fault_slot_named(const struct segment *segment, const c
 
 struct fault_site_text fault_site_of(const struct segment *segment, const struct event *event)
 {
-    const struct fault_slot *slot = event->event_site ? fault_slot_named(segment, event->fault) : NULL;
-    if (slot && event->event_site <= FAULT_SITES)
-        return fault_site_text(&slot->sites[event->event_site - 1]);
+    const struct fault_slot *slot = event_site(event) ? fault_slot_named(segment, event->fault) : NULL;
+    if (slot && event_site(event) <= FAULT_SITES)
+        return fault_site_text(&slot->sites[event_site(event) - 1]);
     return (struct fault_site_text){""};
 }
 

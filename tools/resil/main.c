@@ -29,6 +29,7 @@ static const struct command {
     {"report", "one HTML page of what happened, and what it came to", report_command},
     {"metrics", "the same as figures for Prometheus, printed or served", metrics_command},
     {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
+    {"fault", "list faults, and switch them on and off", fault_command},
     {"enable", "have a service, or every program, run with libresil", enable_command},
     {"disable", "take that back", disable_command},
 };

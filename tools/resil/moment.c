@@ -92,6 +92,8 @@ static void add_fault(struct json_object *line, const struct moment *moment)
     if (event->kind != EVENT_FAULT)
         return;
     struct fault_site_text site = fault_site_of(moment->file->segment, event);
+    unsigned kind = event_kind_of(event);
+    json_add_text(line, "kind", kind < FAULT_KINDS ? fault_kinds[kind].name : NULL);
     json_add_text(line, "operation",
                   event->event_operation < FAULT_OPERATIONS ? fault_operation_names[event->event_operation]
                                                             : NULL);
