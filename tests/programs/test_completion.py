@@ -85,6 +85,16 @@ class Completion(Stage):
         self.assertEqual(self.complete("resil", "breaker", "open", "127"), ["127.0.0.1"])
         self.assertEqual(self.complete("resil", "breaker", "open", "te"), ["tested"])
 
+    def test_bash_knows_the_faults(self):
+        self.assertEqual(self.complete("resil", "fault", ""), ["list", "on", "off", "auto"])
+        port = self.free_port()
+        rules = self.rules(f"version: 1\nrules: []\nfaults: [{{name: flaky, match: {{address: 127.0.0.1, port: {port}}}, "
+                           "error: ECONNREFUSED}]\n")
+        self.run_program(["perl", "-e", f'socket(S, 2, 1, 0); connect(S, pack("SnCCCCx8", 2, {port}, 127, 0, 0, 1))'], rules,
+                         RESIL_FAULTS="1")
+        self.assertEqual(self.complete("resil", "fault", "off", "fl"), ["flaky"])
+        self.assertEqual(self.complete_in_zsh("resil", "fault", "off", ""), ["flaky"])
+
     def test_zsh_knows_the_same(self):
         usages = self.usages()
         self.assertEqual(set(self.complete_in_zsh("resil", "")), set(usages) | {"help"})

@@ -114,8 +114,9 @@ class Manual(Stage):
                 self.assertIn("--help", options)
                 for option in sorted(options - COMMON):
                     written = "Fl " + option[1:]
-                    self.assertRegex(told[command], rf"(?m)^\.It (?:.* )?{re.escape(written)}(?= |$)",
-                                     f"docs/man/resil.1, in `.Ss resil {command}`: add\n" + items.get(option[1:], f".It {written}\n"))
+                    with self.subTest(option=option):
+                        self.assertRegex(told[command], rf"(?m)^\.It (?:.* )?{re.escape(written)}(?= |$)",
+                                         f"docs/man/resil.1, in `.Ss resil {command}`: add\n" + items.get(option[1:], f".It {written}\n"))
 
     def test_no_page_tells_of_options_that_are_not_there(self):
         page = read("docs/man/resil.1")
