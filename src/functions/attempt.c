@@ -13,7 +13,6 @@ void call_attempt(struct calling *call)
     errno = call->error_before;
     ffi_call(&call->binding->shape, FFI_FN(call->binding->original), call->result, call->arguments);
     call->error = errno;
-    call->is_tried = true;
 }
 
 bool call_has_failed(const struct calling *call)

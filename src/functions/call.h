@@ -17,7 +17,6 @@ struct calling {
     struct limit_handle limit;
     bool has_place;
     bool is_shadow; /* what is decided is recorded, not carried out */
-    bool is_tried;  /* the first attempt has been made */
     uint64_t begun_ns;
     int error_before; /* errno as the program had it */
     int error;        /* as the last attempt left it */

@@ -5,6 +5,28 @@
 #include "rules/function.h"
 #include "rules/reader.h"
 
+/* The keys of a declaration, in the order in which their nodes are given. */
+enum {
+    FUNCTION_NAME,
+    FUNCTION_LIBRARY,
+    FUNCTION_SYMBOL,
+    FUNCTION_RETURNS,
+    FUNCTION_ARGUMENTS,
+    FUNCTION_FAILS_WHEN,
+    FUNCTION_CLEANUP,
+    FUNCTION_TARGET,
+    FUNCTION_RETRY,
+    FUNCTION_BREAKER,
+    FUNCTION_LIMIT,
+    FUNCTION_ENFORCE,
+    FUNCTION_DEFAULT,
+    FUNCTION_TIMEOUT,
+};
+
+/* Its sections and its default, and whether all of it makes sense together. */
+void function_policy_read(struct reader *reader, const struct node *node, const struct node *const *values,
+                          struct function *function);
+
 /* Why a function of that name is not wrapped, whatever is declared; NULL: it may be. */
 const char *function_refused(const char *symbol);
 

@@ -8,11 +8,11 @@ import subprocess
 from stage import BARE, BUILD, EMPTIED, PYTHON, RESIL, RULED, Stage, main
 
 TESTS = os.path.join(BUILD, "tests")
-WAYS = ["lazy", "now", "noplt", "nopie", "norelro"]
+WAYS = ["lazy", "now", "noplt", "nopie", "norelro", "sysv"]
 
 OPEN = """
   - name: open
-    library: libflaky.so.*
+    library: libflaky*.so.*
     symbol: flaky_open
     returns: pointer
     args: [string]
