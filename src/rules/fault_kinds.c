@@ -370,6 +370,10 @@ static bool delay_read(struct reader *reader, const struct node *node, const cha
 {
     if (!duration_read(reader, node, path, ns))
         return false;
+    if (*ns == 0) {
+        COMPLAIN(reader, node, "%s: is no time at all (leave it out)", path);
+        return false;
+    }
     if (*ns <= DELAY_MAX_NS)
         return true;
     COMPLAIN(reader, node, "%s: %s is too large (at most 24h)", path, QUOTED(node));
