@@ -1,7 +1,7 @@
 #include <netdb.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "rules/faults.h"
 #include "suite.h"
 
@@ -91,17 +91,19 @@ TEST(an_error_happens_where_it_can_unless_it_is_said)
 
 TEST(everything_that_is_said_is_read)
 {
-    struct ruleset *set =
-        load("version: 1\nfaults:\n"
-             "  - {name: a, match: {}, latency: {delay: 300ms, jitter: 50ms, distribution: pareto, correlation: 25%},\n"
-             "     on: [send, accept], probability: 20%, after: 2, every: 3, times: 4, per: call, caller: [x, y],\n"
-             "     schedule: {start: 1s, ramp: 2s, flap: {on: 3s, off: 4s}, burst: {length: 5s, every: 6s}},\n"
-             "     expires: 7s, seed: 8}\n"
-             "  - {name: b, match: {}, bandwidth: {rate: 1.5MB/s, direction: send}}\n"
-             "  - {name: c, match: {protocol: udp}, loss: {ratio: 1%, burst: {enter: 2%, leave: 3%}}}\n"
-             "  - {name: d, match: {}, slice: {size: 1kB, variation: 10, gap: 1ms}}\n");
-    const struct fault_params *a = &set->faults[0].params, *b = &set->faults[1].params, *c = &set->faults[2].params,
-                              *d = &set->faults[3].params;
+    struct ruleset *set = load(
+        "version: 1\nfaults:\n"
+        "  - {name: a, match: {}, latency: {delay: 300ms, jitter: 50ms, distribution: pareto, correlation: "
+        "25%},\n"
+        "     on: [send, accept], probability: 20%, after: 2, every: 3, times: 4, per: call, caller: [x, "
+        "y],\n"
+        "     schedule: {start: 1s, ramp: 2s, flap: {on: 3s, off: 4s}, burst: {length: 5s, every: 6s}},\n"
+        "     expires: 7s, seed: 8}\n"
+        "  - {name: b, match: {}, bandwidth: {rate: 1.5MB/s, direction: send}}\n"
+        "  - {name: c, match: {protocol: udp}, loss: {ratio: 1%, burst: {enter: 2%, leave: 3%}}}\n"
+        "  - {name: d, match: {}, slice: {size: 1kB, variation: 10, gap: 1ms}}\n");
+    const struct fault_params *a = &set->faults[0].params, *b = &set->faults[1].params,
+                              *c = &set->faults[2].params, *d = &set->faults[3].params;
     ck_assert_uint_eq(set->fault_count, 4);
     ck_assert_uint_eq(a->operations, FAULT_ON(FAULT_SEND) | FAULT_ON(FAULT_ACCEPT));
     ck_assert_uint_eq(a->latency.delay_ns, 300000000);
