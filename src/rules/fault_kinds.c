@@ -15,7 +15,7 @@
 #define QUOTED(node) quote((node)->text, (node)->length).text
 #define DELAY_MAX_NS (24 * 3600ull * 1000000000)
 #define BYTES_MAX    (UINT64_C(1) << 50)
-#define BURST_PER_S  20u /* a burst nobody asked for is worth 50 ms of the rate */
+#define BURST_PER_S  10u /* a burst nobody asked for is worth 100 ms of the rate */
 #define BURST_LEAST  1500u
 
 const struct fault_kind_info fault_kinds[FAULT_KINDS] = {

@@ -118,7 +118,7 @@ TEST(everything_that_is_said_is_read)
     ck_assert(a->schedule.expires_ns == 7000000000 && a->has_seed && a->seed == 8);
     ck_assert_uint_eq(set->faults[0].caller_count, 2);
     ck_assert_uint_eq(b->bandwidth.bytes_per_s, 1500000);
-    ck_assert_uint_eq(b->bandwidth.burst_bytes, 75000);
+    ck_assert_uint_eq(b->bandwidth.burst_bytes, 150000);
     ck_assert_uint_eq(b->operations, FAULT_ON(FAULT_SEND));
     ck_assert(c->ratio_ppm == 10000 && c->burst.enter_ppm == 20000 && c->burst.leave_ppm == 30000 &&
               c->burst.ratio_ppm == PPM_ONE);
