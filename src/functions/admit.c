@@ -109,7 +109,8 @@ static bool reject(struct calling *call, enum event_kind kind, enum sample_kind 
         event.delay_ns = delay_ns;
         event.error = call->function->fallback.error;
         event.count = told;
-        event.flags = call->is_shadow ? EVENT_SHADOW : EVENT_DEFAULT;
+        event.flags = (call->is_shadow ? EVENT_SHADOW : EVENT_DEFAULT) |
+                      (kind == EVENT_REJECTED ? breakers_probing(call->host) : 0);
         tell(&event);
     }
     return false;

@@ -174,7 +174,7 @@ static void report(struct calling *call, bool has_failed)
         struct breaker_view view =
             breaker_view(atomic_load_explicit(&call->host.host->breaker, memory_order_relaxed));
         if (view.state == BREAKER_CLOSED && !view.failures) { /* nothing to reset, only to count */
-            breakers_succeeded(call->host, &policy->breaker.params);
+            breakers_succeeded(call->host, &policy->breaker.params, 0);
             return;
         }
     }

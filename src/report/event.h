@@ -16,6 +16,8 @@ enum event_kind {
 #define EVENT_SHADOW 1u
 /* The program got what is declared for such a call instead of what came of it. */
 #define EVENT_DEFAULT 2u
+/* The circuit is half-open: a probe is under way, and what is decided next depends on it. */
+#define EVENT_PROBING 4u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {
@@ -30,11 +32,17 @@ struct event {
     uint16_t attempts; /* at most */
     uint32_t count;    /* what the kind says: failures in a row, or one of the reasons below */
     char program[16];
+    char fault[32];  /* its name, cut; empty unless the event is about one */
     char target[60]; /* "payments.internal:443" */
     uint8_t address
         [16]; /* which of the name's addresses was tried, IPv4 in its v4-mapped form; zeroes: it has one only */
 };
-_Static_assert(sizeof(struct event) == 136, "there is no padding in what is shared");
+/* What an event about a fault says where others have their attempts: enum fault_operation, and the place of the call in
+ * the fault's slot of the segment + 1 (0 = not known) with enum fault_kind above it. */
+#define event_operation      attempt
+#define event_site(event)    ((event)->attempts & 0xffu)
+#define event_kind_of(event) ((event)->attempts >> 8)
+_Static_assert(sizeof(struct event) == 168, "there is no padding in what is shared");
 
 const char *event_name(enum event_kind kind);
 const char *event_help(enum event_kind kind);
@@ -97,12 +105,13 @@ enum unbound_reason {
     X(PRIVATE, "private", "state could not be shared: private memory instead")                               \
     X(LOG_LOST, "log_lost", "a log line could not be written")                                               \
     X(LOG_THINNED, "log_thinned", "a log line was one of too many in a second")                              \
-    X(NOT_PARKED, "not_parked", "a descriptor could not be kept silent between two attempts")                \
+    X(NOT_PARKED, "not_parked", "the kernel could not keep a descriptor silent between two attempts")        \
     X(ASLEEP, "asleep", "a thread was asleep that did not know of a deadline")                               \
     X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
-    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")                 \
-    X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")
+    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")              \
+    X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")                       \
+    X(NOT_DELAYED, "not_delayed", "a fault that takes time, on a descriptor that does not block")
 enum passed_reason {
 #define PASSED_REASON(name, text, help) PASSED_##name,
     PASSED_REASONS(PASSED_REASON)

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "report/event.h"
+#include "rules/faults.h"
 #include "rules/rules.h"
 
 /* No circuit waits so long for its probe: somebody holds it open. */
@@ -18,6 +19,7 @@ struct tried {
 static struct tried tried_by(const struct event *event);
 static void add_those_before(const struct event *event, struct text *text);
 static void say_why(struct text *text, const struct event *event);
+static void say_fault(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -122,6 +124,8 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_REJECTED:
         if (event->delay_ns > HELD_OPEN_NS)
             text_add(text, "circuit held open; the call gets %s", code);
+        else if (event->flags & EVENT_PROBING)
+            text_add(text, "circuit half-open, a probe is under way; the call gets %s", code);
         else
             text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
         add_those_before(event, text);
@@ -149,6 +153,21 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_LOOKUP_FAILED:
         text_add(text, "lookup: %s, given up after %s", error, duration.text);
         say_why(text, event);
+        break;
+    case EVENT_FAULT:
+        say_fault(text, event);
+        break;
+    case EVENT_FAULTS_ARMED:
+        text_add(text, "%u fault%s armed; the same again with RESIL_SEED=%lu", event->count,
+                 event->count == 1 ? "" : "s", event->delay_ns);
+        break;
+    case EVENT_FAULT_STEERED:
+        text_add(text, "fault %s %s", event->fault,
+                 event->count == 0   ? "is as it was armed again"
+                 : event->count == 1 ? "switched on"
+                                     : "switched off");
+        if (event->delay_ns)
+            text_add(text, " for %s", delay.text);
         break;
     case EVENT_RULES_LOADED:
         text_add(text, "%u rule%s in force", event->count, event->count == 1 ? "" : "s");
@@ -196,6 +215,32 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "unknown event");
         break;
     }
+}
+
+static void say_fault(struct text *text, const struct event *event)
+{
+    static const char *const words[FAULT_KINDS] = {
+        [FAULT_TIMEOUT] = "is never answered",
+        [FAULT_RESET] = "finds the connection reset",
+        [FAULT_BANDWIDTH] = "is slowed down",
+        [FAULT_SLICE] = "goes in small pieces",
+        [FAULT_LIMIT_DATA] = "finds the connection ended",
+        [FAULT_CORRUPT] = "gets bytes changed",
+        [FAULT_LOSS] = "loses a datagram",
+        [FAULT_DUPLICATE] = "has a datagram twice",
+        [FAULT_ADDRESS] = "gets another address",
+    };
+    unsigned kind = event_kind_of(event), operation = event->event_operation;
+    const char *code = operation == FAULT_RESOLVE ? eai_name(event->error) : errno_name(event->error);
+    text_add(text, "fault %s: %s", event->fault,
+             operation < FAULT_OPERATIONS ? fault_operation_names[operation] : "call");
+    if (kind < FAULT_KINDS && words[kind])
+        text_add(text, " %s", words[kind]);
+    else if (event->delay_ns)
+        text_add(text, " %s %s later", kind == FAULT_SLOW_CLOSE ? "sees the end" : "comes back",
+                 duration_text(event->delay_ns).text);
+    else
+        text_add(text, " gets %s", code ? code : "an error");
 }
 
 static struct tried tried_by(const struct event *event)

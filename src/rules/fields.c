@@ -149,6 +149,7 @@ static bool add_home(struct text *text, const char *word, const struct fields *f
         {"budget", "under retry"},
         {"rules", "at the top"},
         {"functions", "at the top"},
+        {"faults", "at the top"},
         {"failure_rate", "under breaker"},
         {"defaults", "at the top"},
         {"version", "at the top"},

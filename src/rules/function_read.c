@@ -100,7 +100,7 @@ static void function_read(struct reader *reader, const struct node *node, struct
     rule->line = node->line;
     rule->column = node->column;
     if (values[FUNCTION_NAME])
-        rule_name_read(reader, values[FUNCTION_NAME], rule);
+        rule->name = name_read(reader, values[FUNCTION_NAME], &rule->identity);
     else
         COMPLAIN(reader, node, "name: is missing (every function needs a name of its own)");
     if (values[FUNCTION_LIBRARY]) {

@@ -106,6 +106,7 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
             file_load(reader, set->path, NULL, set);
         rules_join(reader, set);
         functions_join(reader, set);
+        faults_join(reader, set);
         if (problems->errors == 0)
             set->index = index_build(reader, set);
         if (reader->is_out_of_memory)
@@ -193,9 +194,9 @@ static void text_read(struct reader *reader, const char *text, size_t size, stru
 
 static void top_read(struct reader *reader, const struct node *root, struct ruleset *set)
 {
-    static const char *const names[] = {"version", "include", "defaults", "rules", "functions", NULL};
-    static const char *const unsupported[] = {"fault",   "faults", "inject", "fallback",
-                                              "degrade", "reload", NULL};
+    static const char *const names[] = {"version", "include",   "defaults", "rules",
+                                        "faults",  "functions", NULL};
+    static const char *const unsupported[] = {"fault", "inject", "fallback", "degrade", "reload", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (root->kind != NODE_MAPPING) {
@@ -214,7 +215,9 @@ static void top_read(struct reader *reader, const struct node *root, struct rule
     if (values[3])
         rules_read(reader, values[3]);
     if (values[4])
-        functions_read(reader, values[4]);
+        faults_read(reader, values[4]);
+    if (values[5])
+        functions_read(reader, values[5]);
 }
 
 static void include_read(struct reader *reader, const struct node *node, struct ruleset *set)
@@ -306,7 +309,7 @@ static bool version_read(struct reader *reader, const struct node *root)
 static void defaults_read(struct reader *reader, const struct node *node)
 {
     static const char *const names[] = {"timeout", "retry", "breaker", "limit", "enforce", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults", "inject", NULL};
+    static const char *const unsupported[] = {"degrade", "fallback", "fault", "inject", NULL};
     const struct fields fields = {.path = "defaults", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (node_is_null(node))
@@ -360,7 +363,7 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
 {
     static const char *const names[] = {"name",  "match",    "timeout", "retry", "breaker",
                                         "limit", "patience", "enforce", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults", "inject", NULL};
+    static const char *const unsupported[] = {"degrade", "fallback", "fault", "inject", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
@@ -372,7 +375,7 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     rule->line = node->line;
     rule->column = node->column;
     if (values[0])
-        rule_name_read(reader, values[0], rule);
+        rule->name = name_read(reader, values[0], &rule->identity);
     else
         COMPLAIN(reader, node, "name: is missing (every rule needs a name of its own)");
     if (values[1])
@@ -403,19 +406,20 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     return rule->name ? values[0] : NULL;
 }
 
-void rule_name_read(struct reader *reader, const struct node *name, struct rule *rule)
+const char *name_read(struct reader *reader, const struct node *name, uint64_t *identity)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     if (!scalar_text(reader, name, "name"))
-        return;
+        return NULL;
     if (name->length > NAME_MAX_BYTES || name->text[strspn(name->text, allowed)]) {
         COMPLAIN(reader, name, "name: %s is not a name (1 to 63 letters, digits, dots, - and _)",
                  quote(name->text, name->length).text);
-        return;
+        return NULL;
     }
-    rule->name = arena_copy(reader->arena, name->text, name->length);
-    rule->identity = hash_bytes(name->text, name->length, 0);
-    reader->is_out_of_memory |= !rule->name;
+    const char *copy = arena_copy(reader->arena, name->text, name->length);
+    *identity = hash_bytes(name->text, name->length, 0);
+    reader->is_out_of_memory |= !copy;
+    return copy;
 }
 
 static void enforce_read(struct reader *reader, const struct node *node, struct setting *setting)

@@ -62,6 +62,12 @@ struct reader {
     uint32_t rule_count;
     struct function_list *functions; /* in the order of reading */
     uint32_t function_count;
+    struct fault_list {
+        struct fault_list *next;
+        const struct fault *fault;
+        const struct node *name;
+    } * first_fault, *last_fault; /* in the order of reading */
+    uint32_t fault_count;
 };
 
 /* fields.c: mappings and scalars */
@@ -82,7 +88,7 @@ struct fields {
     const char *const *names;       /* NULL at the end; at most FIELDS_MAX */
     const char *const *unsupported; /* known, but not to this version; NULL at the end */
 };
-enum { FIELDS_MAX = 16 };
+enum { FIELDS_MAX = 32 };
 
 /* Gives the value of each name, or NULL where it is missing. False when the node is no mapping. */
 bool fields_read(struct reader *reader, const struct node *node, const struct fields *fields,
@@ -135,13 +141,19 @@ void settings_resolve(struct reader *reader, const struct settings *settings, st
 
 /* load.c */
 
-/* The name of a rule. And a hash of what has to be alike for processes to share its breaker. */
-void rule_name_read(struct reader *reader, const struct node *name, struct rule *rule);
+/* The name of a rule, fault or function, in memory of the rule set, and the hash of it. NULL after a complaint. */
+const char *name_read(struct reader *reader, const struct node *name, uint64_t *identity);
+
+/* A hash of what has to be alike for processes to share its breaker. */
 uint64_t rule_params_hash(const struct policy *policy);
 
 /* function_read.c: `functions:` of one file; and of all files, once their rules are joined. */
 void functions_read(struct reader *reader, const struct node *node);
 void functions_join(struct reader *reader, struct ruleset *set);
+
+/* fault_list.c: `faults`, and what is found in all files. */
+void faults_read(struct reader *reader, const struct node *node);
+void faults_join(struct reader *reader, struct ruleset *set);
 
 /* match.c */
 void match_read(struct reader *reader, const struct node *node, struct rule_match *match);

@@ -111,9 +111,12 @@ struct ruleset {
     uint32_t rule_count;
     const struct function *functions; /* rules/function.h */
     uint32_t function_count;
-    uint64_t hash;      /* of the whole text, that of included files too */
-    bool is_any_host;   /* some rule asks for names, so lookups are worth remembering */
-    uint32_t protocols; /* that some rule is for: mask of PROTOCOL_BIT */
+    uint64_t hash;              /* of the whole text, that of included files too */
+    bool is_any_host;           /* some rule asks for names, so lookups are worth remembering */
+    uint32_t protocols;         /* that some rule is for: mask of PROTOCOL_BIT */
+    const struct fault *faults; /* rules/faults.h; in the order of the file, and they all apply */
+    uint32_t fault_count;
+    uint32_t fault_protocols; /* as `protocols`, of the faults */
     struct arena *arena;
     const struct index *index; /* what ruleset_find asks */
 };

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/hidden.h"
 #include "rules/rules.h"
 #include "state/visitors.h"
@@ -30,7 +31,8 @@ void rules_prepare(void);
 void rules_read(void);
 
 /* The rule set in force, which stays until rules_leave; read now if it was not yet, or if its files have changed. NULL:
- * pass everything through. */
+ * pass everything through. The visit's `entered_ns` is of the coarse clock, which is late by COARSE_NS at most, as a rule. */
+#define COARSE_NS (20 * NS_PER_MS)
 const struct ruleset *rules_enter(struct visit *visit);
 static inline void rules_leave(const struct visit *visit)
 {

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/hidden.h"
+#include "policy/latency.h"
 #include "policy/window.h"
 #include "report/event.h"
 
@@ -41,6 +42,10 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(OPENINGS, "openings", "times the circuit opened")                                                  \
     COUNT(PROBES, "probes", "calls let through half-open")                                                   \
     COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
+    COUNT(WOULD_REJECT, "would_reject", "of these: an open circuit would have failed the call at once")      \
+    COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have failed the call at once")                \
+    COUNT(WOULD_CUT, "would_cut", "of these: an attempt would have been cut short")                          \
+    COUNT(WOULD_RETRY, "would_retry", "of these: an attempt would have been followed by another one")        \
     COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")
 enum host_count {
 #define COUNT(name, text, help) HOST_##name,
@@ -56,8 +61,30 @@ enum steering {
     STEERING_CLOSED, /* every call is admitted */
 };
 
+/* What is timed for each host. LATENCY(NAME, "name", help) */
+#define LATENCIES(LATENCY)                                                                                   \
+    LATENCY(CONNECT, "connect", "connect calls that succeeded, with their retries and waits")                \
+    LATENCY(FIRST_BYTE, "first_byte", "from a request to the first byte of its answer, under `response`")
+enum latency_kind {
+#define LATENCY(name, text, help) LATENCY_##name,
+    LATENCIES(LATENCY)
+#undef LATENCY
+        LATENCY_KINDS
+};
+struct latency_words {
+    _Atomic uint64_t counts[LATENCY_BUCKETS];
+    _Atomic uint64_t sum_ns;
+};
+
 /* What happens too often to be told each time. */
-enum sample_kind { SAMPLE_REJECTED, SAMPLE_CONNECTIONS, SAMPLE_RATE, SAMPLE_WAIT, SAMPLE_FUNCTION, SAMPLE_KINDS };
+enum sample_kind {
+    SAMPLE_REJECTED,
+    SAMPLE_CONNECTIONS,
+    SAMPLE_RATE,
+    SAMPLE_WAIT,
+    SAMPLE_FUNCTION,
+    SAMPLE_KINDS
+};
 
 /* One target under one rule. All words change atomically; the texts are written once, by whoever claims the place, and
  * read with a bound. */
@@ -68,6 +95,8 @@ struct host {
     _Atomic uint64_t retries[WINDOW_BUCKETS];  /* calls and retries */
     _Atomic uint64_t used_ns;                  /* the last call */
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
+    struct latency_words latencies[LATENCY_KINDS];
+    _Atomic uint64_t spared_ns; /* that calls in shadow waited, and would not have if rules were enforced */
     _Atomic uint64_t failed_addresses;   /* marks of policy/addresses.h */
     _Atomic uint64_t told[SAMPLE_KINDS]; /* which of them are told (policy/sample.h) */
     _Atomic uint64_t probe_holder;       /* generation << 32 | process id of the last probe's */
@@ -81,7 +110,23 @@ struct recorder_slot {
     _Atomic uint64_t sequence;
     struct event event;
 };
-_Static_assert(sizeof(struct recorder_slot) == 144, "4096 of them are 576 KiB");
+_Static_assert(sizeof(struct recorder_slot) == 176, "4096 of them are 704 KiB");
+
+/* One fault of the rule file, by its name. Texts are written once, by whoever claims the place. */
+#define FAULT_SLOTS 64u
+#define FAULT_SITES 16u
+struct fault_slot {
+    _Atomic uint64_t key;      /* hash of the name; 0: free */
+    _Atomic uint64_t steering; /* state/faults.h */
+    _Atomic uint64_t fired;
+    _Atomic uint64_t more_sites; /* that there was no room for */
+    char name[64];
+    struct fault_site {
+        _Atomic uint64_t key;   /* 0: free */
+        _Atomic uint64_t fired; /* from there */
+        char text[64];          /* "libpq.so.5+0x1a2b3 (PQconnectPoll)" */
+    } sites[FAULT_SITES];
+};
 
 struct segment {
     struct {
@@ -99,13 +144,15 @@ struct segment {
     _Atomic uint64_t recorded;                    /* events ever recorded: the next one's number */
     struct recorder_slot recorder[RECORDER_SLOTS];
     struct host hosts[HOSTS_MAX];
+    _Atomic uint64_t faults_steered; /* how often somebody has switched one by hand */
+    struct fault_slot faults[FAULT_SLOTS];
 };
 
 /* The segment of this process; NULL until segment_open. From then on it stays where it is. */
 extern struct segment *_Atomic segment_current HIDDEN;
 
-/* Makes segment_current: shared for the rule file with that canonical path, else private (which is counted). False: not
- * even memory. `is_shared`, if not NULL, says which. */
+/* Makes segment_current: shared for the rule file with that canonical path, which has to stay where it is, else private
+ * (which is counted). False: not even memory. `is_shared`, if not NULL, says which. */
 bool segment_open(const char *rules_path, bool *is_shared);
 
 /* Maps the file ahead of segment_open, which may not reach it any more, if it is there and seems to be the right one. */

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "command.h"
 #include "explain.h"
+#include "fault_explain.h"
 #include "json_out.h"
 #include "message.h"
 #include "policy/call.h"
@@ -30,10 +31,13 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
 static void print_values(const struct rule *rule);
 static void print_no_match(const struct ruleset *set, const struct asked *asked);
 static void print_notes(const struct ruleset *set, const struct rule *rule, const struct asked *asked);
+static void print_other_protocol(const struct ruleset *set, const struct asked *asked);
 static const struct rule *first_missing(const struct ruleset *set, uint32_t end, const struct asked *asked,
                                         unsigned misses);
 static void print_json(const struct ruleset *set, const struct rule *rule, const struct request *request,
                        const struct asked *asked);
+static void print_json_of_bad(const struct request *request, const char *path,
+                              const struct problems *problems);
 static struct json_object *value_report(const char *value, const struct origin *origin);
 
 static const struct argp_option options[] = {
@@ -85,6 +89,8 @@ int explain_command(int argc, char **argv)
     struct ruleset *set = rule_file_load(&file, &problems);
     if (!set) {
         problems_print(file.path, &problems, false, stderr);
+        if (request.is_json)
+            print_json_of_bad(&request, file.path, &problems);
         complain("with errors in %s no rule is in force for any host", file.path);
         return STATUS_UNUSABLE;
     }
@@ -95,6 +101,8 @@ int explain_command(int argc, char **argv)
         print_match(set, rule, request.host, &asked);
     else
         print_no_match(set, &asked);
+    if (!request.is_json)
+        faults_print_for(set, &asked.target, asked.program, stdout);
     ruleset_free(set);
     return rule ? STATUS_GOOD : STATUS_FOUND;
 }
@@ -150,7 +158,9 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
                rule->column, why.text);
     print_values(rule);
     uint64_t worst_ns = policy_worst_case_ns(&rule->policy);
-    if (worst_ns == NEVER)
+    if (asked->target.protocol == PROTOCOL_UDP)
+        printf("\nA connect takes no time: with UDP it only says where datagrams go.\n");
+    else if (worst_ns == NEVER)
         printf("\nNothing bounds one connect call but the kernel (about 134 s per attempt).\n");
     else
         printf("\nOne connect call takes at most %s.\n", duration_text(worst_ns).text);
@@ -216,6 +226,21 @@ static void print_no_match(const struct ruleset *set, const struct asked *asked)
         break;
     }
     print_notes(set, NULL, asked);
+    print_other_protocol(set, asked);
+}
+
+/* A rule may have been meant for what was not asked about. */
+static void print_other_protocol(const struct ruleset *set, const struct asked *asked)
+{
+    static const char *const names[] = {[PROTOCOL_TCP] = "TCP", [PROTOCOL_UDP] = "UDP"};
+    struct target other = asked->target;
+    if (other.protocol == PROTOCOL_UNIX)
+        return;
+    other.protocol = other.protocol == PROTOCOL_TCP ? PROTOCOL_UDP : PROTOCOL_TCP;
+    const struct rule *rule = ruleset_find(set, &other, asked->program);
+    if (rule)
+        printf("With %s rule \"%s\" on line %u matches (ask %s --udp).\n", names[other.protocol], rule->name,
+               rule->line, other.protocol == PROTOCOL_UDP ? "with" : "without");
 }
 
 /* What the same target may get under other circumstances, and what a name means here. */
@@ -280,12 +305,27 @@ static void print_json(const struct ruleset *set, const struct rule *rule, const
         json_object_object_add(values, "enforce", value_report(enforced, &rule->enforce_origin));
         free(enforced);
         json_object_object_add(report, "values", values);
-        uint64_t worst_ns = policy_worst_case_ns(&rule->policy);
+        bool is_udp = asked->target.protocol == PROTOCOL_UDP;
+        uint64_t worst_ns = is_udp ? 0 : policy_worst_case_ns(&rule->policy);
         if (worst_ns == NEVER)
             json_add_text(report, "worst_case_ms", NULL);
         else
             json_add_ms(report, "worst_case_ms", worst_ns);
     }
+    json_object_object_add(report, "faults", faults_report(set, &asked->target, asked->program));
+    json_print(report, stdout);
+}
+
+static void print_json_of_bad(const struct request *request, const char *path,
+                              const struct problems *problems)
+{
+    struct json_object *report = json_new();
+    json_add_text(report, "target", request->host);
+    json_add_text(report, "program", request->program);
+    json_add_text(report, "file", path);
+    json_add_text(report, "rule", NULL);
+    json_add_number(report, "errors", problems->errors);
+    json_object_object_add(report, "problems", problems_report(path, problems));
     json_print(report, stdout);
 }
 
