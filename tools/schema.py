@@ -170,6 +170,10 @@ def functions(keys, budget, rate, enforce):
             "breaker": section("A function that keeps failing is left alone for a while.", {**own["breaker"], "failure_rate": rate}),
             "limit": section("How many calls one process makes at once (connections), and how often.", own["limit"]),
             "enforce": enforce,
+            "faults": {"description": "Calls that are not made and fail on purpose, where faults are armed.", **mapping({
+                "probability": {"type": "string", "pattern": r"^(100|[1-9]?[0-9](\.[0-9]{1,4})?)%$"},
+                **{key: {"type": "integer", "minimum": 1} for key in ("nth", "every", "after", "times")},
+                "returns": {"anyOf": [{"type": "null"}, whole]}, "errno": error}, ["returns"])},
             "default": {"description": "What a call returns that is not made.", **mapping({
                 "returns": {"anyOf": [{"type": "null"}, whole]}, "errno": error,
                 "when": {"description": "rejected: by an open circuit or a limit; failed: also for calls that failed for good.",

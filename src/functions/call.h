@@ -35,6 +35,9 @@ bool call_has_failed(const struct calling *call); /* the last attempt */
 void call_clean_up(const struct calling *call);
 void call_give_default(const struct calling *call);
 
+/* fault.c: is this attempt one that fails on purpose? Told, then. */
+bool call_meets_fault(struct calling *call);
+
 /* admit.c. False: it is rejected, and told; nothing is to be called. */
 bool call_admit(struct calling *call);
 void call_leave(struct calling *call); /* gives its place back */

@@ -22,6 +22,8 @@ void function_policy_read(struct reader *reader, const struct node *node, const 
 {
     if (values[FUNCTION_DEFAULT])
         default_read(reader, values[FUNCTION_DEFAULT], function);
+    if (values[FUNCTION_FAULTS])
+        function_faults_read(reader, values[FUNCTION_FAULTS], function);
     sections_read(reader, values, function);
     check_together(reader, node, values, function);
 }
@@ -134,7 +136,7 @@ static void check_together(struct reader *reader, const struct node *node, const
     if (values[FUNCTION_DEFAULT] && !rejects && !function->fallback.is_for_failed)
         COMPLAIN(reader, values[FUNCTION_DEFAULT],
                  "default: there is nothing that rejects a call (add breaker:, or when: failed)");
-    if (!policy->retry.is_on && !rejects && !function->fallback.is_for_failed)
+    if (!policy->retry.is_on && !rejects && !function->fallback.is_for_failed && !function->faults.is_given)
         COMPLAIN(reader, node,
                  "nothing is to be done for this function (add retry:, breaker:, limit: or default:)");
 }

@@ -80,14 +80,15 @@ void functions_join(struct reader *reader, struct ruleset *set)
 
 static void function_read(struct reader *reader, const struct node *node, struct function *function)
 {
-    static const char *const names[] = {
-        [FUNCTION_NAME] = "name",       [FUNCTION_LIBRARY] = "library", [FUNCTION_SYMBOL] = "symbol",
-        [FUNCTION_RETURNS] = "returns", [FUNCTION_ARGUMENTS] = "args",  [FUNCTION_FAILS_WHEN] = "fails_when",
-        [FUNCTION_CLEANUP] = "cleanup", [FUNCTION_TARGET] = "target",   [FUNCTION_RETRY] = "retry",
-        [FUNCTION_BREAKER] = "breaker", [FUNCTION_LIMIT] = "limit",     [FUNCTION_ENFORCE] = "enforce",
-        [FUNCTION_DEFAULT] = "default", [FUNCTION_TIMEOUT] = "timeout", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults",
-                                              "inject",  "patience", NULL};
+    static const char *const names[] = {[FUNCTION_NAME] = "name",       [FUNCTION_LIBRARY] = "library",
+                                        [FUNCTION_SYMBOL] = "symbol",   [FUNCTION_RETURNS] = "returns",
+                                        [FUNCTION_ARGUMENTS] = "args",  [FUNCTION_FAILS_WHEN] = "fails_when",
+                                        [FUNCTION_CLEANUP] = "cleanup", [FUNCTION_TARGET] = "target",
+                                        [FUNCTION_RETRY] = "retry",     [FUNCTION_BREAKER] = "breaker",
+                                        [FUNCTION_LIMIT] = "limit",     [FUNCTION_ENFORCE] = "enforce",
+                                        [FUNCTION_DEFAULT] = "default", [FUNCTION_TIMEOUT] = "timeout",
+                                        [FUNCTION_FAULTS] = "faults",   NULL};
+    static const char *const unsupported[] = {"degrade", "fallback", "patience", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {

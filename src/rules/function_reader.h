@@ -21,6 +21,7 @@ enum {
     FUNCTION_ENFORCE,
     FUNCTION_DEFAULT,
     FUNCTION_TIMEOUT,
+    FUNCTION_FAULTS,
 };
 
 /* Its sections and its default, and whether all of it makes sense together. */
@@ -42,6 +43,9 @@ bool value_of_result(struct reader *reader, const struct node *node, const char 
 
 /* What is below fails_when and cleanup. The function's types have been read. */
 void fails_when_read(struct reader *reader, const struct node *node, struct function *function);
+/* What is below faults; when a call fails is known by then. */
+void function_faults_read(struct reader *reader, const struct node *node, struct function *function);
+
 void cleanup_read(struct reader *reader, const struct node *node, struct function *function);
 
 #endif

@@ -98,7 +98,8 @@ def function(rng, number):
     made = {"name": f"f{number}", "symbol": "f", "returns": returns, "args": some(rng, [["string"], ["string", "int"], "string"]),
             "fails_when": fails, "retry": {}, "breaker": {}, "default": {"returns": None if is_pointer else -1}}
     made.update(some_of(rng, {
-        "library": of("libpq.so.5", "lib*.so.[0-9]"), "cleanup": of(inner), "target": of("arg 1", ["arg 1"]), "enforce": of(*SHARES),
+        "library": of("libpq.so.5", "lib*.so.[0-9]"), "faults": lambda rng: {"returns": None if is_pointer else -1, **some_of(
+            rng, {"every": of(1, 3), "times": of(2), "after": of(7), "probability": of(*SHARES), "errno": of("EIO")})}, "cleanup": of(inner), "target": of("arg 1", ["arg 1"]), "enforce": of(*SHARES),
         "retry": section(max_retries=of(0, 1, 100, "off"), base_delay=of("0s", "50ms", "off"), jitter=of("full", "none")),
         "breaker": lambda rng: some_of(rng, {"failure_threshold": of(1, 255), "recovery_timeout": of("1s", "5s")}),
         "default": lambda rng: {"returns": 0 if not is_pointer else None, **some_of(
@@ -200,7 +201,7 @@ BEYOND = re.compile(r"limits nothing|is longer than max_recovery|runs backwards|
                     r"too small \(at least \d+m?s|only a file can|cannot be opened|include:|"
                     # functions: what depends on their types and on what else is said of them
                     r"^default(\.returns)?: is missing|nothing that rejects|nothing is to be done|is never null|more than a value|"
-                    r"is declared as|: it has \d+ argument|returns void|neither less nor more|is not judged|cannot be wrapped|no error that is known|"
+                    r"is declared as|: it has \d+ argument|returns void|neither less nor more|is not judged|cannot be wrapped|no error that is known|is no failure by|"
                     # faults: what can happen to which calls
                     r"cannot fail so|no call fails with|cannot happen to|never fires|says it already by its direction|more than the delay|"
                     r"slices of nothing|is longer than every|over before it starts|is drawn once|is no number of bytes a")
