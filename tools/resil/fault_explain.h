@@ -20,6 +20,7 @@ void faults_print_all(const struct ruleset *set, FILE *to);
 void faults_print_for(const struct ruleset *set, const struct target *target, const char *program, FILE *to);
 
 /* The same for machines: an array of those that may happen to the target; of all, where it is NULL. */
-struct json_object *faults_report(const struct ruleset *set, const struct target *target, const char *program);
+struct json_object *faults_report(const struct ruleset *set, const struct target *target,
+                                  const char *program);
 
 #endif
