@@ -94,8 +94,10 @@ int run_command(int argc, char **argv)
         return STATUS_UNUSABLE;
     if (request.fault_count && !(request.rules = add_faults(&request)))
         return STATUS_UNUSABLE;
+    if (request.prints_rules && !request.fault_count)
+        complain("--print-rules: prints what --fault stands for, and there is none");
     if (request.prints_rules)
-        return STATUS_GOOD;
+        return request.fault_count ? STATUS_GOOD : STATUS_UNUSABLE;
     int status = program_find(request.program[0], path);
     if (status == STATUS_NOT_FOUND && !strchr(request.program[0], '/'))
         complain("%s is not found in any folder of PATH", request.program[0]);
