@@ -12,7 +12,7 @@ static void comparison_read(struct reader *reader, const struct node *node, cons
                             enum value_type type, struct condition *condition);
 static void errors_read(struct reader *reader, const struct node *node, struct function *function);
 static void check_read(struct reader *reader, const struct node *node, struct function *function);
-static void inner_call_read(struct reader *reader, const struct node *symbol, const struct node *arguments,
+static void inner_call_read(struct reader *reader, const struct node *place, const struct node *arguments,
                             const char *path, const struct function *function, struct inner_call *call);
 static bool number_parse(const char *text, int64_t *value);
 
@@ -52,7 +52,9 @@ void cleanup_read(struct reader *reader, const struct node *node, struct functio
         return;
     }
     inner_call_read(reader, values[0] ? values[0] : node, values[1], "cleanup", function, &function->cleanup);
-    if (!values[0])
+    if (values[0])
+        function->cleanup.symbol = symbol_read(reader, values[0], "cleanup.symbol");
+    else
         COMPLAIN(reader, node, "cleanup.symbol: is missing (the function that frees a failed result)");
 }
 
@@ -79,7 +81,9 @@ static void check_read(struct reader *reader, const struct node *node, struct fu
         }
     }
     inner_call_read(reader, values[0] ? values[0] : node, values[1], "fails_when.check", function, check);
-    if (!values[0])
+    if (values[0])
+        check->symbol = symbol_read(reader, values[0], "fails_when.check.symbol");
+    else
         COMPLAIN(reader, node,
                  "fails_when.check.symbol: is missing (the function that says whether it failed)");
     if (values[3])
@@ -90,17 +94,15 @@ static void check_read(struct reader *reader, const struct node *node, struct fu
                  "fails_when.check.fails_when: is missing (what it returns then: fails_when: \"!= 0\")");
 }
 
-static void inner_call_read(struct reader *reader, const struct node *symbol, const struct node *arguments,
+static void inner_call_read(struct reader *reader, const struct node *place, const struct node *arguments,
                             const char *path, const struct function *function, struct inner_call *call)
 {
     struct child single;
     char where[64];
     struct text text = text_begin(where, sizeof where);
     text_add(&text, "%s.args", path);
-    if (symbol->kind == NODE_SCALAR)
-        call->symbol = symbol_read(reader, symbol, path);
     if (!arguments) {
-        COMPLAIN(reader, symbol, "%s: is missing (what it is called with: args: [result])", where);
+        COMPLAIN(reader, place, "%s: is missing (what it is called with: args: [result])", where);
         return;
     }
     if (arguments->kind == NODE_SEQUENCE && !arguments->children)

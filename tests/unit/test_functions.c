@@ -109,6 +109,8 @@ static const struct {
      "9:13: target: \"host\" is no argument (write arg 1 for the first)"},
     {CONNECT FAILS RETRY "    cleanup: {symbol: PQfinish}\n",
      "9:23: cleanup.args: is missing (what it is called with: args: [result])"},
+    {CONNECT FAILS RETRY "    cleanup: {symbol: [PQfinish], args: result}\n",
+     "9:23: cleanup.symbol: needs one value, not a list"},
     {CONNECT FAILS RETRY "    libary: x\n", "9:5: unknown key \"libary\" (did you mean library?)"},
     {CONNECT FAILS RETRY "    library: /usr/lib/libpq.so.5\n",
      "9:14: library: \"/usr/lib/libpq.so.5\" has a slash in it (write the soname: libpq.so.5, "
