@@ -102,6 +102,7 @@ bool fault_attempt(struct connecting *call, uint64_t until_ns, const sigset_t *m
 {
     struct faulted faulted = {.may_wait = true, .may_hang = true, .text = call->text};
     unpark_flow(call->flow, call->fd);
+    call->flow->has_failed = false;
     if (!faults_begin(&faulted, call->flow, FAULT_CONNECT, call->caller, NULL))
         return false;
     faults_end(&faulted);
@@ -117,6 +118,7 @@ bool fault_attempt(struct connecting *call, uint64_t until_ns, const sigset_t *m
         is_over = true;
     } else if (!is_over && plan->action == FAULT_FAIL) {
         *attempt = (struct attempt){ENDED, plan->error};
+        call->flow->has_failed = true;
         is_over = true;
     }
     if (!mask)
@@ -175,11 +177,13 @@ bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, co
     char name[] = "";
     struct faulted faulted = {.may_hang = is_network && !flow->is_message, .text = entry ? NULL : name};
     unpark_flow(flow, fd);
+    flow->has_failed = false;
     if (!faults_begin(&faulted, flow, FAULT_CONNECT, caller, entry))
         return false;
     faults_end(&faulted);
     switch (faulted.plan.action) {
     case FAULT_FAIL:
+        flow->has_failed = true;
         errno = faulted.plan.error;
         *result = -1;
         return true;

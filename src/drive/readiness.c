@@ -741,7 +741,8 @@ static enum outcome outcome_at_once(const struct pending *pending, int error)
  * router said of it lies in the error queue. */
 static bool has_left(const struct pending *pending)
 {
-    return clock_now_ns() - pending->began_ns > NS_PER_MS ||
+    const struct flow *flow = flow_of(pending->entry);
+    return (flow && flow->has_failed) || clock_now_ns() - pending->began_ns > NS_PER_MS ||
            error_queue_drain(pending->fd, &pending->address.any) > 0;
 }
 
