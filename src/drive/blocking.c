@@ -22,7 +22,6 @@
 #include "hooks/real.h"
 #include "policy/call.h"
 #include "state/credits.h"
-#include "state/faults.h"
 #include "state/segment.h"
 
 #define LOOK_AGAIN_NS (10 * NS_PER_MS)
