@@ -347,7 +347,8 @@ static bool may_go_on(struct connecting *call)
  * router said of it lies in the error queue. */
 static bool has_left(const struct connecting *call, uint64_t took_ns)
 {
-    return took_ns > NS_PER_MS || error_queue_drain(call->fd, call->address) > 0;
+    return (call->flow && call->flow->has_failed) || took_ns > NS_PER_MS ||
+           error_queue_drain(call->fd, call->address) > 0;
 }
 
 /* The program's own value, on its own socket. */

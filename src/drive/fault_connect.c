@@ -106,6 +106,7 @@ bool fault_attempt(struct connecting *call, uint64_t until_ns, const sigset_t *m
 {
     struct faulted faulted = {.may_wait = true, .may_hang = true, .text = call->text};
     unpark_flow(call->flow, call->fd);
+    call->flow->has_failed = false;
     if (!faults_begin(&faulted, call->flow, FAULT_CONNECT, call->caller, NULL))
         return false;
     faults_end(&faulted);
@@ -121,6 +122,7 @@ bool fault_attempt(struct connecting *call, uint64_t until_ns, const sigset_t *m
         is_over = true;
     } else if (!is_over && plan->action == FAULT_FAIL) {
         *attempt = (struct attempt){ENDED, plan->error};
+        call->flow->has_failed = true;
         is_over = true;
     }
     if (!mask)
@@ -180,12 +182,14 @@ bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, co
     bool may_be_late = is_network && !flow->is_message;
     struct faulted faulted = {.may_wait = may_be_late, .may_hang = may_be_late, .text = entry ? NULL : name};
     unpark_flow(flow, fd);
+    flow->has_failed = false;
     if (!faults_begin(&faulted, flow, FAULT_CONNECT, caller, entry))
         return false;
     faults_end(&faulted);
     flow->connect_delay_ns = faulted.plan.delay_ns;
     switch (faulted.plan.action) {
     case FAULT_FAIL:
+        flow->has_failed = true;
         errno = faulted.plan.error;
         *result = -1;
         return true;

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include "drive/attempt.h"
+#include "state/faults.h"
 
 /* What may happen to a call whose target is known: sets call->flow, to NULL where that is nothing. */
 void fault_flow(struct connecting *call, uintptr_t caller);

@@ -271,6 +271,7 @@ int flight_take_so_error(int fd)
 
 bool flight_has_left(const struct pending *pending)
 {
-    return clock_now_ns() - pending->began_ns > NS_PER_MS ||
+    const struct flow *flow = flow_of(pending->entry);
+    return (flow && flow->has_failed) || clock_now_ns() - pending->began_ns > NS_PER_MS ||
            error_queue_drain(pending->fd, &pending->address.any) > 0;
 }

@@ -41,8 +41,9 @@ struct flow {
     uint32_t count;
     uint32_t is_counting; /* mask of FAULT_ON: what happens depends on the bytes that were moved */
     uint64_t steered;     /* segment.faults_steered when it was looked ahead */
-    bool is_told;         /* that something could not be carried out */
-    bool is_message;      /* what is moved are messages */
+    bool has_failed; /* the last attempt to connect has, by a fault: as if somebody far away had said so */
+    bool is_told;    /* that something could not be carried out */
+    bool is_message; /* what is moved are messages */
     /* While nobody answers: what is to be put back (drive/park.h). */
     bool is_parked;
     int saved_hops;

@@ -326,6 +326,13 @@ class Breakers(FaultStage):
         self.assertEqual(len(self.fired()), 3)
         self.assertEqual(len(self.events("circuit_open")), 1)
 
+    def test_a_host_that_faults_make_unreachable_is_a_failure_of_the_host(self):
+        rules = self.faults("on: [connect], error: EHOSTUNREACH", rules="""
+  - {name: a, match: {address: 127.0.0.1}, breaker: {failure_threshold: 1, recovery_timeout: 1h, max_recovery_timeout: 1h}}""")
+        for client in self.reader(self.server("answer").port), ["curl", "-sS", self.server("answer").url()]:
+            self.assertFalse(self.faulty(client, rules).is_good)
+        self.assertEqual(len(self.events("circuit_open")), 2)
+
     def test_faults_are_retried_and_counted_as_real_failures(self):
         rules = self.faults("on: [connect], error: ECONNREFUSED, times: 2", rules="""
   - {name: a, match: {address: 127.0.0.1}, retry: {max_retries: 3, base_delay: 1ms}}""")
