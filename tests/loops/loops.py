@@ -18,20 +18,19 @@ PROGRAM = os.path.join(BUILD, "tests/scripts")
 LIBRARY = os.environ.get("LOOPS_LIBRARY") or os.path.join(BUILD, "libresil.so")
 CHUNK = 500
 AT_ONCE = 4
-IN_LOUD_NETWORK = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "sh", "-c",
-                   "ip link set lo up && echo 255 >/proc/sys/net/ipv4/ip_default_ttl && exec env "
-                   'LD_PRELOAD="$PRELOADED" "$@"', "sh"]
+# Each in a network of its own, so that none of them meets another's addresses.
+IN_NETWORK = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "sh", "-c",
+              'ip link set lo up && { [ -z "$HOPS" ] || echo "$HOPS" >/proc/sys/net/ipv4/ip_default_ttl; } && '
+              'exec env LD_PRELOAD="$PRELOADED" "$@"', "sh"]
 STUCK_S = 60  # a batch takes a few seconds; who does not see what it waits for would wait for hours in all
 
 
 def begin(how, first, count, state, is_withheld):
     environment = {**os.environ, "RESIL_RULES": os.path.join(HERE, "rules.yaml"), "RESIL_STATE_DIR": state}
     told = "hidden" if how == "hidden" else "plain"
-    command = [PROGRAM, told, str(first), str(count)]
-    if is_withheld:
-        command = [*IN_LOUD_NETWORK, *command, "own"]
-    if how != "bare":
-        environment["PRELOADED" if is_withheld else "LD_PRELOAD"] = LIBRARY
+    command = [*IN_NETWORK, PROGRAM, told, str(first), str(count), *(["own"] if is_withheld else [])]
+    environment["HOPS"] = "255" if is_withheld else ""
+    environment["PRELOADED"] = LIBRARY if how != "bare" else ""
     out = tempfile.TemporaryFile()
     return subprocess.Popen(command, env=environment, stdout=out), out
 
