@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "drive/datagram.h"
+#include "drive/degrade.h"
 #include "drive/nesting.h"
 #include "drive/readable.h"
 #include "drive/readiness.h"
@@ -76,6 +77,10 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
     call.length = length;
     call.rules = rules;
     call.cookie = 0;
+    call.error_before = errno;
+    call.is_exhausted = false;
+    call.is_falling = false;
+    call.has_place = false;
     bool is_target = find_target(&call, rules);
     if (descriptor_of(fd)) {
         if (is_target && throttle_is_known(fd))
@@ -87,7 +92,7 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
     if (!is_target)
         return real.connect(fd, address, length);
 
-    call.begun_ns = clock_now_ns();
+    call.begun_ns = call.started_ns = clock_now_ns();
     struct breaker_answer state;
     if (!find_host(&call, rules, &state))
         return real.connect(fd, address, length);
@@ -99,7 +104,9 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
     /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
     call.is_in_flight = progress == IN_FLIGHT;
     bool may_reject = !call.is_shadow && !call.is_in_flight;
-    if (may_reject && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns)
+    bool has_ladder = degrade_is_for(&call);
+    bool is_rejected = may_reject && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns;
+    if (is_rejected && !has_ladder)
         return reject(&call, state.until_ns);
     call.seed = process_next_seed();
     connect_text(&call);
@@ -107,8 +114,14 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
         connect_in_earnest(fd);
     call.is_fresh = descriptor_note(fd) & SOCKET_FRESH;
     call.is_blocking = call.is_fresh || !is_non_blocking(fd);
+    if (is_rejected)
+        reject(&call, state.until_ns);
+    else if (has_ladder && state.verdict == BREAKER_ADMIT && degrade_sticks(&call))
+        is_rejected = true;
+    if (is_rejected)
+        return degrade_connect(&call);
     if (!call.is_shadow && !connect_admit(&call))
-        return -1;
+        return call.is_exhausted && has_ladder ? degrade_connect(&call) : -1;
     call.note = descriptor_note_begun(fd);
     if (call.is_shadow)
         return shadow_connect(&call);
@@ -117,7 +130,8 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
     bool is_ours = call.kind != SOCKET_UNIX_DATAGRAM && !call.is_in_flight;
     if (!call.is_blocking)
         return is_ours ? readiness_connect(&call) : pass_non_blocking(&call);
-    return blocking_connect(&call);
+    result = blocking_connect(&call);
+    return result != 0 && call.is_exhausted && has_ladder ? degrade_connect(&call) : result;
 }
 
 bool connect_admit(struct connecting *call)
@@ -360,10 +374,12 @@ static int reject(struct connecting *call, uint64_t until_ns)
         struct event event = event_about(EVENT_REJECTED, call->text);
         event.time_ns = call->begun_ns;
         event.delay_ns = until_ns > call->begun_ns ? until_ns - call->begun_ns : 0;
-        event.error = call->rule->policy.breaker.error;
+        event.error =
+            degrade_is_for(call) ? 0 : call->rule->policy.breaker.error; /* it may be served otherwise */
         event.count = count;
         tell(&event);
     }
+    call->is_exhausted = true;
     errno = call->rule->policy.breaker.error;
     return -1;
 }

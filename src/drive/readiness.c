@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "drive/deadline.h"
+#include "drive/degrade.h"
 #include "drive/error_queue.h"
 #include "drive/nudge.h"
 #include "drive/options.h"
@@ -84,6 +85,31 @@ int readiness_connect(struct connecting *call)
     return result;
 }
 
+int readiness_degrade(struct connecting *call)
+{
+    int error = errno;
+    sigset_t mask;
+    signals_block(&mask);
+    struct pending *pending = begin(call);
+    struct descriptor *entry = pending ? pending->entry : NULL;
+    struct call_step step;
+    bool is_served = false;
+    if (pending && degrade_next(pending, error, &step, &is_served)) {
+        if (is_served)
+            succeed(pending);
+        else
+            carry_on(pending, step);
+        error = EINPROGRESS;
+        readiness_take_error(entry, &error);
+    } else if (pending) {
+        pending_end(pending);
+        descriptor_drop(call->fd, NULL);
+    }
+    signals_restore(&mask);
+    errno = error;
+    return -1;
+}
+
 /* There was no memory for more than the call itself. */
 static void pass(struct connecting *call, int result, int error)
 {
@@ -149,6 +175,7 @@ static struct pending *begin(struct connecting *call)
                         : 0;
     pending->length = call->length < sizeof pending->address ? call->length : sizeof pending->address;
     memcpy(&pending->address, call->address, pending->length);
+    degrade_begin(&pending->descent, call);
     entry->ticket = call->ticket;
     entry->owner = process_id();
     atomic_store_explicit(&entry->state, CONNECTING | NON_BLOCKING | OPTIONS_LATER, memory_order_release);
@@ -506,6 +533,8 @@ static void carry_on(struct pending *pending, struct call_step step)
 static struct call_step attempt(struct pending *pending)
 {
     uint64_t now = clock_now_ns();
+    if (pending->descent.is_waiting)
+        return degrade_waited(pending);
     bool is_free = pending->phase == PENDING_PARKED
                        ? unpark(pending->fd, &pending->address.any, pending->saved_hops)
                        : raw_disconnect(pending->fd);
@@ -559,7 +588,10 @@ static void succeed(struct pending *pending)
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
-    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & HOLDS_PLACE;
+    if (pending->descent.kept)
+        degrade_succeeded(pending);
+    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & HOLDS_PLACE ||
+                    atomic_load_explicit(&entry->degraded, memory_order_relaxed);
     pending_end(pending);
     if (!has_more)
         descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */
@@ -584,6 +616,16 @@ static void fail(struct pending *pending, const struct call_step *step)
     if (pending->has_retry)
         credits_leave(entry->host.key, &pending->call, pending->siblings.known, now);
     report(pending, call_report(step), step->error);
+    struct call_step next;
+    bool is_served;
+    if (pending->descent.kept && !pending->is_shadow &&
+        degrade_next(pending, step->error, &next, &is_served)) {
+        if (is_served)
+            succeed(pending);
+        else
+            carry_on(pending, next);
+        return;
+    }
     entry->due_recv_error = (int16_t)step->error;
     /* What we have taken back looks to the kernel as if it had never been connected. To the program it has failed: then
      * there is nothing more to receive. */

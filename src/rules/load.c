@@ -63,7 +63,8 @@ struct rules_copy *ruleset_copy(const char *path)
     if (copy) {
         copy->memory = memory;
         copy->text = file_text(path, memory, &copy->size, &copy->identity, &refusal);
-        if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")))
+        if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")) &&
+            !strstr(copy->text, "respond"))
             return copy;
     }
     arena_close(memory);
@@ -194,8 +195,8 @@ static void text_read(struct reader *reader, const char *text, size_t size, stru
 static void top_read(struct reader *reader, const struct node *root, struct ruleset *set)
 {
     static const char *const names[] = {"version", "include", "defaults", "rules", NULL};
-    static const char *const unsupported[] = {"fault",    "faults",  "inject", "functions",
-                                              "fallback", "degrade", "reload", NULL};
+    static const char *const unsupported[] = {"fault",    "faults", "inject", "functions",
+                                              "fallback", "reload", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (root->kind != NODE_MAPPING) {
@@ -275,7 +276,7 @@ static void rules_join(struct reader *reader, struct ruleset *set)
     set->rules = rules;
     set->rule_count = count;
     for (uint32_t i = 0; i < count; i++) {
-        set->is_any_host |= rules[i].match.host_count != 0;
+        set->is_any_host |= rules[i].match.host_count != 0 || rules[i].policy.ladder;
         set->protocols |= rules[i].match.protocols;
     }
     files[0] = set->path;
@@ -304,7 +305,7 @@ static bool version_read(struct reader *reader, const struct node *root)
 static void defaults_read(struct reader *reader, const struct node *node)
 {
     static const char *const names[] = {"timeout", "retry", "breaker", "limit", "enforce", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults", "inject", NULL};
+    static const char *const unsupported[] = {"fallback", "fault", "faults", "inject", NULL};
     const struct fields fields = {.path = "defaults", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (node_is_null(node))
@@ -356,9 +357,9 @@ static void rules_read(struct reader *reader, const struct node *node)
 static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
                                     struct settings *settings)
 {
-    static const char *const names[] = {"name",  "match",    "timeout", "retry", "breaker",
-                                        "limit", "patience", "enforce", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults", "inject", NULL};
+    static const char *const names[] = {"name",  "match",    "timeout", "retry",   "breaker",
+                                        "limit", "patience", "enforce", "degrade", NULL};
+    static const char *const unsupported[] = {"fallback", "fault", "faults", "inject", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
@@ -397,6 +398,8 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     if (values[7])
         enforce_read(reader, values[7], &settings->enforce);
     enforce_resolve(reader, &settings->enforce, rule);
+    if (values[8])
+        rule->policy.ladder = degrade_read(reader, values[8]);
     rule->breaker_params_hash = params_hash(&rule->policy);
     return rule->name ? values[0] : NULL;
 }

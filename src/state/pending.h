@@ -15,6 +15,7 @@
 #include "base/hidden.h"
 #include "policy/budget.h"
 #include "policy/call.h"
+#include "state/descent.h"
 #include "state/descriptors.h"
 #include "state/siblings.h"
 
@@ -61,6 +62,7 @@ struct pending {
         struct sockaddr_in6 v6;
     } address;
     socklen_t length;
+    struct descent descent; /* where it stands on its rule's ladder */
     /* ANSWER: changed without a claim too, by who sends and receives */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t unsent_bytes;               /* when room began to be awaited */

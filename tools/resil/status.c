@@ -25,20 +25,22 @@ static const struct argp_option options[] = {
 static const struct argp parser = {
     .options = options,
     .parser = parse_option,
-    .doc = "Shows, for each rule file that programs of this user run with: the hosts, their circuits and "
-           "counters, what "
-           "happened how often, and what libresil let through untouched."
-           "\v"
-           "A circuit is closed (calls go through), open (they fail at once) or half-open (one call probes "
-           "whether the host is back). `probe due`: the next call will be the probe. `held open` and `held "
-           "closed`: somebody said so with `resil breaker`.\n"
-           "\n"
-           "JSON: {\"rule_files\": [{\"rules\", \"hosts\", \"events\", \"passed_through\"}]}. `rules` is the "
-           "path "
-           "of the rule file, or built-in. Each of `hosts` has `target`, `rule`, `state` (closed, open, "
-           "half-open), `held` (open, closed, or null), `probe_in_ms`, `probe_pid` (who probes; 0: nobody), "
-           "`failures_in_a_row`, `openings_in_a_row`, `idle_ms`, and its counters:\n"
-           "\n"
+    .doc =
+        "Shows, for each rule file that programs of this user run with: the hosts, their circuits and "
+        "counters, what "
+        "happened how often, and what libresil let through untouched."
+        "\v"
+        "A circuit is closed (calls go through), open (they fail at once) or half-open (one call probes "
+        "whether the host is back). `probe due`: the next call will be the probe. `held open` and `held "
+        "closed`: somebody said so with `resil breaker`.\n"
+        "\n"
+        "JSON: {\"rule_files\": [{\"rules\", \"hosts\", \"events\", \"passed_through\"}]}. `rules` is the "
+        "path "
+        "of the rule file, or built-in. Each of `hosts` has `target`, `rule`, `state` (closed, open, "
+        "half-open), `held` (open, closed, or null), `probe_in_ms`, `probe_pid` (who probes; 0: nobody), "
+        "`failures_in_a_row`, `openings_in_a_row`, `idle_ms`, `served_by` (which rung of its rule's ladder "
+        "served it last: full, host, stale, respond, addresses, error), `served_ago_ms`, and its counters:\n"
+        "\n"
 #define COUNT(name, text, help) "  " text ": " help "\n"
     HOST_COUNTS(COUNT)
 #undef COUNT
