@@ -164,6 +164,58 @@ def degrade():
     }
 
 
+TYPES = ["bool", "char", "short", "int", "unsigned", "long", "ulong", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+         "uint64", "size_t", "ssize_t", "float", "double", "pointer", "string"]
+
+
+def functions(keys, budget, rate, enforce):
+    """What `functions:` may say. Which values fit a type, which names mean an argument there is: `resil check` knows."""
+    without = {"retry": ("retry_on", "addresses"), "breaker": ("scope", "error", "failure_prefix"), "limit": ("error",)}
+    own = {name: {key: schema for key, schema in keys[name].items() if key not in left_out} for name, left_out in without.items()}
+    symbol = {"type": "string", "pattern": r"^[A-Za-z0-9_.$]{1,127}$"}
+    whole = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^-?[0-9]{1,18}$"}]}
+    condition = {"anyOf": [{"type": "null"}, whole, {"type": "string", "pattern": r"^([<>]=?|[!=]=) *(null|-?[0-9]{1,18})$"},
+                           {"type": "array", "minItems": 1, "maxItems": 8, "items": {"anyOf": [{"type": "null"}, whole]}}]}
+    inner_argument = {"anyOf": [{"type": "null"}, {"type": "string", "pattern": r"^(result|arg *([1-9]|1[0-2]))$"}]}
+    inner = {"anyOf": [inner_argument, {"type": "array", "maxItems": 6, "items": inner_argument}]}
+    error = {"type": "string", "pattern": "^E[A-Z0-9]+$"}
+    argument = {"type": "string", "pattern": r"^arg *([1-9]|1[0-2])$"}
+
+    def mapping(properties, required):
+        return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
+
+    check = mapping({"symbol": symbol, "args": inner, "returns": {"enum": TYPES, "default": "int"}, "fails_when": condition},
+                    ["symbol", "args", "fails_when"])
+    return {
+        "type": "object", "additionalProperties": False, "required": ["name", "symbol", "returns", "args", "fails_when"],
+        "properties": {
+            "name": {"description": "Breakers and reports go by it; no two functions or rules have the same.", "type": "string",
+                     "pattern": "^[A-Za-z0-9._-]{1,63}$"},
+            "library": {"description": "A shell pattern for the soname: libpq.so.5, libcurl*.so.4. Without it any library is meant.",
+                        "type": "string", "pattern": "^[^/]+$"},
+            "symbol": {"description": "The function's name.", **symbol},
+            "returns": {"description": "The type of what it returns.", "enum": ["void", *TYPES]},
+            "args": {"description": "The types of its arguments.", "anyOf": [
+                {"enum": TYPES}, {"type": "array", "maxItems": 12, "items": {"enum": TYPES}}]},
+            "fails_when": {"description": "What it returns when it has failed.", "anyOf": [
+                mapping({"returns": condition, "errno": one_or_list(error, 8), "check": check}, ["returns"]),
+                mapping({"check": check}, ["check"])]},
+            "cleanup": {"description": "Frees what a failed call returned before another one is made.",
+                        **mapping({"symbol": symbol, "args": inner}, ["symbol", "args"])},
+            "target": {"description": "The argument that names the host, and maybe that of the port: each host has a circuit of its own.",
+                       **one_or_list(argument, 2)},
+            "retry": section("Failed calls are made again.", {**own["retry"], "budget": budget}),
+            "breaker": section("A function that keeps failing is left alone for a while.", {**own["breaker"], "failure_rate": rate}),
+            "limit": section("How many calls one process makes at once (connections), and how often.", own["limit"]),
+            "enforce": enforce,
+            "default": {"description": "What a call returns that is not made.", **mapping({
+                "returns": {"anyOf": [{"type": "null"}, whole]}, "errno": error,
+                "when": {"description": "rejected: by an open circuit or a limit; failed: also for calls that failed for good.",
+                         "enum": ["rejected", "failed"], "default": "rejected"}}, [])},
+        },
+    }
+
+
 def make():
     keys = sections()
     budget = section("How many retries there may be, of all processes together.", keys["retry.budget"])
@@ -198,6 +250,8 @@ def make():
             "defaults": {"description": "For every rule of this file that does not say otherwise.", "type": ["object", "null"],
                          "additionalProperties": False, "properties": parts},
             "rules": {"description": "The first that matches decides.", "type": ["array", "null"], "items": rule},
+            "functions": {"description": "Functions of libraries that are put under retry, breaker and limit.", "type": ["array", "null"],
+                          "maxItems": 64, "items": functions(keys, budget, rate, parts["enforce"])},
         },
     }
 

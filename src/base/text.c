@@ -117,6 +117,10 @@ struct duration_text duration_text(uint64_t ns)
         whole * scale + (uint64_t)(((__uint128_t)rest * scale + units[unit].ns / 2) / units[unit].ns);
     whole = scaled / scale;
     uint64_t fraction = scaled % scale;
+    if (unit > 0 && fraction == 0 && rest && whole == units[unit - 1].ns / units[unit].ns) {
+        unit--; /* rounded up to it */
+        whole = 1;
+    }
     text_add(&text, "%lu", whole);
     if (fraction) {
         if (digits == 2 && fraction % 10 == 0) {

@@ -5,12 +5,14 @@
 
 #include "base/clock.h"
 #include "drive/exchange.h"
+#include "drive/fault_connect.h"
 #include "drive/throttle.h"
 #include "drive/options.h"
 #include "drive/readiness.h"
 #include "drive/stand_in.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
+#include "state/faults.h"
 #include "state/process.h"
 
 static void take_options_off(const struct descriptor *entry, int fd);
@@ -84,9 +86,12 @@ void transfer_let_go(int fd)
     if (entry && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
         atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
         stand_in_ended(entry);
+    if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY)
+        fault_let_go(fd, entry);
     descriptor_drop(fd, &last);
     if (!last.guard)
         return;
+    flow_detach(&last);
     exchange_abandoned(&last);
     throttle_ended(&last);
 }

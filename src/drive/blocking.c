@@ -13,6 +13,7 @@
 #include "drive/connect.h"
 #include "drive/degrade.h"
 #include "drive/error_queue.h"
+#include "drive/fault_connect.h"
 #include "drive/throttle.h"
 #include "drive/options.h"
 #include "drive/siblings.h"
@@ -22,6 +23,7 @@
 #include "hooks/real.h"
 #include "policy/call.h"
 #include "state/credits.h"
+#include "state/latencies.h"
 #include "state/segment.h"
 
 #define LOOK_AGAIN_NS (10 * NS_PER_MS)
@@ -33,13 +35,11 @@ struct blocking {
     struct siblings siblings; /* looked up once an attempt has failed */
     bool tries_siblings;
     uint32_t siblings_tried; /* the first so many of them */
+    uint64_t ended_ns;       /* its last attempt */
 };
 
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns);
 static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask);
-static struct attempt attempt_start(struct connecting *call);
-static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
-                                   const sigset_t *mask);
 static struct attempt take_back(struct connecting *call);
 static struct call_step judge(struct blocking *blocking, struct attempt attempt, uint64_t began_ns,
                               uint64_t now_ns);
@@ -104,7 +104,7 @@ int blocking_connect(struct connecting *call)
                 is_blocked ? attempt_again(call, step.until_ns, &mask) : attempt_first(call, step.until_ns);
             if (attempt.how != ENDED && attempt.how != ENDED_CUT)
                 break;
-            uint64_t ended = clock_now_ns();
+            uint64_t ended = blocking.ended_ns = clock_now_ns();
             step = judge(&blocking, attempt, began, ended);
             if (step.action != CALL_DONE)
                 step = announce(&blocking, attempt, step, ended);
@@ -153,6 +153,9 @@ static void choose(struct blocking *blocking, uint32_t address)
 /* The program's own call, bounded by the kernel. */
 static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
 {
+    struct attempt faulty;
+    if (call->flow && fault_attempt(call, until_ns, NULL, &faulty))
+        return faulty;
     if (call->target.protocol == PROTOCOL_UNIX)
         return unix_attempt(call, until_ns, NULL);
     uint64_t now = clock_now_ns();
@@ -183,6 +186,9 @@ static struct attempt attempt_first(struct connecting *call, uint64_t until_ns)
 /* A later attempt. Signals are blocked; they come in while attempt_wait waits. */
 static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, const sigset_t *mask)
 {
+    struct attempt faulty;
+    if (call->flow && fault_attempt(call, until_ns, mask, &faulty))
+        return faulty;
     if (call->target.protocol == PROTOCOL_UNIX)
         return unix_attempt(call, until_ns, mask);
     struct attempt attempt = attempt_start(call);
@@ -192,7 +198,7 @@ static struct attempt attempt_again(struct connecting *call, uint64_t until_ns, 
 
 /* Sends the SYN and comes back: a blocking socket with the shortest timeout there is does not block to speak of. A UNIX
  * socket whose server is busy is then where the program's own call would be waiting. */
-static struct attempt attempt_start(struct connecting *call)
+struct attempt attempt_start(struct connecting *call)
 {
     error_queue_drain(call->fd, call->address);
     attempt_set_send_option(call, 1);
@@ -204,8 +210,8 @@ static struct attempt attempt_start(struct connecting *call)
 }
 
 /* Waits for an attempt that is in flight. A second connect then says how it ended (kernel: 0, or the error). */
-static struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
-                                   const sigset_t *mask)
+struct attempt attempt_wait(struct connecting *call, uint64_t until_ns, uint64_t own_until_ns,
+                            const sigset_t *mask)
 {
     bool is_own = own_until_ns < until_ns;
     for (;;) {
@@ -360,6 +366,8 @@ static int finish(struct blocking *blocking, const struct call_step *step)
     const struct policy *policy = &call->rule->policy;
     bool is_connected = step->ending == CALL_SUCCEEDED;
     host_count(call->host, is_connected ? HOST_CONNECTED : HOST_FAILED);
+    if (is_connected)
+        host_took(call->host, LATENCY_CONNECT, blocking->ended_ns - call->begun_ns);
     uint64_t now = is_connected && state->attempts == 1 ? 0 : clock_now_ns();
     if (now) {
         struct event event =

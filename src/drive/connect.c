@@ -1,5 +1,6 @@
 #include "drive/connect.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -11,6 +12,7 @@
 #include "base/clock.h"
 #include "drive/datagram.h"
 #include "drive/degrade.h"
+#include "drive/fault_connect.h"
 #include "drive/nesting.h"
 #include "drive/readable.h"
 #include "drive/readiness.h"
@@ -21,17 +23,20 @@
 #include "policy/random.h"
 #include "state/current.h"
 #include "state/descriptors.h"
+#include "state/faults.h"
 #include "state/process.h"
 
-static int connect_under(const struct ruleset *rules, int fd, const struct sockaddr *address,
-                         socklen_t length);
+static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller);
+static int connect_under_faults(struct connecting *call);
+static int connect_under_rule(struct connecting *call, bool is_in_flight);
 /* How far a descriptor has got: a second connect on one that is on its way or there is answered by the kernel alone. */
 enum progress { FREE, IN_FLIGHT, CONNECTED };
 
 static bool find_target(struct connecting *call, const struct ruleset *rules);
-static bool find_host(struct connecting *call, const struct ruleset *rules, struct breaker_answer *state);
-static bool find_other_host(struct connecting *call, const struct ruleset *rules,
-                            struct breaker_answer *state);
+static bool find_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns);
+static bool find_other_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns);
+static uint64_t open_until(struct connecting *call, const struct policy *policy, struct host_handle host);
 static void connect_in_earnest(int fd);
 static enum socket_kind kind_of(int fd);
 static int option_of(int fd, int option);
@@ -42,7 +47,7 @@ static int pass_non_blocking(struct connecting *call);
 static bool has_policy(const struct policy *policy);
 static bool is_drawn(uint32_t ratio_ppm);
 
-int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
+int drive_connect(int fd, const struct sockaddr *address, socklen_t length, uintptr_t caller)
 {
     struct visit visit;
     const struct ruleset *rules = rules_enter(&visit);
@@ -51,13 +56,13 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length)
             segment_passed(PASSED_LOADING);
         return real.connect(fd, address, length);
     }
-    int result = connect_under(rules, fd, address, length);
+    int result = connect_under(rules, &visit, fd, address, length, caller);
     rules_leave(&visit);
     return result;
 }
 
-static int connect_under(const struct ruleset *rules, int fd, const struct sockaddr *address,
-                         socklen_t length)
+static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller)
 {
     if (nesting_is_inside())
         return real.connect(fd, address, length);
@@ -81,6 +86,8 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
     call.is_exhausted = false;
     call.is_falling = false;
     call.has_place = false;
+    call.flow = NULL;
+    call.begun_ns = visit->entered_ns;
     bool is_target = find_target(&call, rules);
     if (descriptor_of(fd)) {
         if (is_target && throttle_is_known(fd))
@@ -89,49 +96,73 @@ static int connect_under(const struct ruleset *rules, int fd, const struct socka
         transfer_hand_over(fd);
         transfer_let_go(fd);
     }
-    if (!is_target)
-        return real.connect(fd, address, length);
+    if (__builtin_expect(rules->fault_count != 0, 0) && call.kind > SOCKET_OTHER && progress == FREE &&
+        faults_are_armed(rules))
+        fault_flow(&call, caller);
+    if (is_target)
+        result = connect_under_rule(&call, progress == IN_FLIGHT);
+    else
+        result = call.flow ? connect_under_faults(&call) : real.connect(fd, address, length);
+    if (call.flow)
+        fault_connected(&call, result);
+    return result;
+}
 
-    call.begun_ns = call.started_ns = clock_now_ns();
-    struct breaker_answer state;
-    if (!find_host(&call, rules, &state))
-        return real.connect(fd, address, length);
-    host_count(call.host, HOST_CALLS);
-    const struct policy *policy = &call.rule->policy;
-    call.verdict = BREAKER_ADMIT;
-    call.ticket = (struct breaker_ticket){0, false};
-    call.is_shadow = policy->enforce_ppm < PPM_ONE && !is_drawn(policy->enforce_ppm);
+/* No rule is for it. */
+static int connect_under_faults(struct connecting *call)
+{
+    call->host = (struct host_handle){NULL, 0};
+    connect_text(call);
+    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
+    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
+    call->note = descriptor_note_begun(call->fd);
+    int result = fault_connect(call);
+    if (result != 0 && errno != EINPROGRESS && errno != EINTR)
+        descriptor_note_without(call->fd, SOCKET_BEGUN);
+    return result;
+}
+
+static int connect_under_rule(struct connecting *call, bool is_in_flight)
+{
+    uint64_t open_until_ns;
+    if (!find_host(call, call->rules, &open_until_ns))
+        return call->flow ? connect_under_faults(call) : real.connect(call->fd, call->address, call->length);
+    host_count(call->host, HOST_CALLS);
+    const struct policy *policy = &call->rule->policy;
+    call->verdict = BREAKER_ADMIT;
+    call->ticket = (struct breaker_ticket){0, false};
+    call->is_shadow = policy->enforce_ppm < PPM_ONE && !is_drawn(policy->enforce_ppm);
     /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
-    call.is_in_flight = progress == IN_FLIGHT;
-    bool may_reject = !call.is_shadow && !call.is_in_flight;
-    bool has_ladder = degrade_is_for(&call);
-    bool is_rejected = may_reject && state.verdict == BREAKER_REJECT && state.until_ns > call.begun_ns;
+    call->is_in_flight = is_in_flight;
+    bool is_rejected = open_until_ns && !call->is_shadow && !call->is_in_flight;
+    bool has_ladder = degrade_is_for(call);
     if (is_rejected && !has_ladder)
-        return reject(&call, state.until_ns);
-    call.seed = process_next_seed();
-    connect_text(&call);
-    if (descriptor_note(fd) & SOCKET_FASTOPEN)
-        connect_in_earnest(fd);
-    call.is_fresh = descriptor_note(fd) & SOCKET_FRESH;
-    call.is_blocking = call.is_fresh || !is_non_blocking(fd);
+        return reject(call, open_until_ns);
+    call->begun_ns = call->started_ns = clock_now_ns();
+    call->seed = process_next_seed();
+    connect_text(call);
+    if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
+        connect_in_earnest(call->fd);
+    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
+    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
     if (is_rejected)
-        reject(&call, state.until_ns);
-    else if (has_ladder && state.verdict == BREAKER_ADMIT && degrade_sticks(&call))
+        reject(call, open_until_ns);
+    else if (has_ladder && !call->is_shadow && degrade_sticks(call))
         is_rejected = true;
     if (is_rejected)
-        return degrade_connect(&call);
-    if (!call.is_shadow && !connect_admit(&call))
-        return call.is_exhausted && has_ladder ? degrade_connect(&call) : -1;
-    call.note = descriptor_note_begun(fd);
-    if (call.is_shadow)
-        return shadow_connect(&call);
-    if (call.kind == SOCKET_UDP)
-        return call.is_blocking ? datagram_connect(&call) : pass_non_blocking(&call);
-    bool is_ours = call.kind != SOCKET_UNIX_DATAGRAM && !call.is_in_flight;
-    if (!call.is_blocking)
-        return is_ours ? readiness_connect(&call) : pass_non_blocking(&call);
-    result = blocking_connect(&call);
-    return result != 0 && call.is_exhausted && has_ladder ? degrade_connect(&call) : result;
+        return degrade_connect(call);
+    if (!call->is_shadow && !connect_admit(call))
+        return call->is_exhausted && has_ladder ? degrade_connect(call) : -1;
+    call->note = descriptor_note_begun(call->fd);
+    if (call->is_shadow)
+        return shadow_connect(call);
+    if (call->kind == SOCKET_UDP)
+        return call->is_blocking ? datagram_connect(call) : pass_non_blocking(call);
+    bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
+    if (!call->is_blocking)
+        return is_ours ? readiness_connect(call) : pass_non_blocking(call);
+    int result = blocking_connect(call);
+    return result != 0 && call->is_exhausted && has_ladder ? degrade_connect(call) : result;
 }
 
 bool connect_admit(struct connecting *call)
@@ -165,9 +196,9 @@ bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct
         return false;
     if (address->sa_family == AF_INET && length >= sizeof(struct sockaddr_in)) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-        memset(target->address.bytes, 0, 10);
-        target->address.bytes[10] = target->address.bytes[11] = 0xff;
-        memcpy(target->address.bytes + 12, &v4->sin_addr, 4);
+        /* In two stores, as it is read: smaller ones would have to reach the cache first. */
+        uint64_t mapped[2] = {0, htobe64(0xffff00000000 | be32toh(v4->sin_addr.s_addr))};
+        memcpy(target->address.bytes, mapped, sizeof mapped);
         target->port = ntohs(v4->sin_port);
     } else if (address->sa_family == AF_INET6 && length >= sizeof(struct sockaddr_in6)) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
@@ -220,7 +251,9 @@ void connect_report(struct host_handle host, const char *target, const struct br
 /* The target as rules see it, and its rule. False: there is none that would do anything. */
 static bool find_target(struct connecting *call, const struct ruleset *rules)
 {
-    call->target = (struct target){.protocol = PROTOCOL_TCP};
+    call->target.name = NULL;
+    call->kind = SOCKET_UNKNOWN;
+    uint32_t protocols = rules->protocols | rules->fault_protocols;
     if (target_of_sockaddr(call->address, call->length, &call->target)) {
         call->kind = kind_of(call->fd);
         if (call->kind == SOCKET_UDP)
@@ -229,11 +262,13 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
             return false;
         if (names_find(&call->target.address, call->name))
             call->target.name = call->name;
-    } else if (rules->protocols & PROTOCOL_BIT(PROTOCOL_UNIX) && is_readable(call->address, call->length) &&
+    } else if (protocols & PROTOCOL_BIT(PROTOCOL_UNIX) && is_readable(call->address, call->length) &&
                call->address->sa_family == AF_UNIX && unix_path(call->address, call->length, call->name)) {
         call->kind = kind_of(call->fd);
         if (call->kind < SOCKET_UNIX)
             return false;
+        call->target.has_address = false;
+        call->target.port = 0;
         call->target.protocol = PROTOCOL_UNIX;
         call->target.path = call->name;
     } else {
@@ -257,21 +292,29 @@ static void connect_in_earnest(int fd)
     errno = error;
 }
 
-/* The place of the target, and how its circuit is. Where it is in doubt which name the address is meant by, it is rejected
- * only if the circuits of all of them are open. False: by one of them no rule is for it. */
-static bool find_host(struct connecting *call, const struct ruleset *rules, struct breaker_answer *state)
+/* The place of the target, and until when its circuit is open; 0: it is not. Where it is in doubt which name the address
+ * is meant by, it is open only if the circuits of all of them are. False: by one of them no rule is for it. */
+static bool find_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns)
 {
-    const struct policy *policy = &call->rule->policy;
-    *state = (struct breaker_answer){.verdict = BREAKER_ADMIT};
     call->host = hosts_find(call->rule, &call->target, call->begun_ns);
-    if (policy->breaker.is_on)
-        *state = breakers_look(call->host, &policy->breaker.params, call->begun_ns);
-    bool is_open = state->verdict == BREAKER_REJECT && state->until_ns > call->begun_ns;
-    return !is_open || !call->target.name || find_other_host(call, rules, state);
+    *until_ns = open_until(call, &call->rule->policy, call->host);
+    return !*until_ns || !call->target.name || find_other_host(call, rules, until_ns);
+}
+
+/* The coarse clock, which is at most some ms late and costs a quarter, does unless the time is about to come. */
+static uint64_t open_until(struct connecting *call, const struct policy *policy, struct host_handle host)
+{
+    if (!policy->breaker.is_on)
+        return 0;
+    uint64_t until_ns = breakers_open_until(host, &policy->breaker.params, call->begun_ns);
+    if (!until_ns || until_ns > call->begun_ns + COARSE_NS)
+        return until_ns;
+    call->begun_ns = clock_now_ns();
+    return breakers_open_until(host, &policy->breaker.params, call->begun_ns);
 }
 
 static __attribute__((noinline)) bool find_other_host(struct connecting *call, const struct ruleset *rules,
-                                                      struct breaker_answer *state)
+                                                      uint64_t *until_ns)
 {
     char others[NAMES_MAX][NAME_MAX_BYTES];
     unsigned count = names_others(&call->target.address, call->name, others);
@@ -281,16 +324,13 @@ static __attribute__((noinline)) bool find_other_host(struct connecting *call, c
         const struct rule *rule = ruleset_find(rules, &target, process_program());
         if (!rule || !has_policy(&rule->policy))
             return false;
-        struct breaker_answer other = {.verdict = BREAKER_ADMIT};
         struct host_handle host = hosts_find(rule, &target, call->begun_ns);
-        if (rule->policy.breaker.is_on)
-            other = breakers_look(host, &rule->policy.breaker.params, call->begun_ns);
-        if (other.verdict == BREAKER_REJECT && other.until_ns > call->begun_ns)
+        if (open_until(call, &rule->policy, host))
             continue;
         memcpy(call->name, others[i], sizeof call->name);
         call->rule = rule;
         call->host = host;
-        *state = other;
+        *until_ns = 0;
         return true;
     }
     return true;
@@ -372,11 +412,12 @@ static int reject(struct connecting *call, uint64_t until_ns)
     if (count) {
         connect_text(call);
         struct event event = event_about(EVENT_REJECTED, call->text);
-        event.time_ns = call->begun_ns;
-        event.delay_ns = until_ns > call->begun_ns ? until_ns - call->begun_ns : 0;
+        event.time_ns = clock_now_ns();
+        event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
         event.error =
             degrade_is_for(call) ? 0 : call->rule->policy.breaker.error; /* it may be served otherwise */
         event.count = count;
+        event.flags = breakers_probing(call->host);
         tell(&event);
     }
     call->is_exhausted = true;
@@ -387,7 +428,7 @@ static int reject(struct connecting *call, uint64_t until_ns)
 static int pass_non_blocking(struct connecting *call)
 {
     segment_passed(PASSED_NON_BLOCKING);
-    int result = real.connect(call->fd, call->address, call->length);
+    int result = call->flow ? fault_connect(call) : real.connect(call->fd, call->address, call->length);
     if (result == 0 || errno == EINPROGRESS)
         throttle_keep(call);
     else

@@ -15,6 +15,8 @@
 #include "state/limits.h"
 #include "state/names.h"
 
+struct flow;
+
 /* One connect call under a rule. */
 struct connecting {
     int fd;
@@ -45,6 +47,8 @@ struct connecting {
     bool is_falling;         /* it is made to a fallback host */
     uint64_t own_send_ns;    /* the program's own SO_SNDTIMEO ... */
     uint64_t send_option_ns; /* ... and what we have set it to meanwhile */
+    struct flow *flow;       /* what faults may happen to it (drive/fault_connect.h); NULL: none */
+    uintptr_t caller;        /* where the program makes the call; known where there is a flow */
     /* What an attempt is made to, `address` or a sibling of it: siblings_choose. */
     const struct sockaddr *tried;
     socklen_t tried_length;
@@ -63,7 +67,8 @@ static inline bool connect_has_exchanges(const struct connecting *call)
 /* Address and port of an AF_INET or AF_INET6 address; false for others. The name is left alone. */
 bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct target *target);
 
-int drive_connect(int fd, const struct sockaddr *address, socklen_t length);
+/* `caller` is where in the program the call is made. */
+int drive_connect(int fd, const struct sockaddr *address, socklen_t length, uintptr_t caller);
 
 /* Fills in call->text, once it is clear that it will be needed. */
 void connect_text(struct connecting *call);

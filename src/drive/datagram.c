@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "drive/fault_connect.h"
 #include "drive/options.h"
 #include "drive/throttle.h"
 #include "drive/transfer.h"
@@ -10,7 +11,7 @@
 int datagram_connect(struct connecting *call)
 {
     const struct policy *policy = &call->rule->policy;
-    if (real.connect(call->fd, call->address, call->length) != 0) {
+    if ((call->flow ? fault_connect(call) : real.connect(call->fd, call->address, call->length)) != 0) {
         /* Nothing was sent: no route, no permission, no such descriptor. */
         int error = errno;
         host_count(call->host, HOST_FAILED);

@@ -9,6 +9,7 @@
 #include "drive/nudge.h"
 #include "drive/raw.h"
 #include "drive/tell.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/process.h"
 #include "state/segment.h"
@@ -19,6 +20,7 @@ uint32_t waits_seen;
 
 static struct pending *timed_slot(struct descriptor *entry);
 static struct pending *slot_of(struct descriptor *entry, int fd);
+static unsigned seen_of(const struct pending *pending);
 static uint64_t earlier(uint64_t a, uint64_t b);
 static uint32_t unsent_bytes(int fd);
 static bool is_unanswered(struct pending *pending, const struct waiter *waiter, uint64_t now_ns);
@@ -93,7 +95,20 @@ void deadline_due(struct pending *pending, const struct waiter *waiter)
     } else if (has_no_room(pending, now)) {
         cut_off(pending, EVENT_TIMEOUT_SEND, descriptor_guard(entry)->send_ns);
     }
-    pending_release(pending, deadline_of(pending));
+    deadline_release(pending);
+}
+
+/* A sender in another thread may have moved the deadline and the slot's time meanwhile, in this order; we have read and
+ * written them in the other one, and look again. */
+void deadline_release(struct pending *pending)
+{
+    struct descriptor *entry = pending->entry;
+    uint64_t due_ns = deadline_of(pending);
+    pending_release(pending, due_ns);
+    atomic_thread_fence(memory_order_seq_cst);
+    uint64_t moved_ns = deadline_of(pending);
+    if (moved_ns < due_ns)
+        pending_due(pending, entry, moved_ns);
 }
 
 static bool is_unanswered(struct pending *pending, const struct waiter *waiter, uint64_t now_ns)
@@ -119,7 +134,7 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
         pending->answer_due_ns = now_ns + (is_unsent ? response_ns / LOOKS_PER_WINDOW : response_ns);
         return false;
     }
-    if (raw_poll(pending->fd) & (POLLIN | POLLRDHUP | POLLERR | POLLHUP)) {
+    if (seen_of(pending) & (POLLIN | POLLRDHUP | POLLERR | POLLHUP)) {
         pending->answer_due_ns = NEVER; /* it has come, and the program has not looked yet */
         return false;
     }
@@ -131,7 +146,7 @@ static bool has_no_room(struct pending *pending, uint64_t now_ns)
     if (pending->room_due_ns > now_ns)
         return false;
     uint32_t unsent = unsent_bytes(pending->fd);
-    if (raw_poll(pending->fd) & (POLLOUT | POLLERR | POLLHUP)) {
+    if (seen_of(pending) & (POLLOUT | POLLERR | POLLHUP)) {
         pending->room_due_ns = NEVER; /* there is room, and the program has nothing to send */
         return false;
     }
@@ -164,6 +179,7 @@ static void cut_off(struct pending *pending, enum event_kind kind, uint64_t wind
         return;
     }
     pending_enter(pending, PENDING_FAILED);
+    withhold_show(pending, WITHHOLD_ALL);
     int reset;
     socklen_t length = sizeof reset;
     real.getsockopt(pending->fd, SOL_SOCKET, SO_ERROR, &reset, &length);
@@ -198,6 +214,12 @@ static struct pending *slot_of(struct descriptor *entry, int fd)
         return timed_slot(entry);
     pending_release(pending, NEVER);
     return pending;
+}
+
+/* What the program could see of it by now. */
+static unsigned seen_of(const struct pending *pending)
+{
+    return raw_poll(pending->fd) & ~withheld_of_slot(pending);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

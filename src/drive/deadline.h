@@ -33,6 +33,9 @@ void deadline_over(struct descriptor *entry);
  * answer. */
 uint64_t deadline_of(const struct pending *pending);
 
+/* Gives a claimed slot back, to be due then. */
+void deadline_release(struct pending *pending);
+
 /* The claimed slot is due. Gives it back. */
 void deadline_due(struct pending *pending, const struct waiter *waiter);
 

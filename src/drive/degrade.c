@@ -6,17 +6,19 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "drive/error_queue.h"
+#include "drive/fault_connect.h"
 #include "drive/fallback.h"
 #include "drive/options.h"
-#include "drive/park.h"
 #include "drive/raw.h"
 #include "drive/readiness.h"
 #include "drive/signals.h"
+#include "drive/silence.h"
 #include "drive/stand_in.h"
 #include "drive/tell.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "state/degraded.h"
+#include "state/faults.h"
 #include "state/last.h"
 #include "state/process.h"
 #include "state/served.h"
@@ -64,6 +66,10 @@ int degrade_connect(struct connecting *call)
 {
     struct descent descent;
     int error = errno;
+    /* What a rule injects is meant for what was asked for. */
+    flow_end(call->flow);
+    call->flow = NULL;
+    errno = error;
     if (!call->is_blocking)
         return readiness_degrade(call);
     degrade_begin(&descent, call);
@@ -108,6 +114,11 @@ bool degrade_next(struct pending *pending, int error, struct call_step *step, bo
         descent->error = error;
     struct fallback_found found;
     uint64_t now = clock_now_ns();
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY) {
+        fault_let_go(pending->fd, entry);
+        flow_detach(entry);
+        atomic_fetch_and_explicit(&entry->state, ~FAULTY, memory_order_relaxed);
+    }
     pending->has_retry = false;
     for (bool is_found = false; !is_found;) {
         switch (fallback_find(descent, now, &found)) {
@@ -155,7 +166,7 @@ struct call_step degrade_waited(struct pending *pending)
 {
     int error = pending->descent.error;
     pending->descent.is_waiting = false;
-    unpark(pending->fd, &pending->address.any, pending->saved_hops);
+    silence_end(pending);
     pending_enter(pending, PENDING_FLYING);
     bool is_served = stand_in_for(pending);
     return call_ended(&pending->call, is_served ? OUTCOME_SUCCESS : outcome_of_connect(error, true), error,
@@ -177,7 +188,7 @@ static bool wait_for_stand_in(struct pending *pending, struct call_step *step, u
 {
     struct descent *descent = &pending->descent;
     uint64_t delay_ns = descent->kept->ladder.rungs[descent->place.rung].delay_ns;
-    if (!delay_ns || !park(pending->fd, &pending->address.any, &pending->saved_hops))
+    if (!delay_ns || !silence_begin(pending))
         return false;
     leave_host(pending);
     pending->call.action = CALL_WAIT;

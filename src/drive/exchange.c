@@ -2,7 +2,9 @@
 
 #include <errno.h>
 
+#include "base/clock.h"
 #include "drive/deadline.h"
+#include "state/latencies.h"
 #include "state/process.h"
 
 #define JUDGEMENT (JUDGING | PREFIX_MASK)
@@ -15,19 +17,21 @@ static bool judge_parts(const struct failure_prefixes *prefixes, struct prefix_a
 static void end_judgement(struct descriptor *entry);
 static int send_error(int error);
 static void tell_about(const struct descriptor *entry, enum event_kind kind, int error);
-static void report(struct descriptor *entry, enum breaker_report what);
+static uint32_t in_us(uint64_t ns);
+static void report(struct descriptor *entry, enum breaker_report what, uint64_t now_ns);
 
-bool exchange_begin(struct descriptor *entry)
+bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     do {
         if (!(state & IDLE))
             return false;
+        atomic_store_explicit(&entry->sent_us, in_us(now_ns), memory_order_relaxed);
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
                                                     (state & ~(IDLE | JUDGEMENT)) | AWAITING_ANSWER,
                                                     memory_order_acq_rel, memory_order_relaxed));
     if (state & JUDGING) /* whoever goes on has had his answer, and it was none of the failures */
-        report(entry, BREAKER_SUCCESS);
+        report(entry, BREAKER_SUCCESS, 0);
     return true;
 }
 
@@ -48,8 +52,10 @@ bool exchange_admit(struct descriptor *entry, uint64_t now_ns)
         tell_about(entry, EVENT_PROBE, 0);
         return true;
     }
-    if (guard->is_shadow)
+    if (guard->is_shadow) {
         host_count(entry->host, HOST_SHADOWED);
+        host_count(entry->host, HOST_WOULD_REJECT);
+    }
     uint32_t count = guard->is_shadow ? hosts_sample(entry->host, SAMPLE_REJECTED, EVENT_REJECTED, now_ns)
                                       : breakers_rejected(entry->host, now_ns);
     int error = send_error(guard->breaker_error);
@@ -59,7 +65,7 @@ bool exchange_admit(struct descriptor *entry, uint64_t now_ns)
         event.delay_ns = answer.until_ns > now_ns ? answer.until_ns - now_ns : 0;
         event.error = error;
         event.count = count;
-        event.flags = guard->is_shadow ? EVENT_SHADOW : 0;
+        event.flags = breakers_probing(entry->host) | (guard->is_shadow ? EVENT_SHADOW : 0);
         tell(&event);
     }
     if (!guard->is_shadow)
@@ -101,15 +107,21 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
         deadline_over(entry);
     if (state & ANSWER_OVERDUE)
         return; /* the exchange has been counted, as a failure */
-    if (state & AWAITING_ANSWER)
+    uint64_t now = 0;
+    if (state & AWAITING_ANSWER) {
+        uint32_t sent_us = atomic_load_explicit(&entry->sent_us, memory_order_relaxed);
+        now = clock_now_ns();
         host_count(entry->host, HOST_ANSWERED);
+        if (sent_us)
+            host_took(entry->host, LATENCY_FIRST_BYTE, (in_us(now) - sent_us) * NS_PER_US);
+    }
     if (answer.verdict == PREFIX_NEED_MORE)
         return;
     if (answer.verdict == PREFIX_MATCH) {
         host_count(entry->host, HOST_FAILURE_ANSWERS);
         tell_about(entry, EVENT_FAILURE_ANSWER, 0);
     }
-    report(entry, answer.verdict == PREFIX_MATCH ? BREAKER_FAILURE : BREAKER_SUCCESS);
+    report(entry, answer.verdict == PREFIX_MATCH ? BREAKER_FAILURE : BREAKER_SUCCESS, now);
 }
 
 void exchange_broken(struct descriptor *entry, int fd, int error)
@@ -136,21 +148,21 @@ void exchange_broken(struct descriptor *entry, int fd, int error)
     /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
     if (error != ETIMEDOUT && !(state & (FIRST_EXCHANGE | CONNECTIONLESS))) {
         if (state & HOLDS_TICKET)
-            report(entry, BREAKER_NEUTRAL);
+            report(entry, BREAKER_NEUTRAL, 0);
         return;
     }
     int before = errno;
     host_count(entry->host, HOST_UNANSWERED);
     if (error != ETIMEDOUT)
         tell_about(entry, EVENT_NO_ANSWER, error);
-    report(entry, BREAKER_FAILURE);
+    report(entry, BREAKER_FAILURE, 0);
     errno = before;
 }
 
 void exchange_trusted(struct descriptor *entry)
 {
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET)
-        report(entry, BREAKER_SUCCESS);
+        report(entry, BREAKER_SUCCESS, 0);
 }
 
 void exchange_abandoned(struct descriptor *entry)
@@ -160,7 +172,7 @@ void exchange_abandoned(struct descriptor *entry)
         return;
     end_judgement(entry);
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET)
-        report(entry, BREAKER_NEUTRAL);
+        report(entry, BREAKER_NEUTRAL, 0);
 }
 
 /* An answer that came late was a failure already. */
@@ -231,7 +243,7 @@ static void end_judgement(struct descriptor *entry)
 {
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) & JUDGING &&
         atomic_fetch_and_explicit(&entry->state, ~JUDGEMENT, memory_order_acq_rel) & JUDGING)
-        report(entry, BREAKER_SUCCESS);
+        report(entry, BREAKER_SUCCESS, 0);
 }
 
 /* What a send may return on a connection that is there. Programs take a reset one for stale, and connect anew; then they
@@ -249,7 +261,15 @@ static void tell_about(const struct descriptor *entry, enum event_kind kind, int
     tell(&event);
 }
 
-static void report(struct descriptor *entry, enum breaker_report what)
+/* Differences hold for 71 minutes. 0 says that it is not known. */
+static uint32_t in_us(uint64_t ns)
+{
+    uint32_t us = (uint32_t)(ns / NS_PER_US);
+    return us || !ns ? us : 1;
+}
+
+/* `now_ns` 0: it is not known. */
+static void report(struct descriptor *entry, enum breaker_report what, uint64_t now_ns)
 {
     const struct guard *guard = descriptor_guard(entry);
     const struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
@@ -264,7 +284,7 @@ static void report(struct descriptor *entry, enum breaker_report what)
         struct breaker_view view = breaker_view(word);
         /* The common case on a healthy connection: nothing to reset, only to count. */
         if (what == BREAKER_SUCCESS && view.state == BREAKER_CLOSED && !view.failures) {
-            breakers_succeeded(host, &guard->breaker);
+            breakers_succeeded(host, &guard->breaker, now_ns);
             return;
         }
         ticket = (struct breaker_ticket){.generation = view.generation, .is_probe = false};

@@ -6,8 +6,8 @@
 #include "drive/transfer.h"
 
 /* A request is about to be sent: an answer is awaited from now on, so that not even the fastest one is missed. False
- * when one was awaited already. exchange_undo: nothing was sent after all. */
-bool exchange_begin(struct descriptor *entry);
+ * when one was awaited already. `now_ns` 0: it is not known. exchange_undo: nothing was sent after all. */
+bool exchange_begin(struct descriptor *entry, uint64_t now_ns);
 void exchange_undo(struct descriptor *entry);
 
 /* May a request be sent? False, with errno: the circuit is open, and it is the rule's wish that this fails too. Half-open

@@ -48,6 +48,34 @@ int lookup_time_out(struct lookup *lookup)
     return EAI_AGAIN;
 }
 
+int lookup_fail(struct lookup *lookup, int eai)
+{
+    int error = eai == EAI_AGAIN    ? TRY_AGAIN
+                : eai == EAI_NODATA ? NO_DATA
+                : eai == EAI_NONAME ? HOST_NOT_FOUND
+                : eai == EAI_MEMORY ? NETDB_INTERNAL
+                                    : NO_RECOVERY;
+    if (eai == EAI_MEMORY)
+        errno = ENOMEM;
+    switch (lookup->form) {
+    case LOOKUP_GETADDRINFO:
+        break;
+    case LOOKUP_GETHOSTBYNAME:
+        *lookup->answer = NULL;
+        h_errno = error;
+        break;
+    case LOOKUP_GETHOSTBYNAME_R:
+        *lookup->answer = NULL;
+        *lookup->error = error;
+        /* As glibc does: no such name is no failure of the call. */
+        lookup->result = error == HOST_NOT_FOUND || error == NO_DATA ? 0
+                         : error == NETDB_INTERNAL                   ? ENOMEM
+                                                                     : EAGAIN;
+        break;
+    }
+    return eai;
+}
+
 int lookup_eai(int error)
 {
     switch (error) {

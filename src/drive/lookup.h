@@ -5,6 +5,7 @@
 #include <netdb.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum lookup_form { LOOKUP_GETADDRINFO, LOOKUP_GETHOSTBYNAME, LOOKUP_GETHOSTBYNAME_R };
 
@@ -24,8 +25,9 @@ struct lookup {
     struct hostent *host;
     char *buffer;
     size_t size;
-    int *error; /* as h_errno */
-    int result; /* what it returns */
+    int *error;       /* as h_errno */
+    int result;       /* what it returns */
+    uintptr_t caller; /* where the program makes it; 0 = not known */
 };
 
 /* The real call. Returns as getaddrinfo does, whatever the form. */
@@ -33,6 +35,9 @@ int lookup_make(struct lookup *lookup);
 
 /* Ends it as a real one whose name servers did not answer; returns EAI_AGAIN. */
 int lookup_time_out(struct lookup *lookup);
+
+/* Ends it as a real one that failed so; returns `eai`. */
+int lookup_fail(struct lookup *lookup, int eai);
 
 /* EAI code for a value of h_errno; 0 for 0. */
 int lookup_eai(int error);

@@ -1,11 +1,9 @@
 #include "drive/nesting.h"
 
-#include <stddef.h>
-
 #include "base/hash.h"
 #include "state/segment.h"
 
-static __thread struct nesting *innermost __attribute__((tls_model("initial-exec")));
+__thread struct nesting *nesting_innermost __attribute__((tls_model("initial-exec")));
 
 static uint64_t mark_of(const struct nesting *guard)
 {
@@ -15,23 +13,21 @@ static uint64_t mark_of(const struct nesting *guard)
 void nesting_enter(struct nesting *guard)
 {
     guard->mark = mark_of(guard);
-    guard->outer = innermost;
-    innermost = guard;
+    guard->outer = nesting_innermost;
+    nesting_innermost = guard;
 }
 
 void nesting_leave(struct nesting *guard)
 {
     guard->mark = 0;
-    innermost = guard->outer;
+    nesting_innermost = guard->outer;
 }
 
-bool nesting_is_inside(void)
+bool nesting_ask(void)
 {
-    struct nesting *guard = innermost;
-    if (!guard)
-        return false;
+    struct nesting *guard = nesting_innermost;
     if ((uintptr_t)guard < (uintptr_t)__builtin_frame_address(0) || guard->mark != mark_of(guard)) {
-        innermost = NULL;
+        nesting_innermost = NULL;
         return false;
     }
     segment_passed(PASSED_NESTED);

@@ -7,7 +7,10 @@
 #define DRIVE_NESTING_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "base/hidden.h"
 
 struct nesting {
     uint64_t mark;
@@ -18,7 +21,14 @@ struct nesting {
 void nesting_enter(struct nesting *guard);
 void nesting_leave(struct nesting *guard);
 
+/* The innermost guard of this thread; NULL: none. */
+extern __thread struct nesting *nesting_innermost HIDDEN __attribute__((tls_model("initial-exec")));
+
 /* Is this call made from inside a marked one of the same thread? Counted when so. */
-bool nesting_is_inside(void);
+bool nesting_ask(void);
+static inline bool nesting_is_inside(void)
+{
+    return __builtin_expect(nesting_innermost != NULL, 0) && nesting_ask();
+}
 
 #endif

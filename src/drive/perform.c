@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 
+#include "drive/readable.h"
 #include "hooks/real.h"
+
+#define PAGE_BYTES 4096u
 
 static bool skip(const struct transfer *transfer, size_t done, struct rest *rest);
 
@@ -115,6 +118,89 @@ size_t perform_size(const struct transfer *transfer)
     for (size_t i = 0; i < count; i++)
         size += parts[i].iov_len;
     return size;
+}
+
+bool perform_part(const struct transfer *transfer, size_t done, size_t most, struct rest *rest)
+{
+    struct transfer *part = &rest->transfer;
+    const struct iovec *from = transfer->data;
+    size_t count = transfer->count;
+    *part = *transfer;
+    switch (transfer->call) {
+    case TRANSFER_RECVMMSG:
+    case TRANSFER_SENDMMSG:
+        return false;
+    case TRANSFER_SENDFILE: /* the kernel has moved the offset on */
+    case TRANSFER_SPLICE_IN:
+    case TRANSFER_SPLICE_OUT:
+        part->size -= done;
+        part->size = part->size < most ? part->size : most;
+        return true;
+    case TRANSFER_RECVMSG:
+    case TRANSFER_SENDMSG:
+        if (!is_readable(transfer->data, sizeof rest->message))
+            return false;
+        rest->message = *(const struct msghdr *)transfer->data;
+        if (done) { /* what goes beside the data went with the first part */
+            rest->message.msg_control = NULL;
+            rest->message.msg_controllen = 0;
+        }
+        from = rest->message.msg_iov;
+        count = rest->message.msg_iovlen;
+        break;
+    case TRANSFER_READV:
+    case TRANSFER_WRITEV:
+        break;
+    default:
+        part->data = (char *)transfer->data + done;
+        part->size = transfer->size - done < most ? transfer->size - done : most;
+        return true;
+    }
+    if (count * sizeof *from > PAGE_BYTES || (count && !is_readable(from, count * sizeof *from)))
+        return false;
+    size_t parts = 0;
+    for (; count && most && parts < PERFORM_PARTS; count--, from++) {
+        size_t skipped = done < from->iov_len ? done : from->iov_len, size = from->iov_len - skipped;
+        done -= skipped;
+        if (!size)
+            continue;
+        size = size < most ? size : most;
+        most -= size;
+        rest->parts[parts++] = (struct iovec){(char *)from->iov_base + skipped, size};
+    }
+    rest->message.msg_iov = rest->parts;
+    rest->message.msg_iovlen = parts;
+    bool is_message = transfer->call == TRANSFER_RECVMSG || transfer->call == TRANSFER_SENDMSG;
+    part->data = is_message ? (void *)&rest->message : rest->parts;
+    part->count = (unsigned)parts;
+    return true;
+}
+
+bool perform_peek(const struct transfer *transfer, struct rest *rest)
+{
+    struct transfer *peek = &rest->transfer;
+    *peek = *transfer;
+    peek->flags |= MSG_PEEK;
+    switch (transfer->call) {
+    case TRANSFER_READ:
+        peek->call = TRANSFER_RECV;
+        return true;
+    case TRANSFER_RECV:
+    case TRANSFER_RECVFROM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void perform_part_done(const struct transfer *transfer, const struct rest *rest)
+{
+    if (transfer->call != TRANSFER_RECVMSG || rest->transfer.call != TRANSFER_RECVMSG)
+        return;
+    struct msghdr *whole = transfer->data;
+    whole->msg_namelen = rest->message.msg_namelen;
+    whole->msg_controllen = rest->message.msg_controllen;
+    whole->msg_flags = rest->message.msg_flags;
 }
 
 /* Leaves out the first `done` bytes. */

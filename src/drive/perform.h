@@ -24,6 +24,13 @@ struct rest {
  * can be told not to. False: it cannot be continued in the middle. */
 bool perform_rest(const struct transfer *transfer, size_t done, struct rest *rest);
 
+/* The call for at most `most` bytes after the first `done`. False: it cannot be cut. perform_part_done gives the program what
+ * the kernel has said beside the data. */
+bool perform_part(const struct transfer *transfer, size_t done, size_t most, struct rest *rest);
+/* The call as one that leaves the message where it is. False: there is no such form of it. */
+bool perform_peek(const struct transfer *transfer, struct rest *rest);
+void perform_part_done(const struct transfer *transfer, const struct rest *rest);
+
 /* How many bytes it asks for; 0 for several messages. To be asked only after the call has succeeded: until then
  * nobody knows whether the program's pointers are good. */
 size_t perform_size(const struct transfer *transfer);

@@ -1,19 +1,15 @@
 #include "drive/readable.h"
 
 #include <errno.h>
-#include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define CALLERS_STACK     8192u
 #define KERNEL_SIGNAL_SET 8u
 #define PAGE_BYTES        4096u
 
-bool is_readable(const void *address, size_t size)
+bool readable_ask(const void *address, size_t size)
 {
     uintptr_t first = (uintptr_t)address;
-    if (first - (uintptr_t)__builtin_frame_address(0) < CALLERS_STACK)
-        return true;
     if (!address)
         return false; /* the kernel takes it for no set at all */
     if (size < KERNEL_SIGNAL_SET)

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "drive/connect.h"
+#include "drive/fault_lookup.h"
 #include "drive/lookup.h"
 #include "drive/lookup_thread.h"
 #include "drive/name_services.h"
@@ -22,8 +23,10 @@
 
 static int drive(struct lookup *lookup);
 static int drive_under(struct lookup *lookup, const struct ruleset *rules);
-static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target);
-static int look_up(struct lookup *lookup, uint64_t resolve_ns, uint64_t until_ns);
+static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target,
+                         struct flow *flow);
+static int look_up(struct lookup *lookup, struct flow *flow, const char *name, uint64_t resolve_ns,
+                   uint64_t until_ns);
 static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool is_plain,
                               const struct resolver_plan *plan, uint64_t until_ns, int *eai);
 static void look_up_fallbacks(const struct rule *rule);
@@ -33,24 +36,29 @@ static void tell_lookup(enum event_kind kind, const struct target *target, const
                         const struct call_step *step, int eai, uint64_t now_ns);
 
 int drive_getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
-                      struct addrinfo **answers)
+                      struct addrinfo **answers, uintptr_t caller)
 {
-    struct lookup lookup = {
-        .form = LOOKUP_GETADDRINFO, .name = name, .service = service, .hints = hints, .answers = answers};
+    struct lookup lookup = {.form = LOOKUP_GETADDRINFO,
+                            .name = name,
+                            .service = service,
+                            .hints = hints,
+                            .answers = answers,
+                            .caller = caller};
     bool is_literal = !name || (hints && hints->ai_flags & AI_NUMERICHOST);
     return is_literal ? lookup_make(&lookup) : drive(&lookup);
 }
 
-struct hostent *drive_gethostbyname(const char *name, int family)
+struct hostent *drive_gethostbyname(const char *name, int family, uintptr_t caller)
 {
     struct hostent *answer = NULL;
-    struct lookup lookup = {.form = LOOKUP_GETHOSTBYNAME, .name = name, .family = family, .answer = &answer};
+    struct lookup lookup = {
+        .form = LOOKUP_GETHOSTBYNAME, .name = name, .family = family, .answer = &answer, .caller = caller};
     drive(&lookup);
     return answer;
 }
 
 int drive_gethostbyname_r(const char *name, int family, struct hostent *host, char *buffer, size_t size,
-                          struct hostent **answer, int *error)
+                          struct hostent **answer, int *error, uintptr_t caller)
 {
     struct lookup lookup = {.form = LOOKUP_GETHOSTBYNAME_R,
                             .name = name,
@@ -59,7 +67,8 @@ int drive_gethostbyname_r(const char *name, int family, struct hostent *host, ch
                             .buffer = buffer,
                             .size = size,
                             .answer = answer,
-                            .error = error};
+                            .error = error,
+                            .caller = caller};
     drive(&lookup);
     return lookup.result;
 }
@@ -94,7 +103,8 @@ static int drive_under(struct lookup *lookup, const struct ruleset *rules)
     if (address_parse(lookup->name, &literal))
         return lookup_make(lookup);
     if (!rules || !rules->is_any_host || !name_normalize(lookup->name, normal))
-        return look_up(lookup, 0, NEVER); /* rules for addresses are not for its connections either */
+        return look_up(lookup, NULL, NULL, 0,
+                       NEVER); /* rules for addresses are not for its connections either */
 
     struct target target = {.name = normal, .port = port_of(lookup->service)};
     const struct rule *rule = ruleset_find(rules, &target, process_program());
@@ -105,7 +115,10 @@ static int drive_under(struct lookup *lookup, const struct ruleset *rules)
         struct random random = {process_next_seed()};
         has_policy = random_chance(&random, rule->policy.enforce_ppm);
     }
-    int eai = has_policy ? look_up_under(lookup, rule, &target) : look_up(lookup, 0, NEVER);
+    struct flow *flow = fault_lookup_flow(rules, &target);
+    int eai =
+        has_policy ? look_up_under(lookup, rule, &target, flow) : look_up(lookup, flow, normal, 0, NEVER);
+    flow_end(flow);
     if (eai == 0)
         remember(normal, lookup);
     if (eai == 0 && has_policy && rule->policy.ladder)
@@ -113,7 +126,8 @@ static int drive_under(struct lookup *lookup, const struct ruleset *rules)
     return eai;
 }
 
-static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target)
+static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target,
+                         struct flow *flow)
 {
     const struct policy *policy = &rule->policy;
     struct call_params params = {
@@ -148,7 +162,7 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
             step = call_due(&state, clock_now_ns());
             continue;
         }
-        eai = look_up(lookup, resolve_ns, step.until_ns);
+        eai = look_up(lookup, flow, target->name, resolve_ns, step.until_ns);
         error = errno;
         now = clock_now_ns();
         step = call_ended(&state, outcome_of_lookup(eai, error), eai, now);
@@ -181,8 +195,12 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
 }
 
 /* The real lookup. If there is an end to it, it is bounded: `resolve_ns` is what the rule says. */
-static int look_up(struct lookup *lookup, uint64_t resolve_ns, uint64_t until_ns)
+static int look_up(struct lookup *lookup, struct flow *flow, const char *name, uint64_t resolve_ns,
+                   uint64_t until_ns)
 {
+    int faulty;
+    if (flow && fault_lookup(lookup, flow, name, until_ns, &faulty))
+        return faulty;
     bool is_plain = name_services_are_plain(), is_bounded = until_ns != NEVER, has_plan = false;
     struct resolver_plan plan;
     if (is_bounded) {
@@ -231,7 +249,7 @@ static __attribute__((noinline)) void look_up_fallbacks(const struct rule *rule)
         struct lookup lookup = {
             .form = LOOKUP_GETADDRINFO, .name = name, .hints = &hints, .answers = &answers, .is_kept = true};
         uint64_t resolve_ns = rule->policy.timeout.resolve_ns;
-        if (look_up(&lookup, resolve_ns, resolve_ns ? clock_now_ns() + resolve_ns : NEVER) == 0) {
+        if (look_up(&lookup, NULL, name, resolve_ns, resolve_ns ? clock_now_ns() + resolve_ns : NEVER) == 0) {
             stale_keep(&lookup, name);
             real.freeaddrinfo(answers);
         } else {

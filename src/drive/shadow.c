@@ -4,12 +4,14 @@
 
 #include "base/clock.h"
 #include "drive/connect.h"
+#include "drive/fault_connect.h"
 #include "drive/throttle.h"
 #include "drive/readiness.h"
 #include "drive/siblings.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "policy/call.h"
+#include "state/latencies.h"
 
 static bool would_be_rejected(struct connecting *call);
 static void tell_what_would_follow(const struct connecting *call, enum outcome outcome, int error,
@@ -25,15 +27,20 @@ int shadow_connect(struct connecting *call)
     else if (!call->is_blocking)
         return readiness_connect(call);
     int before = errno;
-    int result = real.connect(call->fd, call->address, call->length);
+    int result = call->flow ? fault_connect(call) : real.connect(call->fd, call->address, call->length);
     int error = result == 0 ? 0 : errno;
     uint64_t took_ns = clock_now_ns() - call->begun_ns;
     enum outcome outcome = outcome_of_connect(error, took_ns > NS_PER_MS);
     bool is_late = policy->timeout.connect_ns && took_ns > policy->timeout.connect_ns && error != EINPROGRESS;
     if (is_late)
         outcome = OUTCOME_TIMEOUT;
-    tell_what_would_follow(call, outcome, error, took_ns);
+    if (!is_rejected) /* what does not happen has no consequences */
+        tell_what_would_follow(call, outcome, error, took_ns);
     host_count(call->host, error ? HOST_FAILED : HOST_CONNECTED);
+    if (!error && call->kind != SOCKET_UDP)
+        host_took(call->host, LATENCY_CONNECT, took_ns);
+    if (is_rejected || is_late)
+        host_spared(call->host, is_rejected ? took_ns : took_ns - policy->timeout.connect_ns);
     /* What would have been rejected teaches the breaker nothing, as it would not have happened; a would-be probe does. */
     bool is_heard = policy->breaker.is_on && !is_rejected;
     bool is_judged_later = result == 0 && !is_late && !is_rejected && connect_has_exchanges(call);
@@ -58,10 +65,11 @@ static bool would_be_rejected(struct connecting *call)
     if (state.verdict != BREAKER_REJECT)
         return false;
     host_count(call->host, HOST_SHADOWED);
+    host_count(call->host, HOST_WOULD_REJECT);
     struct event event = event_about(EVENT_REJECTED, call->text);
     event.delay_ns = state.until_ns > call->begun_ns ? state.until_ns - call->begun_ns : 0;
     event.error = policy->breaker.error;
-    event.flags = EVENT_SHADOW;
+    event.flags = EVENT_SHADOW | breakers_probing(call->host);
     tell(&event);
     return true;
 }
@@ -73,12 +81,14 @@ static void tell_what_would_follow(const struct connecting *call, enum outcome o
     const struct policy *policy = &call->rule->policy;
     struct event event;
     if (outcome == OUTCOME_TIMEOUT && policy->timeout.connect_ns && took_ns > policy->timeout.connect_ns) {
+        host_count(call->host, HOST_WOULD_CUT);
         event = event_about(EVENT_TIMEOUT_CONNECT, call->text);
         event.duration_ns = policy->timeout.connect_ns;
         event.error = ETIMEDOUT;
     } else if (policy->retry.is_on && outcome_is_failure(outcome) &&
                policy->retry.retry_on & OUTCOME_BIT(outcome) && call->verdict != BREAKER_PROBE) {
         struct siblings siblings = {.count = 0};
+        host_count(call->host, HOST_WOULD_RETRY);
         if (policy->retry.addresses == ADDRESSES_SIBLINGS)
             siblings_find(&siblings, call);
         event = event_about(siblings.count ? EVENT_SIBLING : EVENT_RETRY, call->text);

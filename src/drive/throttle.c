@@ -71,22 +71,21 @@ void throttle_connected(struct connecting *call, struct descriptor *entry)
     if (!call->has_place)
         return;
     limits_connected(call->limit, clock_now_ns());
-    atomic_fetch_or_explicit(&entry->state, HOLDS_PLACE, memory_order_release);
+    atomic_store_explicit(&entry->holds_place, 1, memory_order_release);
     call->has_place = false;
 }
 
 void throttle_ended(const struct descriptor *entry)
 {
     /* A fork child's copies are not its connections. */
-    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_PLACE &&
-        entry->owner == process_id())
+    if (atomic_load_explicit(&entry->holds_place, memory_order_relaxed) && entry->owner == process_id())
         limits_ended(limits_known(entry->host.key), clock_now_ns());
 }
 
 void throttle_failed(struct descriptor *entry)
 {
-    uint32_t before = atomic_fetch_and_explicit(&entry->state, ~HOLDS_PLACE, memory_order_acq_rel);
-    if (before & HOLDS_PLACE && entry->owner == process_id())
+    if (atomic_exchange_explicit(&entry->holds_place, 0, memory_order_acq_rel) &&
+        entry->owner == process_id())
         limits_ended(limits_known(entry->host.key), clock_now_ns());
 }
 
@@ -111,7 +110,7 @@ void throttle_keep(struct connecting *call)
 bool throttle_is_known(int fd)
 {
     struct descriptor *entry = descriptor_of(fd);
-    if (!entry || !(atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_PLACE) ||
+    if (!entry || !atomic_load_explicit(&entry->holds_place, memory_order_relaxed) ||
         option_cookie(fd) != entry->cookie)
         return false;
     int error = errno;
@@ -188,7 +187,7 @@ static uint32_t count_places(uint64_t key, bool *has_gone)
     uint32_t live = 0;
     for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u)) {
         struct descriptor *entry = descriptor_of(fd);
-        if (!entry || !(atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_PLACE) ||
+        if (!entry || !atomic_load_explicit(&entry->holds_place, memory_order_relaxed) ||
             entry->host.key != key || entry->owner != process_id())
             continue;
         if (option_cookie(fd) == entry->cookie) {
@@ -219,6 +218,8 @@ static bool reject(struct connecting *call, enum event_kind kind, enum sample_ki
     throttle_leave(call);
     const struct policy *policy = &call->rule->policy;
     host_count(call->host, call->is_shadow ? HOST_SHADOWED : HOST_LIMITED);
+    if (call->is_shadow)
+        host_count(call->host, HOST_WOULD_LIMIT);
     uint64_t now = clock_now_ns();
     uint32_t count = hosts_sample(call->host, sample, kind, now);
     if (count) {

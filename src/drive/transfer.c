@@ -12,6 +12,7 @@
 #include "drive/readiness.h"
 #include "drive/signals.h"
 #include "drive/stand_in.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "policy/call.h"
 
@@ -107,7 +108,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
             return -1;
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
-    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry);
+    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry, began_ns);
     if (result == NOT_YET)
         result = perform(transfer);
     if (entry->cookie != transfer->cookie)
@@ -116,7 +117,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     if (is_partial || (result < 0 && (errno == EAGAIN || errno == EINTR)))
         result = go_on(entry, transfer, SENDING, result, &start);
     if (result > 0)
-        exchange_begin(entry);
+        exchange_begin(entry, began_ns);
     else if (result < 0)
         exchange_broken(entry, transfer->fd, errno);
     bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
@@ -154,8 +155,12 @@ static enum as_usual as_usual(struct descriptor *entry, const struct transfer *t
     if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & NOT_AS_USUAL))
         return AS_USUAL;
     int error = 0;
-    if (atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING)
-        readiness_look(transfer->fd, entry);
+    bool is_connecting = atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING &&
+                         readiness_look(transfer->fd, entry);
+    if (is_connecting && withheld_of(entry)) {
+        errno = EAGAIN; /* the kernel takes it for one that was never connected */
+        return ERROR_TAKEN;
+    }
     if (readiness_take_error(entry, &error)) {
         errno = error;
         return ERROR_TAKEN;
@@ -343,6 +348,34 @@ static struct limits limits_of(const struct descriptor *entry, enum direction di
         limits.rule_ns = sent_ns + guard->response_ns;
     }
     return limits;
+}
+
+bool transfer_wait(struct descriptor *entry, const struct transfer *transfer, bool is_sending, short events,
+                   uint64_t due_ns, uint64_t began_ns)
+{
+    int before = errno;
+    struct limits limits = limits_of(entry, is_sending ? SENDING : RECEIVING, began_ns, began_ns);
+    uint64_t end_ns = limits.rule_ns < limits.own_ns ? limits.rule_ns : limits.own_ns;
+    sigset_t mask;
+    signals_block(&mask);
+    enum waited waited =
+        signals_wait(events ? transfer->fd : -1, events, due_ns < end_ns ? due_ns : end_ns, &mask);
+    signals_restore(&mask);
+    errno = before;
+    if (waited == WAITED_INTERRUPTED) {
+        errno = EINTR;
+        return false;
+    }
+    if (waited != WAITED_OUT || due_ns <= end_ns)
+        return true;
+    if (limits.own_ns <= limits.rule_ns) {
+        errno = EAGAIN;
+        return false;
+    }
+    tell_timeout(entry, &limits);
+    exchange_broken(entry, transfer->fd, ETIMEDOUT);
+    errno = ETIMEDOUT;
+    return false;
 }
 
 /* What the kernel was told: the smallest timeout that may be in force. */

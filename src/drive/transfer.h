@@ -48,6 +48,7 @@ struct transfer {
     int other;                 /* of sendfile, splice: the descriptor at the other end ... */
     off64_t *offset;           /* ... where in it, or NULL ... */
     off64_t *own_offset;       /* ... and the one for the guarded end (the kernel refuses it) */
+    uintptr_t caller;          /* where the program makes it; 0 = not known */
 };
 
 /* From here on a partial count is worth a clock: why it is partial cannot be told without. */
@@ -59,8 +60,8 @@ struct transfer {
 /* IDLE too: another thread may send a request while this one receives, so under a response timeout the state has to be
  * looked at after each call. */
 #define NOT_AS_USUAL       (CONNECTING | CONNECT_ERROR_DUE | CUT_OFF)
-#define RECEIVE_NEEDS_CARE (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE | NOT_AS_USUAL)
-#define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE | TIMED | NOT_AS_USUAL)
+#define RECEIVE_NEEDS_CARE (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE | NOT_AS_USUAL | FAULTY)
+#define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE | TIMED | NOT_AS_USUAL | FAULTY)
 
 /* Goes on after the real call ended with `result` and errno (or NOT_YET). `began_ns` is when it was made, 0 = not
  * known. Returns as the call does. */
@@ -68,6 +69,11 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
                          uint64_t began_ns);
 ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
                       uint64_t began_ns);
+
+/* Waits until `due_ns`, or for one of `events` (POLL...; 0: for none), within the timeouts that a call that began then has, by
+ * the rule and by the program. False: one of those is over, or a signal came, and errno says so. */
+bool transfer_wait(struct descriptor *entry, const struct transfer *transfer, bool is_sending, short events,
+                   uint64_t due_ns, uint64_t began_ns);
 
 /* A connection has been made: sets the options that the rule needs and guards the descriptor, if it needs to.
  * `holds_ticket`: the breaker is told what became of the call when the first answer comes, or does not. */

@@ -3,9 +3,12 @@
 #include "base/clock.h"
 #include "drive/readiness.h"
 #include "drive/waits.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/registrations.h"
 #include "state/segment.h"
+
+#define TRIES_MAX 8 /* each one more because another thread has shown meanwhile what was withheld */
 
 struct epoll_wait {
     struct wait wait;
@@ -47,6 +50,24 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
                             mask);
 }
 
+/* What the program sees of an event. */
+static unsigned sift_one(struct epoll_wait *mine, int fd, struct descriptor *entry,
+                         const struct registration *found, unsigned seen)
+{
+    unsigned modes = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;
+    for (unsigned tries = 1;; tries++) {
+        unsigned shown = readiness_sift(fd, entry, seen, found->events & ~modes);
+        if (!(withheld_of(entry) & seen)) {
+            if (!shown && found->events & EPOLLONESHOT)
+                arm_again(mine->epoll, fd, found);
+            return shown;
+        }
+        enum withheld withheld = withhold_event(mine->epoll, fd, entry, found, seen);
+        if (withheld != SHOWN_MEANWHILE || tries == TRIES_MAX)
+            return withheld == CANNOT_BE_WITHHELD ? seen : shown;
+    }
+}
+
 static int sift(struct wait *wait, int ready)
 {
     struct epoll_wait *mine = (struct epoll_wait *)wait;
@@ -56,14 +77,11 @@ static int sift(struct wait *wait, int ready)
         struct registration found;
         int fd = find_descriptor(mine->epoll, &event, &found);
         struct descriptor *entry = descriptor_of(fd);
-        unsigned modes = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;
         struct pending *pending = entry ? pending_of(entry) : NULL;
         if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed)) {
             event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
         } else if (entry) {
-            event.events = readiness_sift(fd, entry, event.events, found.events & ~modes);
-            if (!event.events && found.events & EPOLLONESHOT)
-                arm_again(mine->epoll, fd, &found);
+            event.events = sift_one(mine, fd, entry, &found, event.events);
         }
         if (event.events)
             mine->events[left++] = event;
@@ -78,12 +96,15 @@ static int find_descriptor(int epoll, const struct epoll_event *event, struct re
     int guess = event->data.fd;
     if (is_about(epoll, guess, event, true, found))
         return guess;
+    int known = registration_by_data(epoll, event->data.u64, found);
+    if (known != REGISTRATION_UNCLEAR)
+        return known;
     uint32_t cursor = 0;
     struct registration one;
     int fd = -1;
     for (struct pending *pending; (pending = pending_each(&cursor));) {
         bool is_failure = event->events & (EPOLLERR | EPOLLHUP); /* worth asking the kernel */
-        int number = pending_is_connect(pending->phase) && pending->fd != guess
+        int number = (pending_is_connect(pending->phase) || withheld_of_slot(pending)) && pending->fd != guess
                          ? number_about(epoll, pending, event, is_failure, &one)
                          : -1;
         if (number < 0)
@@ -121,11 +142,11 @@ static bool is_about(int epoll, int fd, const struct epoll_event *event, bool as
     struct descriptor *entry = descriptor_of(fd);
     if (!entry)
         return false;
-    bool is_connecting =
-        atomic_load_explicit(&entry->state, memory_order_relaxed) & (CONNECTING | CONNECT_ERROR_DUE);
-    bool is_known = is_connecting && (ask || registration_is_several(fd))
-                        ? registration_look_up(epoll, fd, found)
-                        : registration_find(epoll, fd, found);
+    bool is_sifted =
+        atomic_load_explicit(&entry->state, memory_order_relaxed) & (CONNECTING | CONNECT_ERROR_DUE) ||
+        withheld_of(entry);
+    bool is_known = is_sifted && (ask || registration_is_several(fd)) ? registration_look_up(epoll, fd, found)
+                                                                      : registration_find(epoll, fd, found);
     return is_known && found->data == event->data.u64;
 }
 
@@ -149,5 +170,6 @@ int wait_epoll(int epoll, struct epoll_event *events, int count, uint64_t deadli
                               .events = events,
                               .count = count,
                               .is_exact = is_exact};
+    registration_waits_in(epoll);
     return wait_carry_out(&wait.wait, ready);
 }

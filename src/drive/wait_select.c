@@ -2,9 +2,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "drive/raw.h"
 #include "drive/readable.h"
 #include "drive/readiness.h"
 #include "drive/waits.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/segment.h"
 
@@ -39,6 +41,31 @@ static bool has(const struct waiter *waiter, int fd)
     return fd < mine->count && mine->sets[READS] && is_in(mine->asked[READS], fd);
 }
 
+static unsigned long of_all(unsigned long *const sets[SETS], int first)
+{
+    unsigned long any = 0;
+    for (int i = 0; i < SETS; i++)
+        any |= sets[i] ? sets[i][first / WORD_BITS] : 0;
+    return any;
+}
+
+/* Leaves out of the sets what is withheld. */
+static void ask_for_less(struct select_wait *mine)
+{
+    for (int first = 0; first < mine->count; first += WORD_BITS) {
+        for (unsigned long any = of_all(mine->sets, first); any; any &= any - 1) {
+            int fd = first + __builtin_ctzl(any);
+            const struct descriptor *entry = descriptor_of(fd);
+            unsigned withheld = entry ? withheld_of(entry) : 0;
+            /* The kernel counts failures as both. */
+            bool is_failed = mine->wait.is_in_vain && withheld & POLLERR && !(raw_poll(fd) & POLLOUT);
+            for (int i = 0; withheld && i < SETS; i++)
+                if (mine->sets[i] && (is_failed || withheld & meanings[i] & ~POLLERR))
+                    mine->sets[i][fd / WORD_BITS] &= ~(1ul << fd % WORD_BITS);
+        }
+    }
+}
+
 static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
 {
     struct select_wait *mine = (struct select_wait *)wait;
@@ -46,6 +73,8 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
     for (int i = 0; i < SETS; i++)
         if (mine->sets[i])
             memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
+    if (withhold_is_on())
+        ask_for_less(mine);
     return real.pselect(mine->count, (fd_set *)mine->sets[READS], (fd_set *)mine->sets[WRITES],
                         (fd_set *)mine->sets[EXCEPTS], wait_left(wait, until_ns, &left), mask);
 }
@@ -74,13 +103,12 @@ static int sift(struct wait *wait, int ready)
     struct select_wait *mine = (struct select_wait *)wait;
     int hidden = 0;
     for (int first = 0; first < mine->count; first += WORD_BITS) {
-        unsigned long any = 0;
-        for (int i = 0; i < SETS; i++)
-            any |= mine->sets[i] ? mine->sets[i][first / WORD_BITS] : 0;
-        for (; any; any &= any - 1) {
+        for (unsigned long any = of_all(mine->sets, first); any; any &= any - 1) {
             int fd = first + __builtin_ctzl(any);
             struct descriptor *entry = descriptor_of(fd);
-            if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
+            bool is_connecting =
+                entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING;
+            if (is_connecting || (entry && withheld_of(entry)))
                 hidden += sift_one(mine, fd, entry);
         }
     }

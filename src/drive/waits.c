@@ -6,6 +6,7 @@
 #include "drive/readiness.h"
 #include "drive/signals.h"
 #include "drive/transfer.h"
+#include "drive/withhold.h"
 #include "state/process.h"
 
 #define LOOKS_SPARED 8
@@ -52,8 +53,7 @@ int wait_carry_out(struct wait *wait, int ready)
             if (!is_ours)
                 break;
         }
-        if (ready > 0)
-            ready = wait->sift(wait, ready);
+        wait->is_in_vain = ready > 0 && (ready = wait->sift(wait, ready)) == 0;
         if (ready > 0)
             break;
         if (is_ours)
@@ -119,7 +119,7 @@ static int sleep_until(struct wait *wait, uint64_t until_ns, const sigset_t *mas
 /* Is there anything that the program must not see? */
 static bool has_hidden(void)
 {
-    return atomic_load_explicit(&pending_head->connects, memory_order_relaxed) |
+    return atomic_load_explicit(&pending_head->connects, memory_order_relaxed) | withhold_is_on() |
            atomic_load_explicit(&pending_head->nudges, memory_order_relaxed);
 }
 

@@ -24,6 +24,7 @@ struct wait {
     /* Takes out what the program must not see of the `ready` that were found; how many are left. */
     int (*sift)(struct wait *wait, int ready);
     enum asleep asleep;
+    bool is_in_vain;      /* all that the last real wait has found was taken out */
     uint64_t deadline_ns; /* the program's own; NEVER = none */
     uint64_t now_ns;      /* when the real wait was about to begin */
     const sigset_t *mask; /* of the p-forms; NULL = the thread's */

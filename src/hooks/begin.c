@@ -4,10 +4,13 @@
 #include <pthread.h>
 
 #include "drive/inherit.h"
+#include "functions/functions.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
 #include "report/sink.h"
 #include "state/current.h"
+#include "state/fault_site.h"
+#include "state/faults.h"
 #include "state/process.h"
 
 /* Preloaded twice, from two places: the last one does it all. */
@@ -32,14 +35,21 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
         return;
     }
     pthread_atfork(NULL, NULL, process_forked);
+    faults_are_possible = settings.are_faults_armed; /* who never connects reads the rules when he accepts */
+    if (settings.are_faults_armed)
+        pthread_atfork(faults_before_fork, NULL, faults_forked);
+    fault_site_look_up();
     if (settings.has_inherited)
         inherit_begin(environment);
     if (settings.log[0] || settings.rules[0] || settings.is_log_bad || settings.is_seed_bad)
         sink_begin(settings.log);
+    rules_follower = functions_follow;
+    functions_at_start = true;
     if (settings.is_strict)
         rules_read();
     else if (settings.is_early)
         rules_prepare();
     else
         rules_allow_reading();
+    functions_at_start = false;
 }

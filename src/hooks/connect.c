@@ -4,5 +4,5 @@
 
 EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
 {
-    return drive_connect(fd, address.__sockaddr__, length);
+    return drive_connect(fd, address.__sockaddr__, length, (uintptr_t)__builtin_return_address(0));
 }

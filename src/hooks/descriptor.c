@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "drive/fault_accept.h"
 #include "drive/transfer.h"
 #include "drive/readiness.h"
 #include "drive/stand_in.h"
@@ -14,6 +15,8 @@
 #include "hooks/real.h"
 #include "state/process.h"
 #include "state/registrations.h"
+
+#define CALLER ((uintptr_t)__builtin_return_address(0))
 
 static void made_blocking(int fd, bool is_blocking)
 {
@@ -57,6 +60,8 @@ static enum socket_kind kind_of(int family, int type, int protocol)
 
 EXPORT int socket(int family, int type, int protocol)
 {
+    if (__builtin_expect(faults_are_possible, 0) && fault_socket(CALLER))
+        return -1;
     int fd = real.socket(family, type, protocol);
     if (fd < 0 || (unsigned)fd >= descriptor_limit)
         return fd;
@@ -91,17 +96,25 @@ EXPORT int socketpair(int family, int type, int protocol, int pair[2])
 
 EXPORT int accept(int fd, __SOCKADDR_ARG address, socklen_t *length)
 {
+    if (__builtin_expect(faults_are_possible, 0) && fault_accept(fd, CALLER))
+        return -1;
     int accepted = real.accept(fd, address.__sockaddr__, length);
     if (descriptor_limit)
         made(accepted);
+    if (__builtin_expect(faults_are_possible, 0) && accepted >= 0)
+        fault_accepted(fd, accepted);
     return accepted;
 }
 
 EXPORT int accept4(int fd, __SOCKADDR_ARG address, socklen_t *length, int flags)
 {
+    if (__builtin_expect(faults_are_possible, 0) && fault_accept(fd, CALLER))
+        return -1;
     int accepted = real.accept4(fd, address.__sockaddr__, length, flags);
     if (descriptor_limit)
         made(accepted);
+    if (__builtin_expect(faults_are_possible, 0) && accepted >= 0)
+        fault_accepted(fd, accepted);
     return accepted;
 }
 
@@ -122,6 +135,7 @@ EXPORT int close(int fd)
     if (descriptor_of(fd))
         transfer_let_go(fd); /* before: once it is closed another thread may get the number */
     descriptor_note_kind(fd, SOCKET_UNKNOWN);
+    registration_forget(fd);
     return real.close(fd);
 }
 

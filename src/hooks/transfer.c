@@ -3,12 +3,16 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "drive/fault_transfer.h"
 #include "drive/perform.h"
 #include "drive/transfer.h"
 
 #include "base/clock.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
+
+/* Where the program makes the call. The guarded forms are jumped to, so this holds there too. */
+#define CALLER ((uintptr_t)__builtin_return_address(0))
 
 static inline bool needs_care(const struct descriptor *entry, uint32_t states)
 {
@@ -26,6 +30,8 @@ static GUARDED ssize_t receive(struct descriptor *entry, const struct transfer *
 {
     if (!is_of(entry, transfer))
         return result == NOT_YET ? perform(transfer) : result;
+    if (result == NOT_YET && needs_care(entry, FAULTY))
+        return fault_receive(entry, transfer);
     uint64_t began = result == NOT_YET && transfer->flags & MSG_WAITALL ? clock_now_ns() : 0;
     return transfer_receive(entry, transfer, result, began);
 }
@@ -35,6 +41,8 @@ static GUARDED ssize_t send_with_care(struct descriptor *entry, const struct tra
 {
     if (!is_of(entry, transfer))
         return result == NOT_YET ? perform(transfer) : result;
+    if (result == NOT_YET && needs_care(entry, FAULTY))
+        return fault_send(entry, transfer);
     return transfer_send(entry, transfer, result, result == NOT_YET ? clock_now_ns() : 0);
 }
 
@@ -48,9 +56,10 @@ struct kept {
 };
 #define KEEP(kept) __asm__ volatile("" : "+m"(kept))
 
-static GUARDED ssize_t receive_kept(const struct kept *kept, int call, ssize_t result)
+static GUARDED ssize_t receive_kept(const struct kept *kept, int call, ssize_t result, uintptr_t caller)
 {
     struct transfer transfer = {.call = call,
+                                .caller = caller,
                                 .fd = kept->fd,
                                 .cookie = kept->cookie,
                                 .data = kept->data,
@@ -59,9 +68,10 @@ static GUARDED ssize_t receive_kept(const struct kept *kept, int call, ssize_t r
     return receive(descriptor_of(kept->fd), &transfer, result);
 }
 
-static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t result)
+static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t result, uintptr_t caller)
 {
     struct transfer transfer = {.call = call,
+                                .caller = caller,
                                 .fd = kept->fd,
                                 .cookie = kept->cookie,
                                 .data = kept->data,
@@ -79,7 +89,7 @@ static GUARDED ssize_t guarded_read(int fd, void *data, size_t size, struct desc
     ssize_t got = NOT_YET;
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.read(fd, data, size)) > 0)
         return got;
-    return receive_kept(&kept, TRANSFER_READ, got);
+    return receive_kept(&kept, TRANSFER_READ, got, CALLER);
 }
 
 EXPORT ssize_t read(int fd, void *data, size_t size)
@@ -103,7 +113,8 @@ static GUARDED ssize_t guarded_readv(struct descriptor *entry, int fd, const str
     if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.readv(fd, parts, count)) > 0)
         return got;
     return receive(entry,
-                   &(struct transfer){.call = TRANSFER_READV,
+                   &(struct transfer){.caller = CALLER,
+                                      .call = TRANSFER_READV,
                                       .fd = fd,
                                       .cookie = cookie,
                                       .data = (void *)parts,
@@ -126,7 +137,7 @@ static GUARDED ssize_t guarded_recv(int fd, void *data, size_t size, int flags, 
         if (!__builtin_expect(flags & MSG_WAITALL, 0) && (got = real.recv(fd, data, size, flags)) > 0)
             return got;
     }
-    return receive_kept(&kept, TRANSFER_RECV, got);
+    return receive_kept(&kept, TRANSFER_RECV, got, CALLER);
 }
 
 EXPORT ssize_t recv(int fd, void *data, size_t size, int flags)
@@ -151,7 +162,8 @@ static GUARDED ssize_t guarded_recvfrom(struct descriptor *entry, int fd, void *
         (got = real.recvfrom(fd, data, size, flags, address, length)) > 0)
         return got;
     return receive(entry,
-                   &(struct transfer){.call = TRANSFER_RECVFROM,
+                   &(struct transfer){.caller = CALLER,
+                                      .call = TRANSFER_RECVFROM,
                                       .fd = fd,
                                       .cookie = cookie,
                                       .data = data,
@@ -185,8 +197,12 @@ static GUARDED ssize_t guarded_recvmsg(struct descriptor *entry, int fd, struct 
         (got = real.recvmsg(fd, message, flags)) > 0)
         return got;
     return receive(entry,
-                   &(struct transfer){
-                       .call = TRANSFER_RECVMSG, .fd = fd, .cookie = cookie, .data = message, .flags = flags},
+                   &(struct transfer){.caller = CALLER,
+                                      .call = TRANSFER_RECVMSG,
+                                      .fd = fd,
+                                      .cookie = cookie,
+                                      .data = message,
+                                      .flags = flags},
                    got);
 }
 
@@ -205,7 +221,8 @@ static GUARDED int guarded_recvmmsg(struct descriptor *entry, int fd, struct mms
         (got = real.recvmmsg(fd, messages, count, flags, timeout)) > 0)
         return (int)got;
     return (int)receive(entry,
-                        &(struct transfer){.call = TRANSFER_RECVMMSG,
+                        &(struct transfer){.caller = CALLER,
+                                           .call = TRANSFER_RECVMMSG,
                                            .fd = fd,
                                            .cookie = cookie,
                                            .data = messages,
@@ -230,7 +247,7 @@ static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, stru
     if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
         __builtin_expect((sent = real.write(fd, data, size)) == (ssize_t)kept.size, 1))
         return sent;
-    return send_kept(&kept, TRANSFER_WRITE, sent);
+    return send_kept(&kept, TRANSFER_WRITE, sent, CALLER);
 }
 
 EXPORT ssize_t write(int fd, const void *data, size_t size)
@@ -242,7 +259,8 @@ EXPORT ssize_t write(int fd, const void *data, size_t size)
 static GUARDED ssize_t guarded_writev(struct descriptor *entry, int fd, const struct iovec *parts, int count)
 {
     return send_with_care(entry,
-                          &(struct transfer){.call = TRANSFER_WRITEV,
+                          &(struct transfer){.caller = CALLER,
+                                             .call = TRANSFER_WRITEV,
                                              .fd = fd,
                                              .cookie = entry->cookie,
                                              .data = (void *)parts,
@@ -265,7 +283,7 @@ static GUARDED ssize_t guarded_send(int fd, const void *data, size_t size, int f
     if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
         __builtin_expect((sent = real.send(fd, data, size, flags)) == (ssize_t)kept.size, 1))
         return sent;
-    return send_kept(&kept, TRANSFER_SEND, sent);
+    return send_kept(&kept, TRANSFER_SEND, sent, CALLER);
 }
 
 EXPORT ssize_t send(int fd, const void *data, size_t size, int flags)
@@ -283,7 +301,8 @@ static GUARDED ssize_t guarded_sendto(struct descriptor *entry, int fd, const vo
         (sent = real.sendto(fd, data, size, flags, address, length)) == (ssize_t)size)
         return sent;
     return send_with_care(entry,
-                          &(struct transfer){.call = TRANSFER_SENDTO,
+                          &(struct transfer){.caller = CALLER,
+                                             .call = TRANSFER_SENDTO,
                                              .fd = fd,
                                              .cookie = cookie,
                                              .data = (void *)data,
@@ -306,7 +325,8 @@ static GUARDED ssize_t guarded_sendmsg(struct descriptor *entry, int fd, const s
                                        int flags)
 {
     return send_with_care(entry,
-                          &(struct transfer){.call = TRANSFER_SENDMSG,
+                          &(struct transfer){.caller = CALLER,
+                                             .call = TRANSFER_SENDMSG,
                                              .fd = fd,
                                              .cookie = entry->cookie,
                                              .data = (void *)message,
@@ -356,7 +376,8 @@ static GUARDED int guarded_sendmmsg(struct descriptor *entry, int fd, struct mms
                                     unsigned count, int flags)
 {
     return (int)send_with_care(entry,
-                               &(struct transfer){.call = TRANSFER_SENDMMSG,
+                               &(struct transfer){.caller = CALLER,
+                                                  .call = TRANSFER_SENDMMSG,
                                                   .fd = fd,
                                                   .cookie = entry->cookie,
                                                   .data = messages,
@@ -387,7 +408,8 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 static GUARDED ssize_t guarded_sendfile(struct descriptor *entry, int to, int from, off64_t *offset,
                                         size_t size)
 {
-    struct transfer transfer = {.call = TRANSFER_SENDFILE,
+    struct transfer transfer = {.caller = CALLER,
+                                .call = TRANSFER_SENDFILE,
                                 .fd = to,
                                 .cookie = entry->cookie,
                                 .other = from,
@@ -410,7 +432,7 @@ EXPORT ssize_t sendfile64(int to, int from, off64_t *offset, size_t size)
 
 EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset, size_t size, unsigned flags)
 {
-    struct transfer transfer = {.size = size, .count = flags};
+    struct transfer transfer = {.caller = CALLER, .size = size, .count = flags};
     struct descriptor *entry = descriptor_of(from);
     if (entry) {
         transfer.call = TRANSFER_SPLICE_IN;

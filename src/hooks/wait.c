@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "drive/nudge.h"
 #include "drive/waits.h"
+#include "drive/withhold.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
 #include "state/descriptors.h"
@@ -107,7 +108,8 @@ EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, co
 
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-    int result = real.epoll_ctl(epoll, operation, fd, event);
+    int result = pending_is_busy() ? withhold_control(epoll, operation, fd, event)
+                                   : real.epoll_ctl(epoll, operation, fd, event);
     if (result == 0)
         registration_note(epoll, operation, fd, event);
     return result;

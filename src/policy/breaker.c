@@ -148,6 +148,14 @@ struct breaker_answer breaker_admit(uint64_t word, const struct breaker_params *
     };
 }
 
+uint64_t breaker_open_until(uint64_t word, const struct breaker_params *params, uint64_t now_ns)
+{
+    if (word >> STATE_SHIFT != BREAKER_OPEN)
+        return 0;
+    uint64_t left = left_ms(word & TIME_MAX, longest_open_ms(params), now_ns);
+    return left ? (now_ns / NS_PER_MS + left) * NS_PER_MS : 0;
+}
+
 static struct breaker_change moved(struct fields fields, enum breaker_transition transition)
 {
     fields.generation++;

@@ -58,6 +58,10 @@ struct breaker_answer {
 /* Asks to let one call through at `now_ns`. Half-open admits one probe at a time. */
 struct breaker_answer breaker_admit(uint64_t word, const struct breaker_params *params, uint64_t now_ns);
 
+/* Until when an open circuit rejects; 0: it is not open, or its time has come, and breaker_admit is to be asked. This is
+ * what is asked most often while a host is down. */
+uint64_t breaker_open_until(uint64_t word, const struct breaker_params *params, uint64_t now_ns);
+
 enum breaker_report {
     BREAKER_SUCCESS,
     BREAKER_FAILURE,

@@ -3,6 +3,7 @@
 /* The word, from the top: second 32 bits | told in it 8 | left out since the last one that was told 24. */
 #define LEFT_OUT_BITS 24
 #define LEFT_OUT_MAX  ((1u << LEFT_OUT_BITS) - 1)
+#define LEFT_OUT_SURE (LEFT_OUT_MAX / 2) /* up to here many may add 1 at the same time */
 #define TOLD_BITS     8
 #define TOLD_MAX      ((1u << TOLD_BITS) - 1)
 
@@ -29,4 +30,10 @@ struct sample_answer sample_take(uint64_t word, uint32_t most_per_s, uint64_t no
     if (told < most_per_s && told < TOLD_MAX)
         return (struct sample_answer){.word = pack(second, told + 1, 0), .count = left_out + 1};
     return (struct sample_answer){.word = pack(second, told, left_out + (left_out < LEFT_OUT_MAX))};
+}
+
+bool sample_leaves_out(uint64_t word, uint32_t most_per_s, uint64_t now_ns)
+{
+    return word >> (LEFT_OUT_BITS + TOLD_BITS) == now_ns / NS_PER_S &&
+           (word >> LEFT_OUT_BITS & TOLD_MAX) >= most_per_s && (word & LEFT_OUT_MAX) < LEFT_OUT_SURE;
 }

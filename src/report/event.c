@@ -59,9 +59,17 @@ const char *event_reason(const struct event *event)
         SKIPPED_REASONS(SKIPPED)
 #undef SKIPPED
     };
+    static const char *const unbound[] = {
+#define REASON(name, text, help) text,
+        UNBOUND_REASONS(REASON)
+#undef REASON
+    };
     const char *reason = NULL;
     unsigned why = event->count >> 8 & 0xff;
-    if (event->kind == EVENT_CONNECT_FAILED || event->kind == EVENT_LOOKUP_FAILED)
+    if (event->kind == EVENT_FUNCTION_UNBOUND)
+        reason = event->count < UNBOUND_REASON_COUNT ? unbound[event->count] : NULL;
+    else if (event->kind == EVENT_CONNECT_FAILED || event->kind == EVENT_LOOKUP_FAILED ||
+             event->kind == EVENT_FUNCTION_FAILED)
         reason = event->count < GIVEN_UP_REASON_COUNT ? given_up[event->count] : NULL;
     else if (event->kind == EVENT_STEERED)
         reason = event->count < STEERED_COUNT ? steered[event->count] : NULL;

@@ -16,8 +16,12 @@ enum event_kind {
 
 /* Decided and recorded, but not carried out (`enforce:`). */
 #define EVENT_SHADOW 1u
+/* The program got what is declared for such a call instead of what came of it. */
+#define EVENT_DEFAULT 2u
+/* The circuit is half-open: a probe is under way, and what is decided next depends on it. */
+#define EVENT_PROBING 4u
 /* DEGRADED and RUNG_SKIPPED: it is about a lookup, and `error` is its EAI code. */
-#define EVENT_LOOKUP 2u
+#define EVENT_LOOKUP 8u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {
@@ -34,11 +38,17 @@ struct event {
         count; /* what the kind says: failures in a row, or one of the reasons below. DEGRADED and RUNG_SKIPPED: the
                         * port, the rung and (SKIPPED) the reason, as EVENT_OF_RUNG packs them */
     char program[16];
+    char fault[32];  /* its name, cut; empty unless the event is about one */
     char target[60]; /* "payments.internal:443" */
     uint8_t address
         [16]; /* which of the name's addresses was tried, IPv4 in its v4-mapped form; zeroes: it has one only */
 };
-_Static_assert(sizeof(struct event) == 136, "there is no padding in what is shared");
+/* What an event about a fault says where others have their attempts: enum fault_operation, and the place of the call in
+ * the fault's slot of the segment + 1 (0 = not known) with enum fault_kind above it. */
+#define event_operation      attempt
+#define event_site(event)    ((event)->attempts & 0xffu)
+#define event_kind_of(event) ((event)->attempts >> 8)
+_Static_assert(sizeof(struct event) == 168, "there is no padding in what is shared");
 
 #define EVENT_OF_RUNG(rung, why, port) ((uint32_t)(port) << 16 | (uint32_t)(why) << 8 | (uint32_t)(rung))
 
@@ -94,6 +104,20 @@ enum skipped_reason {
         SKIPPED_COUNT
 };
 
+/* Why a declared function is not under its policy, or not everywhere, as FUNCTION_UNBOUND tells it. */
+#define UNBOUND_REASONS(REASON)                                                                              \
+    REASON(NO_MEMORY, "no_memory", "this process may not have executable memory of its own")                 \
+    REASON(NO_CHECK, "no_check", "the function of its check or cleanup is in no library")                    \
+    REASON(FULL, "full", "too many functions are bound already")                                             \
+    REASON(AMBIGUOUS, "ambiguous", "several functions have the name, and some calls may mean any of them")   \
+    REASON(PROTECTED, "protected", "addresses that it is called by may not be changed")
+enum unbound_reason {
+#define REASON(name, text, help) UNBOUND_##name,
+    UNBOUND_REASONS(REASON)
+#undef REASON
+        UNBOUND_REASON_COUNT
+};
+
 /* Why a call that a rule may have wanted went through untouched, or was done in part only. Each is counted.
  * X(NAME, "name", help) */
 #define PASSED_REASONS(X)                                                                                    \
@@ -108,11 +132,13 @@ enum skipped_reason {
     X(PRIVATE, "private", "state could not be shared: private memory instead")                               \
     X(LOG_LOST, "log_lost", "a log line could not be written")                                               \
     X(LOG_THINNED, "log_thinned", "a log line was one of too many in a second")                              \
-    X(NOT_PARKED, "not_parked", "a descriptor could not be kept silent between two attempts")                \
+    X(NOT_PARKED, "not_parked", "the kernel could not keep a descriptor silent between two attempts")        \
     X(ASLEEP, "asleep", "a thread was asleep that did not know of a deadline")                               \
     X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
-    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")
+    X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")              \
+    X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")                       \
+    X(NOT_DELAYED, "not_delayed", "a fault that takes time, on a descriptor that does not block")
 enum passed_reason {
 #define PASSED_REASON(name, text, help) PASSED_##name,
     PASSED_REASONS(PASSED_REASON)

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "report/event.h"
+#include "rules/faults.h"
 #include "rules/rules.h"
 
 /* No circuit waits so long for its probe: somebody holds it open. */
@@ -20,6 +21,7 @@ static void add_those_before(const struct event *event, struct text *text);
 static void say_why(struct text *text, const struct event *event);
 static void say_rung(struct text *text, const struct event *event, const char *code);
 static void say_skipped(struct text *text, const struct event *event);
+static void say_fault(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -55,12 +57,18 @@ void event_say(const struct event *event, struct text *text)
     bool is_lookup = event->kind == EVENT_LOOKUP_FAILED || event->kind == EVENT_LOOKUP_RETRY ||
                      event->flags & EVENT_LOOKUP;
     const char *error = is_lookup ? said_of_lookup(event->error) : said(event->error);
-    const char *code = errno_name(event->error);
+    const char *code = event->error ? errno_name(event->error) : "what is declared for it";
     struct tried tried = tried_by(event);
     static const char *const steered[] = {
 #define STEERED(name, text, help) help,
         STEERINGS(STEERED)
 #undef STEERED
+    };
+
+    static const char *const unbound[] = {
+#define REASON(name, text, help) help,
+        UNBOUND_REASONS(REASON)
+#undef REASON
     };
 
     if (event->target[0])
@@ -123,6 +131,8 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_REJECTED:
         if (event->delay_ns > HELD_OPEN_NS)
             text_add(text, "circuit held open");
+        else if (event->flags & EVENT_PROBING)
+            text_add(text, "circuit half-open, a probe is under way");
         else
             text_add(text, "circuit open, next probe in %s", delay.text);
         if (code) /* else its rule has a ladder */
@@ -159,6 +169,21 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_RUNG_SKIPPED:
         say_skipped(text, event);
         break;
+    case EVENT_FAULT:
+        say_fault(text, event);
+        break;
+    case EVENT_FAULTS_ARMED:
+        text_add(text, "%u fault%s armed; the same again with RESIL_SEED=%lu", event->count,
+                 event->count == 1 ? "" : "s", event->delay_ns);
+        break;
+    case EVENT_FAULT_STEERED:
+        text_add(text, "fault %s %s", event->fault,
+                 event->count == 0   ? "is as it was armed again"
+                 : event->count == 1 ? "switched on"
+                                     : "switched off");
+        if (event->delay_ns)
+            text_add(text, " for %s", delay.text);
+        break;
     case EVENT_RULES_LOADED:
         text_add(text, "%u rule%s in force", event->count, event->count == 1 ? "" : "s");
         break;
@@ -181,10 +206,56 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, event->count == PASSED_PRIVATE ? "%s" : "passed through: %s",
                  passed_help((enum passed_reason)event->count));
         break;
+    case EVENT_FUNCTION_RETRY:
+        text_add(text, "failed (attempt %u of %u), again in %s", event->attempt, event->attempts, delay.text);
+        break;
+    case EVENT_FUNCTION_FAILED:
+        text_add(text, "failed");
+        if (event->attempts > 1)
+            text_add(text, " (attempt %u of %u), given up after %s", event->attempt, event->attempts,
+                     duration.text);
+        say_why(text, event);
+        if (event->flags & EVENT_DEFAULT)
+            text_add(text, "; the call gets what is declared for it");
+        break;
+    case EVENT_FUNCTION_LATE:
+        text_add(text, "succeeded at attempt %u of %u, after %s", event->attempt, event->attempts,
+                 duration.text);
+        break;
+    case EVENT_FUNCTION_UNBOUND:
+        text_add(text, "%s not under its policy: %s", event->target[0] ? "is" : "a declared function is",
+                 event->count < UNBOUND_REASON_COUNT ? unbound[event->count] : "");
+        break;
     case EVENT_KINDS:
         text_add(text, "unknown event");
         break;
     }
+}
+
+static void say_fault(struct text *text, const struct event *event)
+{
+    static const char *const words[FAULT_KINDS] = {
+        [FAULT_TIMEOUT] = "is never answered",
+        [FAULT_RESET] = "finds the connection reset",
+        [FAULT_BANDWIDTH] = "is slowed down",
+        [FAULT_SLICE] = "goes in small pieces",
+        [FAULT_LIMIT_DATA] = "finds the connection ended",
+        [FAULT_CORRUPT] = "gets bytes changed",
+        [FAULT_LOSS] = "loses a datagram",
+        [FAULT_DUPLICATE] = "has a datagram twice",
+        [FAULT_ADDRESS] = "gets another address",
+    };
+    unsigned kind = event_kind_of(event), operation = event->event_operation;
+    const char *code = operation == FAULT_RESOLVE ? eai_name(event->error) : errno_name(event->error);
+    text_add(text, "fault %s: %s", event->fault,
+             operation < FAULT_OPERATIONS ? fault_operation_names[operation] : "call");
+    if (kind < FAULT_KINDS && words[kind])
+        text_add(text, " %s", words[kind]);
+    else if (event->delay_ns)
+        text_add(text, " %s %s later", kind == FAULT_SLOW_CLOSE ? "sees the end" : "comes back",
+                 duration_text(event->delay_ns).text);
+    else
+        text_add(text, " gets %s", code ? code : "an error");
 }
 
 static struct tried tried_by(const struct event *event)

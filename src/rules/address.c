@@ -4,8 +4,6 @@
 
 #include "base/text.h"
 
-#define V4_BITS 96 /* a v4-mapped address is ::ffff:0:0/96 and the four bytes */
-
 static const char *v4_parse(const char *text, uint8_t bytes[4]);
 static bool v6_parse(const char *text, const char *end, uint8_t bytes[16]);
 static bool group_parse(const char **text, const char *end, unsigned *group);
@@ -58,7 +56,7 @@ bool prefix_parse_loosely(const char *text, struct prefix *prefix)
         bool is_v6_text = strchr(address_part, ':') != NULL;
         if (!length_parse(text + address_length + 1, is_v6_text ? 128 : 32, &length))
             return false;
-        length += is_v6_text ? 0 : V4_BITS;
+        length += is_v6_text ? 0 : ADDRESS_V4_BITS;
     }
     prefix->length_bits = (uint8_t)length;
     for (unsigned bit = length; bit < 128; bit++)
@@ -68,7 +66,7 @@ bool prefix_parse_loosely(const char *text, struct prefix *prefix)
 
 bool prefix_contains(const struct prefix *prefix, const struct address *address)
 {
-    if (prefix->length_bits < V4_BITS && address_is_v4(address))
+    if (prefix->length_bits < ADDRESS_V4_BITS && address_is_v4(address))
         return false;
     unsigned whole = prefix->length_bits / 8, rest = prefix->length_bits % 8;
     if (memcmp(prefix->address.bytes, address->bytes, whole) != 0)
@@ -104,7 +102,8 @@ struct prefix_text prefix_text(const struct prefix *prefix)
     struct prefix_text result;
     struct text text = text_begin(result.text, sizeof result.text);
     text_add(&text, "%s", address_text(&prefix->address).text);
-    unsigned skipped = address_is_v4(&prefix->address) && prefix->length_bits >= V4_BITS ? V4_BITS : 0;
+    unsigned skipped =
+        address_is_v4(&prefix->address) && prefix->length_bits >= ADDRESS_V4_BITS ? ADDRESS_V4_BITS : 0;
     if (prefix->length_bits < 128)
         text_add(&text, "/%u", prefix->length_bits - skipped);
     return result;

@@ -9,6 +9,7 @@
 struct address {
     uint8_t bytes[16];
 };
+#define ADDRESS_V4_BITS 96 /* a v4-mapped address is ::ffff:0:0/96 and the four bytes */
 
 /* "10.0.0.7", "::1" or "[::1]". False when it is not a literal address. */
 bool address_parse(const char *text, struct address *address);

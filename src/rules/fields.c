@@ -14,6 +14,13 @@ void *reader_get(struct reader *reader, size_t size)
     return memory;
 }
 
+const char *reader_text(struct reader *reader, const char *text)
+{
+    const char *copy = arena_copy(reader->arena, text, strlen(text));
+    reader->is_out_of_memory |= !copy;
+    return copy;
+}
+
 bool fields_read(struct reader *reader, const struct node *node, const struct fields *fields,
                  const struct node *values[FIELDS_MAX])
 {
@@ -145,6 +152,8 @@ static bool add_home(struct text *text, const char *word, const struct fields *f
         {"breaker", "in a rule"},
         {"budget", "under retry"},
         {"rules", "at the top"},
+        {"functions", "at the top"},
+        {"faults", "at the top"},
         {"failure_rate", "under breaker"},
         {"defaults", "at the top"},
         {"version", "at the top"},

@@ -1,4 +1,5 @@
 /* Finds the first rule for a target. */
+#include <endian.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -19,9 +20,14 @@ struct host_entry {
     uint32_t hash, rule, next;
 };
 
+/* An address as two numbers, its first byte on top. */
+struct words {
+    uint64_t high, low;
+};
+
 struct prefix_entry {
-    struct prefix prefix;
-    uint32_t rule, next;
+    struct words words; /* bits beyond the length are 0 */
+    uint32_t length_bits, rule, next;
 };
 
 struct port_entry {
@@ -36,6 +42,7 @@ struct index {
     struct prefix_entry *prefixes;
     uint8_t lengths[PREFIX_LENGTHS]; /* of prefixes that there are */
     uint32_t length_count;
+    uint32_t port_count;
     struct port_entry *ports; /* single ports of rules that name neither hosts nor addresses */
     uint32_t *open_rules;     /* all of these rules, in their order */
     uint32_t open_count;
@@ -73,10 +80,25 @@ static uint64_t hash_add(uint64_t hash, char c)
     return (hash ^ (unsigned char)c) * 0x100000001b3ull;
 }
 
-/* Bits beyond the length are 0. */
-static uint64_t hash_prefix(const struct address *address, uint8_t length_bits)
+static struct words words_of(const struct address *address)
 {
-    return hash_bytes(address->bytes, sizeof address->bytes, length_bits);
+    struct words words;
+    memcpy(&words, address->bytes, sizeof words);
+    return (struct words){be64toh(words.high), be64toh(words.low)};
+}
+
+static struct words cut(struct words words, unsigned length_bits)
+{
+    if (length_bits < 64)
+        return (struct words){words.high & ~(UINT64_MAX >> length_bits), 0};
+    if (length_bits < 128)
+        words.low &= ~(UINT64_MAX >> (length_bits - 64));
+    return words;
+}
+
+static uint64_t hash_prefix(struct words words, unsigned length_bits)
+{
+    return hash_mix((words.high + length_bits) * 0x9fb21c651e98df25ull ^ words.low);
 }
 
 static bool is_wide(const struct rule_match *match)
@@ -129,9 +151,10 @@ static void add_prefixes(struct index *index, const struct rule_match *match, ui
 {
     for (uint32_t i = 0; i < match->prefix_count; i++, ++*entry) {
         const struct prefix *prefix = &match->prefixes[i];
-        uint64_t hash = hash_prefix(&prefix->address, prefix->length_bits);
-        index->prefixes[*entry] =
-            (struct prefix_entry){*prefix, rule, table_push(&index->by_prefix, hash, *entry)};
+        struct words words = words_of(&prefix->address);
+        uint64_t hash = hash_prefix(words, prefix->length_bits);
+        index->prefixes[*entry] = (struct prefix_entry){words, prefix->length_bits, rule,
+                                                        table_push(&index->by_prefix, hash, *entry)};
         if (!memchr(index->lengths, prefix->length_bits, index->length_count))
             index->lengths[index->length_count++] = prefix->length_bits;
     }
@@ -160,6 +183,7 @@ const struct index *index_build(struct reader *reader, const struct ruleset *set
         !table_get(reader, &index->by_prefix, prefix_count) ||
         !table_get(reader, &index->by_port, port_count))
         return NULL;
+    index->port_count = port_count;
     index->hosts = reader_get(reader, host_count * sizeof *index->hosts);
     index->prefixes = reader_get(reader, prefix_count * sizeof *index->prefixes);
     index->ports = reader_get(reader, port_count * sizeof *index->ports);
@@ -202,7 +226,7 @@ const struct rule *ruleset_find(const struct ruleset *set, const struct target *
     }
     if (target->port) {
         best = find_in_list(&question, index->wide_rules, index->wide_count, best);
-        best = find_by_port(&question, best);
+        best = index->port_count ? find_by_port(&question, best) : best;
     } else {
         best = find_in_list(&question, index->open_rules, index->open_count, best);
     }
@@ -236,17 +260,18 @@ static uint32_t find_by_port(const struct question *question, uint32_t best)
 static uint32_t find_by_prefix(const struct question *question, const struct address *address, uint32_t best)
 {
     const struct index *index = question->set->index;
+    const struct words whole = words_of(address);
+    bool is_v4 = whole.high == 0 && whole.low >> 32 == 0xffff;
     for (uint32_t i = 0; i < index->length_count; i++) {
-        unsigned length = index->lengths[i], whole = length / 8;
-        struct address masked = {{0}};
-        memcpy(masked.bytes, address->bytes, whole);
-        if (length % 8)
-            masked.bytes[whole] = (uint8_t)(address->bytes[whole] & 0xff00u >> length % 8);
-        uint32_t at = index->by_prefix.buckets[hash_prefix(&masked, (uint8_t)length) & index->by_prefix.mask];
+        unsigned length = index->lengths[i];
+        if (is_v4 && length < ADDRESS_V4_BITS)
+            continue; /* an IPv6 prefix: IPv4 addresses are not in it */
+        struct words words = cut(whole, length);
+        uint32_t at = index->by_prefix.buckets[hash_prefix(words, length) & index->by_prefix.mask];
         for (; at != NONE && index->prefixes[at].rule < best; at = index->prefixes[at].next) {
             const struct prefix_entry *entry = &index->prefixes[at];
-            if (entry->prefix.length_bits == length && prefix_contains(&entry->prefix, address) &&
-                fits(question, entry->rule)) {
+            if (entry->length_bits == length && entry->words.high == words.high &&
+                entry->words.low == words.low && fits(question, entry->rule)) {
                 best = entry->rule;
                 break;
             }

@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "policy/call.h"
+#include "rules/faults.h"
+#include "rules/function.h"
 #include "rules/keys.h"
 #include "rules/pattern.h"
 #include "rules/problems.h"
@@ -35,7 +37,8 @@ static bool is_udp_only(const struct rule *rule)
 
 void ruleset_lint(const struct ruleset *set, struct problems *problems)
 {
-    if (set->rule_count == 0)
+    functions_lint(set, problems);
+    if (set->rule_count == 0 && set->fault_count == 0 && set->function_count == 0)
         problem_add(problems, PROBLEM_WARNING, 0, 0, "it has no rules, so nothing is guarded (add rules:)");
     for (uint32_t i = 0; i < set->rule_count; i++) {
         const struct rule *rule = &set->rules[i];
@@ -51,6 +54,7 @@ void ruleset_lint(const struct ruleset *set, struct problems *problems)
         degrade_lint(rule, problems);
     }
     lint_order(set, problems);
+    faults_lint(set, problems);
 }
 
 static void lint_retry(const struct rule *rule, struct problems *problems)

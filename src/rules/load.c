@@ -23,12 +23,10 @@ static void defaults_read(struct reader *reader, const struct node *node);
 static void rules_read(struct reader *reader, const struct node *node);
 static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
                                     struct settings *settings);
-static void name_read(struct reader *reader, const struct node *name, struct rule *rule);
 static void enforce_read(struct reader *reader, const struct node *node, struct setting *setting);
 static void enforce_resolve(const struct reader *reader, const struct setting *own, struct rule *rule);
 static void names_check(struct reader *reader, const struct rule *rules, const struct node *const *names,
                         uint32_t count);
-static uint64_t params_hash(const struct policy *policy);
 
 struct ruleset *ruleset_parse(const char *text, size_t size, const char *path, unsigned flags,
                               struct problems *problems)
@@ -64,7 +62,8 @@ struct rules_copy *ruleset_copy(const char *path)
         copy->memory = memory;
         copy->text = file_text(path, memory, &copy->size, &copy->identity, &refusal);
         if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")) &&
-            !strstr(copy->text, "respond"))
+            !strstr(copy->text, "respond") &&
+            !memmem(copy->text, copy->size, "functions", strlen("functions")))
             return copy;
     }
     arena_close(memory);
@@ -107,6 +106,8 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
         else
             file_load(reader, set->path, NULL, set);
         rules_join(reader, set);
+        functions_join(reader, set);
+        faults_join(reader, set);
         if (problems->errors == 0)
             set->index = index_build(reader, set);
         if (reader->is_out_of_memory)
@@ -194,9 +195,9 @@ static void text_read(struct reader *reader, const char *text, size_t size, stru
 
 static void top_read(struct reader *reader, const struct node *root, struct ruleset *set)
 {
-    static const char *const names[] = {"version", "include", "defaults", "rules", NULL};
-    static const char *const unsupported[] = {"fault",    "faults", "inject", "functions",
-                                              "fallback", "reload", NULL};
+    static const char *const names[] = {"version", "include",   "defaults", "rules",
+                                        "faults",  "functions", NULL};
+    static const char *const unsupported[] = {"fault", "inject", "fallback", "reload", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (root->kind != NODE_MAPPING) {
@@ -214,6 +215,10 @@ static void top_read(struct reader *reader, const struct node *root, struct rule
         defaults_read(reader, values[2]);
     if (values[3])
         rules_read(reader, values[3]);
+    if (values[4])
+        faults_read(reader, values[4]);
+    if (values[5])
+        functions_read(reader, values[5]);
 }
 
 static void include_read(struct reader *reader, const struct node *node, struct ruleset *set)
@@ -305,7 +310,7 @@ static bool version_read(struct reader *reader, const struct node *root)
 static void defaults_read(struct reader *reader, const struct node *node)
 {
     static const char *const names[] = {"timeout", "retry", "breaker", "limit", "enforce", NULL};
-    static const char *const unsupported[] = {"fallback", "fault", "faults", "inject", NULL};
+    static const char *const unsupported[] = {"fallback", "fault", "inject", NULL};
     const struct fields fields = {.path = "defaults", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (node_is_null(node))
@@ -359,7 +364,7 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
 {
     static const char *const names[] = {"name",  "match",    "timeout", "retry",   "breaker",
                                         "limit", "patience", "enforce", "degrade", NULL};
-    static const char *const unsupported[] = {"fallback", "fault", "faults", "inject", NULL};
+    static const char *const unsupported[] = {"fallback", "fault", "inject", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
@@ -371,7 +376,7 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     rule->line = node->line;
     rule->column = node->column;
     if (values[0])
-        name_read(reader, values[0], rule);
+        rule->name = name_read(reader, values[0], &rule->identity);
     else
         COMPLAIN(reader, node, "name: is missing (every rule needs a name of its own)");
     if (values[1])
@@ -400,23 +405,24 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     enforce_resolve(reader, &settings->enforce, rule);
     if (values[8])
         rule->policy.ladder = degrade_read(reader, values[8]);
-    rule->breaker_params_hash = params_hash(&rule->policy);
+    rule->breaker_params_hash = rule_params_hash(&rule->policy);
     return rule->name ? values[0] : NULL;
 }
 
-static void name_read(struct reader *reader, const struct node *name, struct rule *rule)
+const char *name_read(struct reader *reader, const struct node *name, uint64_t *identity)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     if (!scalar_text(reader, name, "name"))
-        return;
+        return NULL;
     if (name->length > NAME_MAX_BYTES || name->text[strspn(name->text, allowed)]) {
         COMPLAIN(reader, name, "name: %s is not a name (1 to 63 letters, digits, dots, - and _)",
                  quote(name->text, name->length).text);
-        return;
+        return NULL;
     }
-    rule->name = arena_copy(reader->arena, name->text, name->length);
-    rule->identity = hash_bytes(name->text, name->length, 0);
-    reader->is_out_of_memory |= !rule->name;
+    const char *copy = arena_copy(reader->arena, name->text, name->length);
+    *identity = hash_bytes(name->text, name->length, 0);
+    reader->is_out_of_memory |= !copy;
+    return copy;
 }
 
 static void enforce_read(struct reader *reader, const struct node *node, struct setting *setting)
@@ -472,7 +478,7 @@ static void names_check(struct reader *reader, const struct rule *rules, const s
 }
 
 /* Breakers with the same are interchangeable: they judge alike and stay open alike. */
-static uint64_t params_hash(const struct policy *policy)
+uint64_t rule_params_hash(const struct policy *policy)
 {
     const struct breaker_params *params = &policy->breaker.params;
     const uint64_t values[] = {

@@ -60,6 +60,14 @@ struct reader {
     uint32_t file_count; /* 0: what is read is text without a file */
     struct rule_list *first, *last;
     uint32_t rule_count;
+    struct function_list *functions; /* in the order of reading */
+    uint32_t function_count;
+    struct fault_list {
+        struct fault_list *next;
+        const struct fault *fault;
+        const struct node *name;
+    } * first_fault, *last_fault; /* in the order of reading */
+    uint32_t fault_count;
 };
 
 /* fields.c: mappings and scalars */
@@ -71,13 +79,16 @@ struct reader {
 /* Memory of the rule set, zeroed. NULL: noted, and reported at the end. */
 void *reader_get(struct reader *reader, size_t size);
 
+/* A copy of the text in it. */
+const char *reader_text(struct reader *reader, const char *text);
+
 /* The keys that a mapping may have. */
 struct fields {
     const char *path;               /* "retry.budget"; "" at the top and in a rule */
     const char *const *names;       /* NULL at the end; at most FIELDS_MAX */
     const char *const *unsupported; /* known, but not to this version; NULL at the end */
 };
-enum { FIELDS_MAX = 12 };
+enum { FIELDS_MAX = 32 };
 
 /* Gives the value of each name, or NULL where it is missing. False when the node is no mapping. */
 bool fields_read(struct reader *reader, const struct node *node, const struct fields *fields,
@@ -133,6 +144,22 @@ const struct ladder *degrade_read(struct reader *reader, const struct node *node
 
 /* degrade_lint.c: where a rung cannot serve, or nobody would notice. */
 void degrade_lint(const struct rule *rule, struct problems *problems);
+
+/* load.c */
+
+/* The name of a rule, fault or function, in memory of the rule set, and the hash of it. NULL after a complaint. */
+const char *name_read(struct reader *reader, const struct node *name, uint64_t *identity);
+
+/* A hash of what has to be alike for processes to share its breaker. */
+uint64_t rule_params_hash(const struct policy *policy);
+
+/* function_read.c: `functions:` of one file; and of all files, once their rules are joined. */
+void functions_read(struct reader *reader, const struct node *node);
+void functions_join(struct reader *reader, struct ruleset *set);
+
+/* fault_list.c: `faults`, and what is found in all files. */
+void faults_read(struct reader *reader, const struct node *node);
+void faults_join(struct reader *reader, struct ruleset *set);
 
 /* match.c */
 void match_read(struct reader *reader, const struct node *node, struct rule_match *match);

@@ -144,9 +144,14 @@ struct ruleset {
     uint32_t file_count;
     const struct rule *rules;
     uint32_t rule_count;
-    uint64_t hash;      /* of the whole text, that of included files too */
-    bool is_any_host;   /* some rule asks for names, so lookups are worth remembering */
-    uint32_t protocols; /* that some rule is for: mask of PROTOCOL_BIT */
+    const struct function *functions; /* rules/function.h */
+    uint32_t function_count;
+    uint64_t hash;              /* of the whole text, that of included files too */
+    bool is_any_host;           /* some rule asks for names, so lookups are worth remembering */
+    uint32_t protocols;         /* that some rule is for: mask of PROTOCOL_BIT */
+    const struct fault *faults; /* rules/faults.h; in the order of the file, and they all apply */
+    uint32_t fault_count;
+    uint32_t fault_protocols; /* as `protocols`, of the faults */
     struct arena *arena;
     const struct index *index; /* what ruleset_find asks */
 };
@@ -185,8 +190,9 @@ struct problems {
  * those of the file that includes them. Their paths are relative to that file. */
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems);
 
-/* The text of a rule file, for later, when the file may be out of reach. NULL: it cannot be read, or it may need
- * others (include, respond), which are known only once it is understood. */
+/* The text of a rule file, for later, when the file may be out of reach. NULL: it cannot be read, or it may need others
+ * (include, respond), which are known only once it is understood, or declare functions, which have to be bound before they are
+ * called. */
 struct rules_copy;
 struct rules_copy *ruleset_copy(const char *path);
 

@@ -61,6 +61,21 @@ bool rate_parse(const char *text, uint32_t *per_s)
     return true;
 }
 
+bool bytes_parse(const char *text, uint64_t *bytes)
+{
+    static const struct {
+        const char *name;
+        uint64_t bytes;
+    } units[] = {{"B", 1}, {"kB", 1000}, {"MB", 1000000}, {"GB", 1000000000}};
+    struct number number;
+    if (!number_parse(text, &number))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (strcmp(number.unit, units[i].name) == 0)
+            return number_scale(&number, units[i].bytes, UINT64_MAX, bytes);
+    return false;
+}
+
 bool factor_parse(const char *text, uint32_t *factor_ppm)
 {
     struct number number;

@@ -14,6 +14,9 @@ bool ratio_parse(const char *text, uint32_t *ratio_ppm);
 /* "10/s", "600/m" -> per second (a rate that is no whole number of events a second is refused). */
 bool rate_parse(const char *text, uint32_t *per_s);
 
+/* "4096B", "20kB", "1.5MB", "1GB" -> bytes, by thousands. */
+bool bytes_parse(const char *text, uint64_t *bytes);
+
 /* "2", "1.5" -> ppm. */
 bool factor_parse(const char *text, uint32_t *factor_ppm);
 

@@ -29,6 +29,7 @@ static struct host *evict(struct segment *segment, uint64_t key, const struct ru
 static bool is_still(struct host_handle handle);
 static bool is_held(struct host_handle handle, struct breaker_answer *answer);
 static void forget_addresses(struct host *host);
+static void forget_times(struct host *host);
 static bool give_orphan_back(struct host_handle handle, const struct breaker_params *params, uint64_t *word,
                              uint64_t now_ns);
 static void empty(_Atomic uint64_t words[WINDOW_BUCKETS]);
@@ -53,10 +54,10 @@ struct host_handle hosts_find(const struct rule *rule, const struct target *targ
     }
     if (!handle.host)
         handle.host = evict(segment, key, rule, target);
-    if (handle.host)
-        atomic_store_explicit(&handle.host->used_ns, now_ns, memory_order_relaxed);
-    else
+    if (!handle.host)
         segment_passed(PASSED_TABLE_FULL);
+    else if (atomic_load_explicit(&handle.host->used_ns, memory_order_relaxed) != now_ns)
+        atomic_store_explicit(&handle.host->used_ns, now_ns, memory_order_relaxed);
     return handle;
 }
 
@@ -95,6 +96,30 @@ struct breaker_answer breakers_look(struct host_handle handle, const struct brea
         answer.until_ns = now_ns;
     }
     return answer;
+}
+
+uint64_t breakers_open_until(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns)
+{
+    if (!is_still(handle))
+        return 0;
+    enum steering steering = breakers_steering(handle.host);
+    if (steering != STEERING_AUTO)
+        return steering == STEERING_OPEN ? NEVER : 0;
+    uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
+    uint64_t until_ns = breaker_open_until(word, params, now_ns);
+    if (until_ns)
+        return until_ns;
+    struct breaker_answer answer = breakers_look(handle, params, now_ns);
+    return answer.verdict == BREAKER_REJECT && answer.until_ns > now_ns ? answer.until_ns : 0;
+}
+
+uint16_t breakers_probing(struct host_handle handle)
+{
+    if (!is_still(handle))
+        return 0;
+    struct breaker_view view =
+        breaker_view(atomic_load_explicit(&handle.host->breaker, memory_order_acquire));
+    return view.state == BREAKER_HALF_OPEN && view.until_ns ? EVENT_PROBING : 0;
 }
 
 uint32_t breakers_probe_holder(const struct host *host)
@@ -138,18 +163,20 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
     return change;
 }
 
-void breakers_succeeded(struct host_handle handle, const struct breaker_params *params)
+void breakers_succeeded(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns)
 {
     if (!is_still(handle))
         return;
     forget_addresses(handle.host);
     if (!params->failure_ratio_ppm)
         return;
-    /* For every answer on every connection: the coarse clock does for buckets of a tenth of a second and more. */
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = 1},
-                  (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec);
+    if (!now_ns) {
+        /* For every answer on every connection: the coarse clock does for buckets of a tenth of a second and more. */
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        now_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    }
+    add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = 1}, now_ns);
 }
 
 uint32_t hosts_sample(struct host_handle handle, enum sample_kind kind, enum event_kind event,
@@ -158,12 +185,16 @@ uint32_t hosts_sample(struct host_handle handle, enum sample_kind kind, enum eve
     if (!is_still(handle))
         return 1;
     _Atomic uint64_t *told = &handle.host->told[kind];
-    struct sample_answer answer;
+    struct sample_answer answer = {.count = 0};
     uint64_t word = atomic_load_explicit(told, memory_order_relaxed);
-    do
-        answer = sample_take(word, TOLD_PER_S, now_ns);
-    while (!atomic_compare_exchange_weak_explicit(told, &word, answer.word, memory_order_relaxed,
-                                                  memory_order_relaxed));
+    if (sample_leaves_out(word, TOLD_PER_S, now_ns)) {
+        atomic_fetch_add_explicit(told, 1, memory_order_relaxed);
+    } else {
+        do
+            answer = sample_take(word, TOLD_PER_S, now_ns);
+        while (!atomic_compare_exchange_weak_explicit(told, &word, answer.word, memory_order_relaxed,
+                                                      memory_order_relaxed));
+    }
     if (answer.count == 0 && segment_current)
         atomic_fetch_add_explicit(&segment_current->events[event], 1, memory_order_relaxed);
     return answer.count;
@@ -270,8 +301,8 @@ static uint64_t key_of(const struct rule *rule, const struct target *target)
     return key ? key : 1;
 }
 
-static struct host *claim(struct host *host, uint64_t old, uint64_t key, const struct rule *rule,
-                          const struct target *target)
+static __attribute__((noinline)) struct host *claim(struct host *host, uint64_t old, uint64_t key,
+                                                    const struct rule *rule, const struct target *target)
 {
     uint64_t expected = old;
     if (!atomic_compare_exchange_strong_explicit(&host->key, &expected, key, memory_order_acq_rel,
@@ -289,6 +320,7 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
         empty(host->retries);
         for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
             atomic_store_explicit(&host->counts[i], 0, memory_order_relaxed);
+        forget_times(host);
     }
     target_text(target, host->target, sizeof host->target);
     struct text text = text_begin(host->rule, sizeof host->rule);
@@ -297,8 +329,8 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
 }
 
 /* No free place within reach: the host that was idle longest gives way, if its circuit is closed and nobody holds it. */
-static struct host *evict(struct segment *segment, uint64_t key, const struct rule *rule,
-                          const struct target *target)
+static __attribute__((noinline)) struct host *evict(struct segment *segment, uint64_t key,
+                                                    const struct rule *rule, const struct target *target)
 {
     struct host *idlest = NULL;
     uint64_t idlest_key = 0, idlest_used = UINT64_MAX;
@@ -346,17 +378,29 @@ static void forget_addresses(struct host *host)
         atomic_store_explicit(&host->failed_addresses, 0, memory_order_relaxed);
 }
 
+static void forget_times(struct host *host)
+{
+    for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
+        for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+            atomic_store_explicit(&host->latencies[kind].counts[i], 0, memory_order_relaxed);
+        atomic_store_explicit(&host->latencies[kind].sum_ns, 0, memory_order_relaxed);
+    }
+    atomic_store_explicit(&host->spared_ns, 0, memory_order_relaxed);
+}
+
 /* A probe whose process is gone reports no more: another call may take its place. This is asked only now
  * and then, for it takes a system call. `word` is what was read, and is read again. */
 static bool give_orphan_back(struct host_handle handle, const struct breaker_params *params, uint64_t *word,
                              uint64_t now_ns)
 {
-    struct breaker_view view = breaker_view(*word);
     uint64_t holder = atomic_load_explicit(&handle.host->probe_holder, memory_order_relaxed);
+    if (!holder || now_ns < atomic_load_explicit(&asked_ns, memory_order_relaxed) + ASK_EVERY_NS)
+        return false;
+    struct breaker_view view = breaker_view(*word);
     if (view.state != BREAKER_HALF_OPEN || !view.until_ns || holder >> 32 != view.generation)
         return false;
     uint64_t asked = atomic_load_explicit(&asked_ns, memory_order_relaxed);
-    if (now_ns - asked < ASK_EVERY_NS || !atomic_compare_exchange_strong(&asked_ns, &asked, now_ns) ||
+    if (now_ns < asked + ASK_EVERY_NS || !atomic_compare_exchange_strong(&asked_ns, &asked, now_ns) ||
         !process_is_gone((pid_t)(uint32_t)holder))
         return false;
     struct random unused = {0};

@@ -29,10 +29,17 @@ static inline void host_count(struct host_handle handle, enum host_count what)
 struct breaker_answer breakers_admit(struct host_handle handle, const struct breaker_params *params,
                                      uint64_t now_ns);
 
+/* Is a probe out? EVENT_PROBING, for what is told of a rejected call, or 0. */
+uint16_t breakers_probing(struct host_handle handle);
+
 /* Who holds the probe that is out; 0: nobody, or it is not known. */
 uint32_t breakers_probe_holder(const struct host *host);
 
-/* The same, taking nothing. Where a probe is due it says BREAKER_REJECT until now: a call that cannot report back is
+/* Until when a call would be rejected; 0: it may go ahead, as far as can be told without asking breakers_admit. Takes
+ * nothing. */
+uint64_t breakers_open_until(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns);
+
+/* What breakers_admit would say, taking nothing. Where a probe is due it says BREAKER_REJECT until now: a call that cannot report back is
  * rejected there, any other one asks breakers_admit. */
 struct breaker_answer breakers_look(struct host_handle handle, const struct breaker_params *params,
                                     uint64_t now_ns);
@@ -43,8 +50,8 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
                                      uint64_t now_ns, uint32_t *failures);
 
 /* One more success of a closed breaker without failures: counts for the failure rate, where there is one, and for all
- * addresses of the name. */
-void breakers_succeeded(struct host_handle handle, const struct breaker_params *params);
+ * addresses of the name. `now_ns` 0: it is not known. */
+void breakers_succeeded(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns);
 
 /* Which of several events of one kind are told: how many this one stands for; 0: it is one of too many in this second,
  * and is left out of recorder and log. The counters miss none. */

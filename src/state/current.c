@@ -14,6 +14,7 @@
 #include "base/undisturbed.h"
 #include "rules/sources.h"
 #include "state/descriptors.h"
+#include "state/faults.h"
 #include "state/process.h"
 #include "state/rule_news.h"
 #include "state/segment.h"
@@ -25,7 +26,8 @@
 #define KEPT_AT_MOST_NS (60 * NS_PER_S)
 
 uint32_t rules_state;
-static const void *rules_in_force; /* struct ruleset; NULL: none */
+static struct published rules_in_force; /* struct ruleset; NULL: none */
+void (*rules_follower)(const struct ruleset *rules);
 
 /* The process of the thread that reads the rules, or looks whether they have changed; 0: nobody does. */
 static pid_t claimed_by;
@@ -40,8 +42,8 @@ static struct {
     struct sources *sources; /* NULL: built in, or without memory */
     uint64_t hash;           /* of the text of the last good rules, which are in force */
     bool was_bad;
-    uint64_t told; /* the version of the files that was complained of */
-    char canonical[4096];
+    uint64_t told;         /* the version of the files that was complained of */
+    const char *canonical; /* what the segment is known by */
 } latest;
 static char found_path[sizeof settings.config_home + 32];
 
@@ -50,20 +52,22 @@ struct retired {
     struct ruleset *set;
     struct retired *next;
     uint64_t free_at_ns;
+    uint32_t version; /* that it was published as */
 };
 static struct retired *all_retired;
 
+static void follow(void);
 static bool claim(void);
 static void find(void);
 static void open_segment(void);
 static void read_in(struct problems *problems);
 static uint64_t read_again(struct problems *problems, uint64_t now_ns);
 static bool put_in_force(struct ruleset *set, uint64_t now_ns);
-static void retire(const struct ruleset *set, uint64_t now_ns);
+static void retire(const struct ruleset *set, uint32_t version, uint64_t now_ns);
 static void free_retired(uint64_t now_ns);
 static void take_sources(struct sources *sources);
 static bool has_links(const char *path);
-static void find_canonical(const char *path, char *canonical, size_t capacity);
+static const char *canonical_of(const char *path);
 static uint64_t wall_clock_ns(void);
 static void *map(size_t size);
 static void refuse_to_start(void);
@@ -106,6 +110,7 @@ void rules_read(void)
             }
             __atomic_store_n(&look_at_ns, clock_now_ns() + LOOK_EVERY_NS, __ATOMIC_RELEASE);
             __atomic_store_n(&rules_state, RULES_READ, __ATOMIC_RELEASE);
+            follow();
         }
         __atomic_store_n(&claimed_by, 0, __ATOMIC_RELEASE);
     }
@@ -122,10 +127,12 @@ const struct ruleset *rules_enter(struct visit *visit)
             rules_read();
         if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) != RULES_READ)
             return NULL;
+        visit->entered_ns = clock_now_ns();
     } else {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
         uint64_t now_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+        visit->entered_ns = now_ns;
         if (__builtin_expect(now_ns >= __atomic_load_n(&look_at_ns, __ATOMIC_ACQUIRE), 0))
             rules_look(now_ns);
     }
@@ -153,11 +160,19 @@ void rules_look(uint64_t now_ns)
                 munmap(problems, sizeof *problems);
             }
             __atomic_store_n(&look_at_ns, now_ns + wait_ns, __ATOMIC_RELEASE);
+            follow();
         }
         __atomic_store_n(&claimed_by, 0, __ATOMIC_RELEASE);
     }
     undisturbed_end(&before);
     errno = error;
+}
+
+/* Whoever has the claim does so: nobody frees the rules meanwhile. */
+static void follow(void)
+{
+    if (rules_follower)
+        rules_follower(__atomic_load_n(&rules_in_force.what, __ATOMIC_ACQUIRE));
 }
 
 bool rules_are_coming(void)
@@ -202,9 +217,9 @@ static void find(void)
     latest.is_named = settings.rules[0] != '\0';
     latest.path = latest.is_named ? settings.rules : found_path;
     if (latest.is_named || rules_find_file(found_path, sizeof found_path, &latest.is_named)) {
-        find_canonical(latest.path, latest.canonical, sizeof latest.canonical);
+        latest.canonical = canonical_of(latest.path);
     } else {
-        strcpy(latest.canonical, "built-in");
+        latest.canonical = "built-in";
         latest.is_builtin = true;
     }
     latest.is_found = true;
@@ -296,24 +311,27 @@ static uint64_t read_again(struct problems *problems, uint64_t now_ns)
 /* Takes the rule set over. False: without memory for what comes with it, and then it is freed. */
 static bool put_in_force(struct ruleset *set, uint64_t now_ns)
 {
-    bool is_in_force = set->rule_count && descriptors_open();
-    if (set->rule_count && !is_in_force) {
+    bool has_any = set->rule_count || set->fault_count || set->function_count;
+    bool is_in_force = has_any && descriptors_open();
+    if (has_any && !is_in_force) {
         segment_passed(PASSED_NO_MEMORY);
         ruleset_free(set);
         return false;
     }
+    if (set->fault_count)
+        faults_found(set);
     latest.hash = set->hash;
-    const struct ruleset *old =
-        __atomic_exchange_n(&rules_in_force, is_in_force ? set : NULL, __ATOMIC_SEQ_CST);
+    uint32_t version = rules_in_force.version;
+    const struct ruleset *old = visitors_publish(&rules_in_force, is_in_force ? set : NULL);
     if (!is_in_force)
         ruleset_free(set);
     if (old)
-        retire(old, now_ns);
+        retire(old, version, now_ns);
     return true;
 }
 
 /* Its memory has room for a note of it. */
-static void retire(const struct ruleset *set, uint64_t now_ns)
+static void retire(const struct ruleset *set, uint32_t version, uint64_t now_ns)
 {
     struct retired *retired = arena_get(set->arena, sizeof *retired);
     if (!retired)
@@ -324,6 +342,7 @@ static void retire(const struct ruleset *set, uint64_t now_ns)
         longest_ns = total_ns > longest_ns ? total_ns : longest_ns;
     }
     retired->set = (struct ruleset *)set;
+    retired->version = version;
     retired->free_at_ns = now_ns + (longest_ns < KEPT_AT_MOST_NS ? longest_ns : KEPT_AT_MOST_NS);
     retired->next = all_retired;
     __atomic_store_n(&all_retired, retired, __ATOMIC_RELEASE);
@@ -332,7 +351,7 @@ static void retire(const struct ruleset *set, uint64_t now_ns)
 static void free_retired(uint64_t now_ns)
 {
     for (struct retired **link = &all_retired, *retired; (retired = *link);) {
-        if (now_ns < retired->free_at_ns || visitors_hold(retired->set)) {
+        if (now_ns < retired->free_at_ns || visitors_hold(retired->version)) {
             link = &retired->next;
             continue;
         }
@@ -350,22 +369,21 @@ static void take_sources(struct sources *sources)
 }
 
 /* Without realpath, which may call malloc. */
-static void find_canonical(const char *path, char *canonical, size_t capacity)
+static const char *canonical_of(const char *path)
 {
-    struct text text = text_begin(canonical, capacity);
+    static char canonical[4096];
     int file = has_links(path) ? open(path, O_PATH | O_CLOEXEC) : -1;
-    if (file >= 0) {
-        char link[64];
-        struct text link_text = text_begin(link, sizeof link);
-        text_add(&link_text, "/proc/self/fd/%d", file);
-        ssize_t length = readlink(link, canonical, capacity - 1);
-        syscall(SYS_close, file);
-        if (length > 0) {
-            canonical[length] = '\0';
-            return;
-        }
-    }
-    text_add(&text, "%s", path);
+    if (file < 0)
+        return path;
+    char link[64];
+    struct text text = text_begin(link, sizeof link);
+    text_add(&text, "/proc/self/fd/%d", file);
+    ssize_t length = readlink(link, canonical, sizeof canonical - 1);
+    syscall(SYS_close, file);
+    if (length <= 0)
+        return path;
+    canonical[length] = '\0';
+    return canonical;
 }
 
 /* May the path have another form? Cheaper to find out than that form is, and in most places it has not. */

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/hidden.h"
 #include "rules/rules.h"
 #include "state/visitors.h"
@@ -30,7 +31,8 @@ void rules_prepare(void);
 void rules_read(void);
 
 /* The rule set in force, which stays until rules_leave; read now if it was not yet, or if its files have changed. NULL:
- * pass everything through. */
+ * pass everything through. The visit's `entered_ns` is of the coarse clock, which is late by COARSE_NS at most, as a rule. */
+#define COARSE_NS (20 * NS_PER_MS)
 const struct ruleset *rules_enter(struct visit *visit);
 static inline void rules_leave(const struct visit *visit)
 {
@@ -40,6 +42,10 @@ static inline void rules_leave(const struct visit *visit)
 /* What rules_enter does at that time (CLOCK_MONOTONIC), once a second at most: looks whether the files have changed, and
  * frees old rules that nobody reads any more. */
 void rules_look(uint64_t now_ns);
+
+/* Is told which rules are in force, after they have been read or looked at; NULL: nobody wants to know. The rules stay in
+ * force meanwhile, or are NULL. */
+extern void (*rules_follower)(const struct ruleset *rules) HIDDEN;
 
 /* After rules_enter gave NULL: will there be rules in a moment? */
 bool rules_are_coming(void);

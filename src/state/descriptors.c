@@ -16,7 +16,7 @@ _Static_assert(POOL_ENTRIES_MAX >= LIMIT_MAX, "there is an entry for each number
 
 struct descriptor **descriptor_table;
 unsigned descriptor_limit;
-static uint16_t *notes;
+uint16_t *descriptor_notes;
 static unsigned copied_end; /* no number from here on is SOCKET_COPIED */
 static unsigned early_end;  /* no number from here on was copied before there was a table */
 unsigned descriptor_guarded_end;
@@ -40,44 +40,39 @@ bool descriptors_open(void)
         limit = LIMIT_MIN; /* root may raise it */
     /* Reserved, not used: pages come with the descriptors. */
     void *table = map_zeroed(limit * sizeof *descriptor_table);
-    void *all_notes = map_zeroed(limit * sizeof *notes);
+    void *all_notes = map_zeroed(limit * sizeof *descriptor_notes);
     void *shared = map_zeroed(GUARDS_MAX * sizeof *guards);
     if (!table || !all_notes || !shared || !pool_open())
         return false; /* once per process; what was had is not worth giving back */
-    notes = all_notes;
+    descriptor_notes = all_notes;
     guards = shared;
     descriptor_table = table;
     __atomic_store_n(&descriptor_limit, limit, __ATOMIC_RELEASE);
     return true;
 }
 
-unsigned descriptor_note(int fd)
-{
-    return (unsigned)fd < descriptor_limit ? __atomic_load_n(&notes[fd], __ATOMIC_RELAXED) : SOCKET_UNKNOWN;
-}
-
 void descriptor_note_kind(int fd, unsigned note)
 {
-    if ((unsigned)fd < descriptor_limit && __atomic_load_n(&notes[fd], __ATOMIC_RELAXED) != note)
-        __atomic_store_n(&notes[fd], (uint16_t)note, __ATOMIC_RELAXED);
+    if ((unsigned)fd < descriptor_limit && __atomic_load_n(&descriptor_notes[fd], __ATOMIC_RELAXED) != note)
+        __atomic_store_n(&descriptor_notes[fd], (uint16_t)note, __ATOMIC_RELAXED);
 }
 
 void descriptor_note_with(int fd, unsigned bits)
 {
     if (descriptor_note(fd) & SOCKET_KIND)
-        __atomic_fetch_or(&notes[fd], (uint16_t)bits, __ATOMIC_RELAXED);
+        __atomic_fetch_or(&descriptor_notes[fd], (uint16_t)bits, __ATOMIC_RELAXED);
 }
 
 void descriptor_note_without(int fd, unsigned bits)
 {
     if (descriptor_note(fd) & bits)
-        __atomic_fetch_and(&notes[fd], (uint16_t)~bits, __ATOMIC_RELAXED);
+        __atomic_fetch_and(&descriptor_notes[fd], (uint16_t)~bits, __ATOMIC_RELAXED);
 }
 
 void descriptor_note_shut(int fd)
 {
     if (descriptor_note(fd) & SOCKET_BEGUN)
-        __atomic_fetch_or(&notes[fd], SOCKET_SHUT, __ATOMIC_RELAXED);
+        __atomic_fetch_or(&descriptor_notes[fd], SOCKET_SHUT, __ATOMIC_RELAXED);
 }
 
 unsigned descriptor_note_begun(int fd)
@@ -100,7 +95,7 @@ static void note_copied(int fd)
 {
     if ((unsigned)fd >= descriptor_limit)
         return;
-    __atomic_fetch_or(&notes[fd], SOCKET_COPIED, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&descriptor_notes[fd], SOCKET_COPIED, __ATOMIC_RELAXED);
     raise_end(&copied_end, fd);
 }
 
@@ -142,6 +137,7 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
     atomic_store_explicit(&entry->state, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->pending, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->degraded, 0, memory_order_relaxed);
+    atomic_store_explicit(&entry->holds_place, 0, memory_order_relaxed);
     entry->cookie = cookie;
     __atomic_store_n(&entry->guard, guard, __ATOMIC_RELAXED);
     entry->host = host;

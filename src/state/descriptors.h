@@ -40,10 +40,9 @@ struct guard {
 #define SEND_ERROR_DUE  32u /* the next send gets `due_send_error` */
 #define RECV_ERROR_DUE  64u /* the next receive gets `due_recv_error` */
 #define ANSWER_OVERDUE                                                                                       \
-    128u                 /* the response timeout has passed and been counted; the answer is still awaited */
-#define HANDED_OVER 256u /* our options are off: stdio uses the socket, or another program */
-#define HOLDS_PLACE                                                                                          \
-    512u /* among the connections that its target may have; says nothing to sends and receives */
+    128u /* the response timeout has passed and been counted; the answer is still awaited */
+#define HANDED_OVER       256u  /* our options are off: stdio uses the socket, or another program */
+#define FAULTY            512u  /* faults may happen to it: state/faults.h */
 #define JUDGING           1024u /* an answer has begun, and may yet turn out to be a failure: with IDLE */
 #define MESSAGES          2048u /* a call moves a message: a short one is not a part of it */
 #define CONNECTIONLESS    4096u /* 0 bytes are not the end, and what was refused was no connection gone stale */
@@ -68,8 +67,10 @@ struct descriptor {
     struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
     int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
-    uint32_t number;                   /* the pool's */
-    _Atomic uint32_t pending;          /* its slot + 1 in state/pending.h; 0 = none */
+    uint32_t number;          /* the pool's */
+    _Atomic uint32_t pending; /* its slot + 1 in state/pending.h; 0 = none */
+    _Atomic uint32_t sent_us; /* when the request was sent whose answer is awaited, in us; 0 = not known */
+    _Atomic uint32_t holds_place;      /* 1: among the connections that its target may have */
     _Atomic uint32_t degraded;         /* its record + 1 in state/degraded.h; 0: it is what was asked for */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
 };
@@ -111,6 +112,7 @@ enum socket_kind {
     SOCKET_UNIX,
     SOCKET_UNIX_DATAGRAM,
     SOCKET_UNIX_SEQPACKET,
+    NO_SOCKET_BUT_EPOLL, /* one that something was taken out of: drive/withhold.h */
 };
 /* A note is one of these and bits beside it. */
 #define SOCKET_KIND     7u
@@ -120,7 +122,13 @@ enum socket_kind {
 #define SOCKET_FASTOPEN 64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
 #define SOCKET_BEGUN    0xff00u /* 0, or it has begun to connect: tells that time from others */
 
-unsigned descriptor_note(int fd);
+extern uint16_t *descriptor_notes HIDDEN; /* there once descriptor_limit is not 0 */
+static inline unsigned descriptor_note(int fd)
+{
+    return (unsigned)fd < descriptor_limit
+               ? __atomic_load_n(&descriptor_notes[(unsigned)fd], __ATOMIC_RELAXED)
+               : SOCKET_UNKNOWN;
+}
 void descriptor_note_kind(int fd, unsigned note);
 void descriptor_note_with(int fd, unsigned bits);
 void descriptor_note_without(int fd, unsigned bits);

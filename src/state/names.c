@@ -31,6 +31,7 @@ static _Atomic uint64_t stamps;
 /* The last name that this thread looked up. */
 static __thread uint64_t last_name_hash __attribute__((tls_model("initial-exec")));
 
+static bool find(const struct address *address, char name[NAME_MAX_BYTES]);
 static struct entry *set_of(const struct address *address);
 static struct entry *claim(uint64_t hash, const struct address *address, uint32_t *sequence);
 static bool open_table(void);
@@ -66,8 +67,11 @@ void names_remember(const char *name, const struct address *address)
 
 bool names_find(const struct address *address, char name[NAME_MAX_BYTES])
 {
-    if (!__atomic_load_n(&table, __ATOMIC_ACQUIRE))
-        return false;
+    return __atomic_load_n(&table, __ATOMIC_ACQUIRE) && find(address, name);
+}
+
+static __attribute__((noinline)) bool find(const struct address *address, char name[NAME_MAX_BYTES])
+{
     const struct entry *set = set_of(address);
     for (int tries = 0; tries < 3; tries++) {
         const struct entry *best = NULL;

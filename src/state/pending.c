@@ -78,12 +78,41 @@ struct pending *pending_claim(struct descriptor *entry)
 
 void pending_release(struct pending *pending, uint64_t due_ns)
 {
+    uint64_t in_ns = atomic_load_explicit(&pending->withheld_in_ns, memory_order_relaxed);
+    uint64_t out_ns = atomic_load_explicit(&pending->withheld_out_ns, memory_order_relaxed);
+    if (in_ns && in_ns < due_ns)
+        due_ns = in_ns;
+    if (out_ns && out_ns < due_ns)
+        due_ns = out_ns;
     arm(pending, due_ns);
     atomic_store_explicit(&pending->claim, 0, memory_order_release);
 }
 
+void pending_put_back(struct pending *pending)
+{
+    atomic_store_explicit(&pending->claim, 0, memory_order_release);
+}
+
+void pending_withhold(struct pending *pending, uint64_t in_ns, uint64_t out_ns)
+{
+    bool was = atomic_load_explicit(&pending->withheld_in_ns, memory_order_relaxed) |
+               atomic_load_explicit(&pending->withheld_out_ns, memory_order_relaxed);
+    bool is = in_ns | out_ns;
+    atomic_store_explicit(&pending->withheld_in_ns, in_ns, memory_order_relaxed);
+    atomic_store_explicit(&pending->withheld_out_ns, out_ns, memory_order_relaxed);
+    if (is && !was) {
+        atomic_fetch_add(&pending_head->withheld, 1);
+        atomic_store(&pending_busy, PENDING_BUSY);
+    }
+    if (was && !is)
+        atomic_fetch_sub_explicit(&pending_head->withheld, 1, memory_order_relaxed);
+}
+
 void pending_end(struct pending *pending)
 {
+    pending_withhold(pending, 0, 0);
+    for (unsigned i = 0; i < WITHHELD_EPOLLS; i++)
+        pending->withheld[i].how = AS_IT_IS;
     if (atomic_load_explicit(&pending->entry->pending, memory_order_relaxed) == pending->number + 1)
         atomic_store_explicit(&pending->entry->pending, 0, memory_order_release);
     pending_enter(pending, PENDING_FREE);
@@ -255,8 +284,8 @@ static bool has_work(void)
 {
     struct pending_head *head = pending_head;
     uint64_t runs = atomic_load(&head->runs);
-    return atomic_load(&head->nearness) || atomic_load(&head->connects) || atomic_load(&head->nudges) ||
-           runs & GOING_ON || atomic_load(&head->runs) != runs;
+    return atomic_load(&head->nearness) || atomic_load(&head->connects) || atomic_load(&head->withheld) ||
+           atomic_load(&head->nudges) || runs & GOING_ON || atomic_load(&head->runs) != runs;
 }
 
 bool pending_can_calm(void)

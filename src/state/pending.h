@@ -11,12 +11,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 #include "base/hidden.h"
 #include "policy/budget.h"
 #include "policy/call.h"
 #include "state/descent.h"
 #include "state/descriptors.h"
+#include "state/registrations.h"
 #include "state/siblings.h"
 
 enum pending_phase {
@@ -24,8 +26,21 @@ enum pending_phase {
     PENDING_FLYING, /* an attempt is in flight */
     PENDING_PARKED, /* between two attempts (drive/park.h) */
     PENDING_FAILED, /* the error has not been read yet */
-    PENDING_ANSWER, /* connected: an answer is awaited, or room to send */
+    PENDING_ANSWER, /* connected: an answer is awaited, or room to send, or readiness is withheld */
 };
+
+/* A registration with an epoll that is not as the program made it (drive/withhold.h), and how it differs. */
+struct withheld_registration {
+    enum {
+        AS_IT_IS, /* none */
+        OWED,     /* it has reported once, which the program has not seen, and is silent by itself */
+        MASKED,   /* it asks for less */
+        TAKEN_OUT,
+    } how;
+    int fd;
+    struct registration registration; /* the program's */
+};
+#define WITHHELD_EPOLLS 2 /* of one descriptor */
 
 struct pending {
     _Atomic uint64_t due_ns; /* NEVER: nothing */
@@ -42,7 +57,13 @@ struct pending {
     /* FLYING and PARKED */
     struct call call;
     struct budget_params budget;
-    struct siblings siblings;
+    union {
+        struct siblings siblings;
+        struct {
+            unsigned counts[2]; /* of siblings: a path has none */
+            struct sockaddr_un address;
+        } path;
+    };
     struct siblings_marks marks;
     unsigned siblings_tried; /* the first so many of them */
     uint64_t seed;
@@ -51,6 +72,7 @@ struct pending {
     int breaker_error;        /* what a rejected call gets */
     bool has_breaker, has_retry;
     bool is_unparkable; /* a retry was due, and the descriptor could not be kept silent until then */
+    bool is_withheld;   /* PARKED, and not by the kernel: what it shows is withheld */
     bool is_shadow;     /* learn and tell, change nothing */
     struct {            /* what it would do then */
         uint64_t connect_ns;
@@ -60,9 +82,13 @@ struct pending {
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-    } address;
+    } address; /* of a UNIX socket its beginning; all of it is in `path` */
     socklen_t length;
     struct descent descent; /* where it stands on its rule's ladder */
+    /* What no wait shows of the descriptor, until then: 0 = it is shown, NEVER = until somebody shows it. Read without a
+     * claim too. */
+    _Atomic uint64_t withheld_in_ns, withheld_out_ns;
+    struct withheld_registration withheld[WITHHELD_EPOLLS];
     /* ANSWER: changed without a claim too, by who sends and receives */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t unsent_bytes;               /* when room began to be awaited */
@@ -79,6 +105,7 @@ struct pending_head {
     _Atomic uint64_t runs;     /* begun:48 | going on:16; while one goes on nearness may be too low */
     _Atomic uint32_t used;     /* slots */
     _Atomic uint32_t connects; /* of these FLYING, PARKED or FAILED: what waits must not show as it is */
+    _Atomic uint32_t withheld; /* slots that withhold something */
     _Atomic uint32_t nudges;   /* registrations that are to be put right by who is woken (drive/nudge.h) */
     _Atomic uint64_t free_head;
     _Atomic uint32_t made;
@@ -130,8 +157,11 @@ static inline struct pending *pending_of(const struct descriptor *entry)
     return pending && atomic_load_explicit(&pending->entry, memory_order_relaxed) == entry ? pending : NULL;
 }
 
-/* Gives back a claim on a slot that is due at `due_ns` ... */
+/* Gives back a claim on a slot that is due at `due_ns`, or before that where something withheld is to be shown ... */
 void pending_release(struct pending *pending, uint64_t due_ns);
+
+/* ... or whenever it was due before ... */
+void pending_put_back(struct pending *pending);
 
 /* ... or ends what was pending: the slot is free. */
 void pending_end(struct pending *pending);
@@ -141,6 +171,9 @@ static inline bool pending_is_connect(enum pending_phase phase)
 {
     return phase == PENDING_FLYING || phase == PENDING_PARKED || phase == PENDING_FAILED;
 }
+
+/* What is withheld of a claimed slot's descriptor, until then; 0: nothing. It is due when the slot is given back. */
+void pending_withhold(struct pending *pending, uint64_t in_ns, uint64_t out_ns);
 
 /* Moves a claimed slot from one phase to another. */
 void pending_enter(struct pending *pending, enum pending_phase phase);

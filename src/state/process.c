@@ -24,10 +24,11 @@ static pid_t born; /* in ordinary memory: a fork child keeps it */
 static uint64_t calls;
 
 static bool is_set(const char *value);
+static bool is_word(const char *value, const char *word);
 static void copy_setting(char *to, size_t capacity, const char *value);
 static void copy_path(char *to, size_t capacity, const char *value);
 static void copy_log(const char *value);
-static const char *value_of(const char *variable, const char *name);
+static inline const char *value_of(const char *variable, const char *name);
 static uint64_t number_of(const char *digits);
 
 void process_begin(char **environment)
@@ -40,23 +41,28 @@ void process_begin(char **environment)
             home = value;
         if ((*variable)[0] == 'X' && (value = value_of(*variable, "XDG_CONFIG_HOME")) && value[0] == '/')
             config_home = value;
-        if (strncmp(*variable, "RESIL_", 6) != 0)
+        if ((*variable)[0] != 'R' || strncmp(*variable, "RESIL_", 6) != 0)
             continue;
-        if ((value = value_of(*variable, "RESIL_RULES")))
+        const char *ours = *variable + 6;
+        if ((value = value_of(ours, "RULES")))
             copy_path(settings.rules, sizeof settings.rules, value);
-        else if ((value = value_of(*variable, "RESIL_STATE_DIR")))
+        else if ((value = value_of(ours, "STATE_DIR")))
             copy_path(settings.state_dir, sizeof settings.state_dir, value);
-        else if ((value = value_of(*variable, "RESIL_LOG")))
+        else if ((value = value_of(ours, "LOG")))
             copy_log(value);
-        else if ((value = value_of(*variable, "RESIL_STRICT")))
+        else if ((value = value_of(ours, "STRICT")))
             settings.is_strict = is_set(value);
-        else if ((value = value_of(*variable, "RESIL_EARLY")))
+        else if ((value = value_of(ours, "EARLY")))
             settings.is_early = is_set(value);
-        else if (value_of(*variable, "RESIL_INHERITED"))
+        else if ((value = value_of(ours, "NAMESPACES")))
+            copy_setting(settings.namespaces, sizeof settings.namespaces, value);
+        else if ((value = value_of(ours, "FAULTS")))
+            settings.are_faults_armed = is_set(value);
+        else if (value_of(ours, "INHERITED"))
             settings.has_inherited = true;
-        else if ((value = value_of(*variable, "RESIL_DISABLE")))
+        else if ((value = value_of(ours, "DISABLE")))
             settings.is_disabled = is_set(value);
-        else if ((value = value_of(*variable, "RESIL_SEED")) && *value) {
+        else if ((value = value_of(ours, "SEED")) && *value) {
             settings.has_seed = process_is_seed(value);
             settings.is_seed_bad = !settings.has_seed;
             settings.seed = settings.has_seed ? number_of(value) : 0;
@@ -81,9 +87,18 @@ bool process_is_log(const char *value)
     static const char *const words[] = {"stdout", "stdin", "on",   "yes",   "true",
                                         "1",      "no",    "none", "false", "0"};
     for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
-        if (strcmp(words[i], value) == 0)
+        if (is_word(value, words[i]))
             return false;
-    return true;
+    bool is_other = is_word(value, "stderr") || is_word(value, "off");
+    return !is_other || strcmp(value, "stderr") == 0 || strcmp(value, "off") == 0;
+}
+
+/* In whatever case. */
+static bool is_word(const char *value, const char *word)
+{
+    for (; *word && (*value == *word || *value + 'a' - 'A' == *word); value++, word++)
+        ;
+    return !*word && !*value;
 }
 
 bool process_is_seed(const char *value)
@@ -223,10 +238,13 @@ static void copy_log(const char *value)
         copy_path(settings.log, sizeof settings.log, value);
 }
 
-static const char *value_of(const char *variable, const char *name)
+/* Most differ in the first letter: every program that starts asks for all of them. */
+static inline const char *value_of(const char *variable, const char *name)
 {
     size_t length = strlen(name);
-    return strncmp(variable, name, length) == 0 && variable[length] == '=' ? variable + length + 1 : NULL;
+    return variable[0] == name[0] && strncmp(variable, name, length) == 0 && variable[length] == '='
+               ? variable + length + 1
+               : NULL;
 }
 
 static uint64_t number_of(const char *digits)

@@ -13,12 +13,14 @@ struct settings {
     bool is_seed_bad, is_log_bad; /* set to what means nothing: left out, and the user is told */
     bool is_strict;               /* RESIL_STRICT=1 */
     bool is_early;                /* RESIL_EARLY=1 */
+    bool are_faults_armed;        /* RESIL_FAULTS=1 */
     bool has_inherited;           /* RESIL_INHERITED (drive/inherit.h) */
     bool is_disabled;     /* RESIL_DISABLE=1, or the program runs with privileges that are not its user's */
+    char namespaces[80];  /* RESIL_NAMESPACES (state/whereabouts.h); empty: not set, or no such text */
     char program[16];     /* the program's file name, cut; for events */
-    char rules[4096];     /* RESIL_RULES; empty: not set */
     char log[1024];       /* RESIL_LOG: "stderr", "off" or a file; empty: off */
     char state_dir[1024]; /* RESIL_STATE_DIR */
+    char rules[4096];     /* RESIL_RULES; empty: not set. As the last: it seldom reaches another page */
     char config_home
         [1024]; /* XDG_CONFIG_HOME, or HOME with .config behind it; only where RESIL_RULES is not set */
 };

@@ -62,5 +62,6 @@ bool recorder_read(const struct segment *segment, uint64_t number, struct event 
     /* Shared memory is not trusted: nothing that is read from it may run on. */
     event->program[sizeof event->program - 1] = '\0';
     event->target[sizeof event->target - 1] = '\0';
+    event->fault[sizeof event->fault - 1] = '\0';
     return true;
 }

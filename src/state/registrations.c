@@ -13,8 +13,21 @@
 
 #define SEVERAL (-1)
 
+#define PLACES_BITS 14
+#define PLACES_EACH 4u /* where one may be, from its home on */
+#define PLACES      ((1u << PLACES_BITS) + PLACES_EACH)
+
 static struct registration *table; /* by descriptor number */
+static int32_t *places;            /* by epoll and data: a number + 1, or 0 */
 static unsigned limit;
+#define RECENT 4u
+static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
+static unsigned recent_turn;
+static bool has_several; /* ever: by their data these are not known */
+
+static uint32_t home_of(int epoll, uint64_t data);
+static bool is_taken(uint32_t place, int32_t there);
+static void remember_data(int epoll, int fd, uint64_t data);
 
 static __attribute__((noinline, cold)) bool open_table(void);
 
@@ -30,12 +43,64 @@ void registration_note(int epoll, int operation, int fd, const struct epoll_even
         return;
     }
     if (other && other != mine) {
+        __atomic_store_n(&has_several, true, __ATOMIC_RELAXED);
         __atomic_store_n(&known->epoll, SEVERAL, __ATOMIC_RELEASE);
         return;
     }
     __atomic_store_n(&known->events, event->events, __ATOMIC_RELAXED);
     __atomic_store_n(&known->data, event->data.u64, __ATOMIC_RELAXED);
     __atomic_store_n(&known->epoll, mine, __ATOMIC_RELEASE);
+    if (event->data.u64 != (uint64_t)fd && event->data.fd != fd)
+        remember_data(epoll, fd, event->data.u64);
+}
+
+/* Places are never cleared: what is there may have gone, or be registered otherwise by now. Where all are taken it is not
+ * remembered, and has to be looked for. */
+static void remember_data(int epoll, int fd, uint64_t data)
+{
+    uint32_t home = home_of(epoll, data);
+    int32_t *free = NULL;
+    for (uint32_t i = 0; i < PLACES_EACH; i++) {
+        int32_t *place = &places[home + i], there = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+        if (there == fd + 1)
+            return;
+        if (!is_taken(home + i, there))
+            free = place;
+    }
+    if (free)
+        __atomic_store_n(free, fd + 1, __ATOMIC_RELEASE);
+}
+
+int registration_by_data(int epoll, uint64_t data, struct registration *found)
+{
+    uint32_t home = home_of(epoll, data);
+    int fd = REGISTRATION_UNCLEAR;
+    if (!__atomic_load_n(&limit, __ATOMIC_ACQUIRE) || __atomic_load_n(&has_several, __ATOMIC_RELAXED))
+        return REGISTRATION_UNCLEAR;
+    for (uint32_t i = 0; i < PLACES_EACH; i++) {
+        int32_t there = __atomic_load_n(&places[home + i], __ATOMIC_ACQUIRE);
+        struct registration one;
+        if (!there || !registration_find(epoll, there - 1, &one) || one.data != data)
+            continue;
+        if (fd >= 0)
+            return REGISTRATION_UNCLEAR;
+        fd = there - 1;
+        *found = one;
+    }
+    return fd;
+}
+
+static uint32_t home_of(int epoll, uint64_t data)
+{
+    uint64_t mixed = (data ^ (uint64_t)(uint32_t)epoll << 40) * 0x9e3779b97f4a7c15;
+    return (uint32_t)(mixed >> (64 - PLACES_BITS));
+}
+
+static bool is_taken(uint32_t place, int32_t there)
+{
+    int32_t epoll = there ? __atomic_load_n(&table[there - 1].epoll, __ATOMIC_ACQUIRE) : 0;
+    uint64_t data = there ? __atomic_load_n(&table[there - 1].data, __ATOMIC_RELAXED) : 0;
+    return epoll > 0 && place - home_of(epoll - 1, data) < PLACES_EACH;
 }
 
 void registration_forget(int fd)
@@ -171,20 +236,46 @@ bool registration_look_up(int epoll, int fd, struct registration *found)
     return true;
 }
 
+void registration_waits_in(int epoll)
+{
+    for (unsigned i = 0; i < RECENT; i++)
+        if (__atomic_load_n(&recent[i], __ATOMIC_RELAXED) == epoll + 1)
+            return;
+    unsigned at = __atomic_fetch_add(&recent_turn, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&recent[at % RECENT], epoll + 1, __ATOMIC_RELAXED);
+}
+
+bool registration_each(int fd, unsigned *turn, struct registration *found)
+{
+    if (*turn == 0 && registration_only(fd, found)) {
+        *turn = RECENT;
+        return true;
+    }
+    while (*turn < RECENT) {
+        int epoll = __atomic_load_n(&recent[(*turn)++], __ATOMIC_RELAXED) - 1;
+        if (epoll >= 0 && registration_look_up(epoll, fd, found))
+            return true;
+    }
+    return false;
+}
+
 static bool open_table(void)
 {
     if (__atomic_load_n(&limit, __ATOMIC_ACQUIRE))
         return true;
     int error = errno;
     unsigned size = descriptor_limit;
-    void *memory = mmap(NULL, size * sizeof *table, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t bytes = size * sizeof *table, all_bytes = bytes + PLACES * sizeof *places;
+    char *memory =
+        mmap(NULL, all_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = error;
     if (memory == MAP_FAILED)
         return false;
     struct registration *none = NULL;
-    if (!__atomic_compare_exchange_n(&table, &none, memory, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        munmap(memory, size * sizeof *table);
+    if (!__atomic_compare_exchange_n(&table, &none, (struct registration *)memory, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
+        munmap(memory, all_bytes);
+    __atomic_store_n(&places, (int32_t *)(void *)((char *)table + bytes), __ATOMIC_RELAXED);
     __atomic_store_n(&limit, size, __ATOMIC_RELEASE);
     return true;
 }

@@ -23,6 +23,11 @@ void registration_forget(int fd);
 /* The registration of `fd` with that epoll. False: there is none that we know of. */
 bool registration_find(int epoll, int fd, struct registration *found);
 
+/* The descriptor that is registered with that epoll under that data, where it is certain that there is no other;
+ * REGISTRATION_UNCLEAR: it has to be looked for. */
+#define REGISTRATION_UNCLEAR (-1)
+int registration_by_data(int epoll, uint64_t data, struct registration *found);
+
 /* The registration of `fd`, where it has one only. */
 bool registration_only(int fd, struct registration *found);
 
@@ -31,5 +36,10 @@ bool registration_is_several(int fd);
 
 /* registration_find, asking the kernel where it is not known: system calls, and as slow as the epoll is large. errno is untouched. */
 bool registration_look_up(int epoll, int fd, struct registration *found);
+
+/* The program waits in that epoll. registration_each: all registrations of `fd` with epolls that it has waited in of late, asking
+ * the kernel as registration_look_up does where none is known; `turn` is 0 at first. False: there are no more. */
+void registration_waits_in(int epoll);
+bool registration_each(int fd, unsigned *turn, struct registration *found);
 
 #endif

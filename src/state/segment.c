@@ -14,46 +14,40 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "state/process.h"
+#include "state/whereabouts.h"
 
-#define LOOK_EVERY_NS NS_PER_S
-#define ASIDE_NAMES   8 /* so many may make the same segment at once */
+#define LOOK_EVERY_NS   NS_PER_S
+#define DIRECTORY_BYTES 1100
+#define ASIDE_NAMES     8 /* so many may make the same segment at once */
 
 struct segment *_Atomic segment_current;
 _Atomic uint64_t segment_passed_before[PASSED_REASON_COUNT];
 
-/* Where and in which life of the machine this process runs: times and process ids of others mean nothing to us unless
- * all of it agrees. */
-struct whereabouts {
-    char boot_id[40];
-    bool is_any_boot; /* the boot id has not been looked at */
-    uint64_t pid_namespace, time_namespace;
-};
-
 /* The file that is mapped. Changed by segment_open, and by whoever has drawn `look_at_ns`. */
 static struct {
     struct whereabouts here;
+    bool is_passed_on; /* what is said there of namespaces */
     dev_t device;
     ino_t inode;
-    char path[1200];
-    char rules[4096];
+    char path[DIRECTORY_BYTES + 64];
+    const char *rules;
 } opened;
-static struct segment *prepared;    /* and opened.here has no boot id yet; or NULL */
+static struct segment *prepared;    /* not looked into yet, and opened.here has no boot id; or NULL */
 static _Atomic uint64_t look_at_ns; /* when to look again; 0: never, it is private */
 
 static void name_here(const struct whereabouts *here, const char *rules_path, char *name, size_t capacity);
 static struct segment *open_prepared(void);
 static struct segment *open_shared(const char *rules_path, struct segment *at);
 static void note_opened(const char *rules_path, const char *name);
-static int open_directory(void);
+static int open_directory(char path[DIRECTORY_BYTES]);
+static int open_file(int directory, const char *name, struct stat *status, bool *is_wrong);
 static struct segment *open_existing(int directory, const char *name, struct segment *at, bool *is_wrong);
 static bool create(int directory, const char *name, const char *rules_path, bool may_replace);
 static int open_aside(int directory, const char *name, char *aside, size_t capacity);
 static bool is_named(int file, int directory, const char *name);
 static bool fill(int file, const char *rules_path);
-static struct segment *map_file(int file, bool is_writable, struct segment *at);
+static struct segment *map_file(int file, const struct stat *status, bool is_writable, struct segment *at);
 static struct segment *map_private(struct segment *at);
-static void find_namespaces(struct whereabouts *here);
-static void find_whereabouts(struct whereabouts *here);
 static bool is_from(const struct segment *segment, const struct whereabouts *here);
 
 bool segment_open(const char *rules_path, bool *is_shared)
@@ -83,21 +77,29 @@ bool segment_open(const char *rules_path, bool *is_shared)
     return true;
 }
 
-/* The boot id is a file in /proc, which costs a tenth of what starting a small program does: it is for those who go on to
- * use the segment. */
+/* The boot id is a file in /proc, which costs a tenth of what starting a small program does, and looking into the segment
+ * a page fault: both are for those who go on to use it. */
 bool segment_prepare(const char *rules_path)
 {
     int error = errno;
-    find_namespaces(&opened.here);
-    opened.here.is_any_boot = true;
-    int directory = open_directory();
+    opened.is_passed_on = whereabouts_take(settings.namespaces, &opened.here);
+    if (!opened.is_passed_on)
+        whereabouts_find_namespaces(&opened.here);
+    int directory = open_directory(opened.path);
     if (directory >= 0) {
         char name[64];
+        struct stat status;
         bool is_wrong;
         name_here(&opened.here, rules_path, name, sizeof name);
-        prepared = open_existing(directory, name, NULL, &is_wrong);
-        if (prepared)
+        int file = open_file(directory, name, &status, &is_wrong);
+        prepared = file >= 0 ? map_file(file, &status, true, NULL) : NULL;
+        if (file >= 0)
+            close(file);
+        if (prepared) {
             note_opened(rules_path, name);
+            opened.device = status.st_dev;
+            opened.inode = status.st_ino;
+        }
         close(directory);
     }
     errno = error;
@@ -137,7 +139,8 @@ struct segment *segment_map(const char *path, bool is_writable)
     int file = open(path, (is_writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (file < 0)
         return NULL;
-    struct segment *segment = map_file(file, is_writable, NULL);
+    struct stat status;
+    struct segment *segment = fstat(file, &status) == 0 ? map_file(file, &status, is_writable, NULL) : NULL;
     int error = errno;
     close(file);
     if (segment && (segment->header.magic != SEGMENT_MAGIC || segment->header.layout != SEGMENT_LAYOUT)) {
@@ -166,7 +169,7 @@ void segment_directory(char *path, size_t capacity)
 void segment_file_name(const char *rules_path, char *name, size_t capacity)
 {
     struct whereabouts here;
-    find_whereabouts(&here);
+    whereabouts_find(&here);
     name_here(&here, rules_path, name, capacity);
 }
 
@@ -186,11 +189,14 @@ static struct segment *open_prepared(void)
     if (!segment)
         return NULL;
     struct whereabouts here;
-    find_whereabouts(&here);
+    whereabouts_find(&here);
     if (!here.boot_id[0]) /* out of reach: then it was made in this life of the machine, or nobody can tell */
         memcpy(here.boot_id, segment->header.boot_id, sizeof here.boot_id);
-    here.pid_namespace = opened.here.pid_namespace;
-    here.time_namespace = opened.here.time_namespace;
+    /* Those in which the program was started, wherever it has gone since; but what was passed on may have been another's. */
+    if (!opened.is_passed_on || !here.pid_namespace)
+        here.pid_namespace = opened.here.pid_namespace;
+    if (!opened.is_passed_on || !here.time_namespace)
+        here.time_namespace = opened.here.time_namespace;
     opened.here = here;
     if (is_from(segment, &here))
         return segment;
@@ -201,11 +207,11 @@ static struct segment *open_prepared(void)
 /* `at`: the place that it shall have, NULL: anywhere. */
 static struct segment *open_shared(const char *rules_path, struct segment *at)
 {
-    find_whereabouts(&opened.here);
-    int directory = open_directory();
+    whereabouts_find(&opened.here);
+    char path[DIRECTORY_BYTES], name[64];
+    int directory = open_directory(at ? path : opened.path);
     if (directory < 0)
         return NULL;
-    char name[64];
     name_here(&opened.here, rules_path, name, sizeof name);
     struct segment *segment = NULL;
     /* Others may create or replace the file meanwhile; whoever comes second takes the first one's. */
@@ -221,20 +227,18 @@ static struct segment *open_shared(const char *rules_path, struct segment *at)
     return segment;
 }
 
+/* The directory stands there already. */
 static void note_opened(const char *rules_path, const char *name)
 {
-    segment_directory(opened.path, sizeof opened.path);
     strcat(opened.path, "/");
     strcat(opened.path, name);
-    struct text rules = text_begin(opened.rules, sizeof opened.rules);
-    text_add(&rules, "%s", rules_path);
+    opened.rules = rules_path;
 }
 
 /* Made if need be; refused if others could have put something there. */
-static int open_directory(void)
+static int open_directory(char path[DIRECTORY_BYTES])
 {
-    char path[1100];
-    segment_directory(path, sizeof path);
+    segment_directory(path, DIRECTORY_BYTES);
     int directory = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0 && errno == ENOENT) {
         mkdir(path, 0700); /* or somebody else has */
@@ -250,22 +254,29 @@ static int open_directory(void)
 }
 
 /* `is_wrong`: there is something of that name, and it is not for us. */
-static struct segment *open_existing(int directory, const char *name, struct segment *at, bool *is_wrong)
+static int open_file(int directory, const char *name, struct stat *status, bool *is_wrong)
 {
     int file = openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (file < 0) {
-        *is_wrong = errno != ENOENT;
-        return NULL;
-    }
+    *is_wrong = file < 0 && errno != ENOENT;
+    if (file < 0 || (fstat(file, status) == 0 && status->st_uid == geteuid() && !(status->st_mode & 022)))
+        return file;
+    *is_wrong = true;
+    close(file);
+    return -1;
+}
+
+static struct segment *open_existing(int directory, const char *name, struct segment *at, bool *is_wrong)
+{
     struct stat status;
-    struct segment *segment = NULL;
-    if (fstat(file, &status) == 0 && status.st_uid == geteuid() && !(status.st_mode & 022))
-        segment = map_file(file, true, NULL);
+    int file = open_file(directory, name, &status, is_wrong);
+    if (file < 0)
+        return NULL;
+    struct segment *segment = map_file(file, &status, true, NULL);
     bool is_good = segment && is_from(segment, &opened.here);
     if (segment && (at || !is_good))
         segment_unmap(segment);
     if (is_good && at)
-        segment = map_file(file, true, at);
+        segment = map_file(file, &status, true, at);
     close(file);
     *is_wrong = !is_good;
     if (!is_good || !segment)
@@ -325,7 +336,8 @@ static bool fill(int file, const char *rules_path)
     /* Every page now: one that a full tmpfs could not provide later would be a SIGBUS. */
     if (ftruncate(file, 0) != 0 || posix_fallocate(file, 0, sizeof(struct segment)) != 0)
         return false;
-    struct segment *segment = map_file(file, true, NULL);
+    struct stat status;
+    struct segment *segment = fstat(file, &status) == 0 ? map_file(file, &status, true, NULL) : NULL;
     if (!segment)
         return false;
     memcpy(segment->header.boot_id, opened.here.boot_id, sizeof opened.here.boot_id);
@@ -341,12 +353,9 @@ static bool fill(int file, const char *rules_path)
 }
 
 /* `at`: takes the place of what is mapped there. */
-static struct segment *map_file(int file, bool is_writable, struct segment *at)
+static struct segment *map_file(int file, const struct stat *status, bool is_writable, struct segment *at)
 {
-    struct stat status;
-    if (fstat(file, &status) != 0)
-        return NULL;
-    if (!S_ISREG(status.st_mode) || status.st_size != (off_t)sizeof(struct segment)) {
+    if (!S_ISREG(status->st_mode) || status->st_size != (off_t)sizeof(struct segment)) {
         errno = EINVAL;
         return NULL;
     }
@@ -362,33 +371,11 @@ static struct segment *map_private(struct segment *at)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-static void find_whereabouts(struct whereabouts *here)
-{
-    find_namespaces(here);
-    int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        ssize_t got = read(file, here->boot_id, sizeof here->boot_id - 1);
-        if (got > 0)
-            here->boot_id[got] = '\0';
-        close(file);
-    }
-}
-
-static void find_namespaces(struct whereabouts *here)
-{
-    memset(here, 0, sizeof *here);
-    struct stat status;
-    if (stat("/proc/self/ns/pid", &status) == 0)
-        here->pid_namespace = status.st_ino;
-    if (stat("/proc/self/ns/time", &status) == 0)
-        here->time_namespace = status.st_ino;
-}
-
 static bool is_from(const struct segment *segment, const struct whereabouts *here)
 {
     return segment->header.magic == SEGMENT_MAGIC && segment->header.layout == SEGMENT_LAYOUT &&
            segment->header.size_bytes == sizeof *segment &&
-           (here->is_any_boot || memcmp(segment->header.boot_id, here->boot_id, sizeof here->boot_id) == 0) &&
+           memcmp(segment->header.boot_id, here->boot_id, sizeof here->boot_id) == 0 &&
            segment->header.pid_namespace == here->pid_namespace &&
            segment->header.time_namespace == here->time_namespace;
 }

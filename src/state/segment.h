@@ -12,11 +12,12 @@
 #include <stdint.h>
 
 #include "base/hidden.h"
+#include "policy/latency.h"
 #include "policy/window.h"
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 8u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 9u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -41,6 +42,10 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(OPENINGS, "openings", "times the circuit opened")                                                  \
     COUNT(PROBES, "probes", "calls let through half-open")                                                   \
     COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
+    COUNT(WOULD_REJECT, "would_reject", "of these: an open circuit would have failed the call at once")      \
+    COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have failed the call at once")                \
+    COUNT(WOULD_CUT, "would_cut", "of these: an attempt would have been cut short")                          \
+    COUNT(WOULD_RETRY, "would_retry", "of these: an attempt would have been followed by another one")        \
     COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")                                  \
     COUNT(DEGRADED, "degraded", "calls that a lower rung of the ladder served")                              \
     COUNT(UNSERVED, "unserved", "calls that no rung of the ladder could serve")
@@ -58,6 +63,21 @@ enum steering {
     STEERING_CLOSED, /* every call is admitted */
 };
 
+/* What is timed for each host. LATENCY(NAME, "name", help) */
+#define LATENCIES(LATENCY)                                                                                   \
+    LATENCY(CONNECT, "connect", "connect calls that succeeded, with their retries and waits")                \
+    LATENCY(FIRST_BYTE, "first_byte", "from a request to the first byte of its answer, under `response`")
+enum latency_kind {
+#define LATENCY(name, text, help) LATENCY_##name,
+    LATENCIES(LATENCY)
+#undef LATENCY
+        LATENCY_KINDS
+};
+struct latency_words {
+    _Atomic uint64_t counts[LATENCY_BUCKETS];
+    _Atomic uint64_t sum_ns;
+};
+
 /* What happens too often to be told each time. */
 enum sample_kind {
     SAMPLE_REJECTED,
@@ -66,6 +86,7 @@ enum sample_kind {
     SAMPLE_WAIT,
     SAMPLE_DEGRADED,
     SAMPLE_SKIPPED,
+    SAMPLE_FUNCTION,
     SAMPLE_KINDS
 };
 
@@ -78,6 +99,8 @@ struct host {
     _Atomic uint64_t retries[WINDOW_BUCKETS];  /* calls and retries */
     _Atomic uint64_t used_ns;                  /* the last call */
     _Atomic uint64_t counts[HOST_COUNT_KINDS];
+    struct latency_words latencies[LATENCY_KINDS];
+    _Atomic uint64_t spared_ns; /* that calls in shadow waited, and would not have if rules were enforced */
     _Atomic uint64_t failed_addresses;   /* marks of policy/addresses.h */
     _Atomic uint64_t told[SAMPLE_KINDS]; /* which of them are told (policy/sample.h) */
     _Atomic uint64_t probe_holder;       /* generation << 32 | process id of the last probe's */
@@ -93,7 +116,23 @@ struct recorder_slot {
     _Atomic uint64_t sequence;
     struct event event;
 };
-_Static_assert(sizeof(struct recorder_slot) == 144, "4096 of them are 576 KiB");
+_Static_assert(sizeof(struct recorder_slot) == 176, "4096 of them are 704 KiB");
+
+/* One fault of the rule file, by its name. Texts are written once, by whoever claims the place. */
+#define FAULT_SLOTS 64u
+#define FAULT_SITES 16u
+struct fault_slot {
+    _Atomic uint64_t key;      /* hash of the name; 0: free */
+    _Atomic uint64_t steering; /* state/faults.h */
+    _Atomic uint64_t fired;
+    _Atomic uint64_t more_sites; /* that there was no room for */
+    char name[64];
+    struct fault_site {
+        _Atomic uint64_t key;   /* 0: free */
+        _Atomic uint64_t fired; /* from there */
+        char text[64];          /* "libpq.so.5+0x1a2b3 (PQconnectPoll)" */
+    } sites[FAULT_SITES];
+};
 
 /* The last good answer of a lookup (state/kept_names.h). */
 #define KEPT_NAMES_MAX  256u
@@ -132,13 +171,15 @@ struct segment {
     struct recorder_slot recorder[RECORDER_SLOTS];
     struct host hosts[HOSTS_MAX];
     struct kept_name names[KEPT_NAMES_MAX];
+    _Atomic uint64_t faults_steered; /* how often somebody has switched one by hand */
+    struct fault_slot faults[FAULT_SLOTS];
 };
 
 /* The segment of this process; NULL until segment_open. From then on it stays where it is. */
 extern struct segment *_Atomic segment_current HIDDEN;
 
-/* Makes segment_current: shared for the rule file with that canonical path, else private (which is counted). False: not
- * even memory. `is_shared`, if not NULL, says which. */
+/* Makes segment_current: shared for the rule file with that canonical path, which has to stay where it is, else private
+ * (which is counted). False: not even memory. `is_shared`, if not NULL, says which. */
 bool segment_open(const char *rules_path, bool *is_shared);
 
 /* Maps the file ahead of segment_open, which may not reach it any more, if it is there and seems to be the right one. */

@@ -14,10 +14,10 @@
 #define IN_THE_YARD (PLACES + 1) /* all places were taken */
 
 struct place {
-    uint32_t thread; /* its id; 0: free. Changed atomically */
-    uint32_t outer;  /* the place of the call that this thread was in already, or NO_PLACE */
+    /* The thread's id (32 bits), and the version from which on it reads (32 bits). 0: free. */
+    uint64_t visitor;
     uintptr_t frame; /* where that thread's stack was; deeper is less */
-    const void *reads;
+    uint32_t outer;  /* the place of the call that this thread was in already, or NO_PLACE */
 };
 static struct place places[PLACES];
 static uint32_t places_end; /* none from here on was ever taken */
@@ -25,43 +25,52 @@ static uint64_t in_the_yard;
 
 static __thread struct {
     uint32_t innermost; /* place */
+    uint32_t first;     /* the place to try first */
     pid_t thread, process;
 } own __attribute__((tls_model("initial-exec")));
 
+static uint64_t visitor_of(uint32_t thread, uint32_t version);
 static uint32_t thread_id(void);
-static uint32_t take_place(uint32_t thread, uintptr_t frame);
+static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame);
+static void raise_end(uint32_t at);
 static void forget_gone(uintptr_t frame);
 static bool is_on_alternate_stack(void);
 static void release(uint32_t place);
 static bool is_gone(uint32_t thread);
 
 /* Not inlined: the frame is compared with those of other calls, which have to be made alike. */
-__attribute__((noinline)) const void *visitors_enter(struct visit *visit, const void *const *published)
+__attribute__((noinline)) const void *visitors_enter(struct visit *visit, const struct published *published)
 {
     visit->place = NO_PLACE;
-    const void *reads = __atomic_load_n(published, __ATOMIC_ACQUIRE);
-    if (!reads)
+    if (!__atomic_load_n(&published->what, __ATOMIC_ACQUIRE))
         return NULL;
     uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
     uint32_t thread = thread_id();
-    forget_gone(frame);
-    visit->place = take_place(thread, frame);
-    if (visit->place == IN_THE_YARD)
-        return __atomic_load_n(published, __ATOMIC_SEQ_CST);
-    struct place *mine = &places[visit->place - 1];
-    own.innermost = visit->place;
-    for (;;) {
+    if (own.innermost)
+        forget_gone(frame);
+    uint32_t version = __atomic_load_n(&published->version, __ATOMIC_ACQUIRE);
+    visit->place = take_place(thread, version, frame);
+    if (visit->place != IN_THE_YARD) {
+        own.innermost = visit->place;
         /* Announced first and looked at again after: who frees it looks at the places after it has taken it down. */
-        reads = __atomic_load_n(published, __ATOMIC_ACQUIRE);
-        __atomic_store_n(&mine->reads, reads, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(published, __ATOMIC_SEQ_CST) == reads)
-            break;
+        for (uint32_t now; (now = __atomic_load_n(&published->version, __ATOMIC_SEQ_CST)) != version;
+             version = now)
+            __atomic_store_n(&places[visit->place - 1].visitor, visitor_of(thread, now), __ATOMIC_SEQ_CST);
     }
-    if (!reads) {
+    const void *what = __atomic_load_n(&published->what, __ATOMIC_SEQ_CST);
+    if (!what) {
         visitors_leave(visit);
         visit->place = NO_PLACE;
     }
-    return reads;
+    return what;
+}
+
+const void *visitors_publish(struct published *published, const void *what)
+{
+    /* In this order: whoever has announced the new version sees it. */
+    const void *before = __atomic_exchange_n(&published->what, what, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&published->version, 1, __ATOMIC_SEQ_CST);
+    return before;
 }
 
 void visitors_leave(const struct visit *visit)
@@ -78,22 +87,26 @@ void visitors_leave(const struct visit *visit)
     release(visit->place);
 }
 
-bool visitors_hold(const void *what)
+bool visitors_hold(uint32_t version)
 {
+    (void)thread_id(); /* in a fork child this thread's places are still under its parent's */
     bool is_held = __atomic_load_n(&in_the_yard, __ATOMIC_SEQ_CST) != 0;
     uint32_t end = __atomic_load_n(&places_end, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < end; i++) {
-        uint32_t thread = __atomic_load_n(&places[i].thread, __ATOMIC_SEQ_CST);
-        if (!thread || __atomic_load_n(&places[i].reads, __ATOMIC_SEQ_CST) != what)
+        uint64_t visitor = __atomic_load_n(&places[i].visitor, __ATOMIC_SEQ_CST);
+        if (!visitor || (int32_t)((uint32_t)visitor - version) > 0)
             continue;
-        if (!is_gone(thread)) {
+        if (is_gone((uint32_t)(visitor >> 32)))
+            __atomic_store_n(&places[i].visitor, 0, __ATOMIC_RELEASE);
+        else
             is_held = true;
-            continue;
-        }
-        __atomic_store_n(&places[i].reads, NULL, __ATOMIC_RELAXED);
-        __atomic_store_n(&places[i].thread, 0, __ATOMIC_RELEASE);
     }
     return is_held;
+}
+
+static uint64_t visitor_of(uint32_t thread, uint32_t version)
+{
+    return (uint64_t)thread << 32 | version;
 }
 
 /* Kept for the thread, which has another one in a fork child: there its places are still its own. */
@@ -104,30 +117,41 @@ static uint32_t thread_id(void)
         return (uint32_t)own.thread;
     own.thread = (pid_t)syscall(SYS_gettid);
     own.process = process;
-    for (uint32_t place = own.innermost; place; place = places[place - 1].outer)
-        __atomic_store_n(&places[place - 1].thread, (uint32_t)own.thread, __ATOMIC_RELEASE);
+    own.first = (uint32_t)hash_mix((uint32_t)own.thread) % PLACES;
+    for (uint32_t place = own.innermost; place; place = places[place - 1].outer) {
+        uint64_t *visitor = &places[place - 1].visitor;
+        uint32_t version = (uint32_t)__atomic_load_n(visitor, __ATOMIC_RELAXED);
+        __atomic_store_n(visitor, visitor_of((uint32_t)own.thread, version), __ATOMIC_RELEASE);
+    }
     return (uint32_t)own.thread;
 }
 
-static uint32_t take_place(uint32_t thread, uintptr_t frame)
+static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame)
 {
-    for (uint32_t i = 0; i < PLACES; i++) {
-        uint32_t at = ((uint32_t)hash_mix(thread) + i) % PLACES, nobody = 0;
+    uint32_t at = own.first;
+    for (uint32_t i = 0; i < PLACES; i++, at = (at + 1) % PLACES) {
         struct place *place = &places[at];
-        if (__atomic_load_n(&place->thread, __ATOMIC_RELAXED) ||
-            !__atomic_compare_exchange_n(&place->thread, &nobody, thread, false, __ATOMIC_SEQ_CST,
-                                         __ATOMIC_RELAXED))
+        uint64_t nobody = 0;
+        if (__atomic_load_n(&place->visitor, __ATOMIC_RELAXED) ||
+            !__atomic_compare_exchange_n(&place->visitor, &nobody, visitor_of(thread, version), false,
+                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
             continue;
         place->frame = frame;
         place->outer = own.innermost;
-        uint32_t end = __atomic_load_n(&places_end, __ATOMIC_RELAXED);
-        while (end <= at && !__atomic_compare_exchange_n(&places_end, &end, at + 1, false, __ATOMIC_SEQ_CST,
-                                                         __ATOMIC_RELAXED))
-            ;
+        if (__builtin_expect(__atomic_load_n(&places_end, __ATOMIC_RELAXED) <= at, 0))
+            raise_end(at);
         return at + 1;
     }
     __atomic_add_fetch(&in_the_yard, 1, __ATOMIC_SEQ_CST);
     return IN_THE_YARD;
+}
+
+static void raise_end(uint32_t at)
+{
+    uint32_t end = __atomic_load_n(&places_end, __ATOMIC_RELAXED);
+    while (end <= at &&
+           !__atomic_compare_exchange_n(&places_end, &end, at + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        ;
 }
 
 /* A call of this thread that is still going on is further out on the stack; unless a handler runs on a stack of its
@@ -152,8 +176,7 @@ static void release(uint32_t number)
 {
     struct place *place = &places[number - 1];
     own.innermost = place->outer;
-    __atomic_store_n(&place->reads, NULL, __ATOMIC_RELEASE);
-    __atomic_store_n(&place->thread, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&place->visitor, 0, __ATOMIC_RELEASE);
 }
 
 static bool is_gone(uint32_t thread)

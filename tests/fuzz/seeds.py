@@ -10,14 +10,14 @@ import re
 import sys
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
-RULE = "version: 1\nrules:\n  - name: a\n    match: {}\n"
+FRAMES = {"": "", "RULE ": "version: 1\nrules:\n  - name: a\n    match: {}\n", "FAULT ": "version: 1\nfaults:\n  - name: a\n"}
 
 
 def bad_rules():
     """The first text of each row; a C string reads as one of Python's."""
     with open(os.path.join(ROOT, "tests/unit/bad_rules.inc"), encoding="utf-8") as file:
-        for frame, literal in re.findall(r'^    \{(RULE )?("(?:[^"\\]|\\.)*"),$', file.read(), re.M):
-            yield (RULE if frame else "") + ast.literal_eval(literal.replace("\\e", "\\x1b"))
+        for frame, literal in re.findall(r'^    \{(RULE |FAULT |)("(?:[^"\\]|\\.)*"),$', file.read(), re.M):
+            yield FRAMES[frame] + ast.literal_eval(literal.replace("\\e", "\\x1b"))
 
 
 def main(folder):

@@ -2,7 +2,8 @@
 
 Thousands of programs, each made up from its seed, are told the same story three times: by the kernel alone, under a rule
 that never has anything to do, and by way of retries and timeouts that must not be seen. Every event, errno and byte is
-compared. A number as argument: so many scripts from that of LOOPS_FIRST on.
+compared. A number as argument: so many scripts from that of LOOPS_FIRST on. With `withheld` before it, where the kernel
+keeps nothing silent: packets of loopback come with as many hops left as there are.
 """
 
 import os
@@ -17,16 +18,22 @@ PROGRAM = os.path.join(BUILD, "tests/scripts")
 LIBRARY = os.environ.get("LOOPS_LIBRARY") or os.path.join(BUILD, "libresil.so")
 CHUNK = 500
 AT_ONCE = 4
+IN_LOUD_NETWORK = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "sh", "-c",
+                   "ip link set lo up && echo 255 >/proc/sys/net/ipv4/ip_default_ttl && exec env "
+                   'LD_PRELOAD="$PRELOADED" "$@"', "sh"]
 STUCK_S = 60  # a batch takes a few seconds; who does not see what it waits for would wait for hours in all
 
 
-def begin(how, first, count, state):
+def begin(how, first, count, state, is_withheld):
     environment = {**os.environ, "RESIL_RULES": os.path.join(HERE, "rules.yaml"), "RESIL_STATE_DIR": state}
-    if how != "bare":
-        environment["LD_PRELOAD"] = LIBRARY
     told = "hidden" if how == "hidden" else "plain"
+    command = [PROGRAM, told, str(first), str(count)]
+    if is_withheld:
+        command = [*IN_LOUD_NETWORK, *command, "own"]
+    if how != "bare":
+        environment["PRELOADED" if is_withheld else "LD_PRELOAD"] = LIBRARY
     out = tempfile.TemporaryFile()
-    return subprocess.Popen([PROGRAM, told, str(first), str(count)], env=environment, stdout=out), out
+    return subprocess.Popen(command, env=environment, stdout=out), out
 
 
 def end(process, out, until):
@@ -57,7 +64,9 @@ def compare(first, lines):
 
 
 def main():
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10000
+    arguments = sys.argv[1:]
+    is_withheld = arguments[:1] == ["withheld"]
+    count = int(arguments[-1]) if len(arguments) > is_withheld else 10000
     first = int(os.environ.get("LOOPS_FIRST", 0))
     began, differences, compared = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory(prefix="resil-loops-") as folder:
@@ -66,7 +75,7 @@ def main():
         while todo and not differences:
             until = time.monotonic() + STUCK_S
             batch, todo = todo[:AT_ONCE], todo[AT_ONCE:]
-            runs = [(at, size, {how: begin(how, at, size, state) for how in ("bare", "never", "hidden")})
+            runs = [(at, size, {how: begin(how, at, size, state, is_withheld) for how in ("bare", "never", "hidden")})
                     for at, size in batch]
             for at, size, processes in runs:
                 lines = {how: end(*process, until) for how, process in processes.items()}

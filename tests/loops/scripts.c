@@ -1,11 +1,12 @@
 /* Loop programs by the thousand, each made up from its seed: what it sees goes to standard output, a line for a script.
  *
- *   scripts plain|hidden FIRST COUNT
+ *   scripts plain|hidden FIRST COUNT [own]
  *
  * `plain` is told by the kernel alone: a descriptor is silent, then accepted or refused. `hidden` tells the same story to
  * the program by way of what libresil hides: refused again and again, or unanswered, until the server is there. The
  * servers live in this process and make their system calls themselves, so that no hook sees them, and nothing is decided
- * by how long anything takes. */
+ * by how long anything takes. `own`: without what only the kernel could keep from being seen, which is when a child looks,
+ * or when a descriptor is given up and not closed. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +63,7 @@ struct connection {
     uint32_t events, inbox;
 };
 
-static bool is_hidden;
+static bool is_hidden, is_own;
 static uint64_t script_random, hidden_random;
 static enum loop loop;
 static int epolls[2], outer;
@@ -541,7 +542,7 @@ static void pending_step(struct connection *connection)
         }
         break;
     default:
-        if (connection->story == SILENT && draw(8) == 0)
+        if (connection->story == SILENT && draw(8) == 0 && !is_own)
             fork_child(connection);
     }
 }
@@ -556,7 +557,7 @@ static void close_it(struct connection *connection)
 static void give_up(struct connection *connection)
 {
     struct sockaddr nothing = {.sa_family = AF_UNSPEC};
-    switch (draw(3)) {
+    switch (is_own ? 0 : draw(3)) {
     case 0:
         break;
     case 1:
@@ -826,8 +827,9 @@ static void run(unsigned seed)
 
 int main(int arguments, char **argument)
 {
-    if (arguments != 4)
+    if (arguments != 4 && arguments != 5)
         return 2;
+    is_own = arguments == 5;
     is_hidden = strcmp(argument[1], "hidden") == 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);

@@ -107,7 +107,7 @@ static void reused_in_receive(void)
     if (connect_to(fd, port) != 0)
         exit(1);
     pthread_create(&thread, NULL, receives, NULL);
-    pause_ms(500);
+    pause_ms(1500);
     open_again(port);
     printf("%s\n", ask());
 }

@@ -1,7 +1,9 @@
 /* How deep calls go: makes them on a stack that was painted before, and prints for each how many bytes of it were written.
  *
- *     stack PORT CLOSED_PORT      PORT echoes; nobody listens on CLOSED_PORT */
+ *     stack PORT CLOSED_PORT [NAME...]    PORT echoes; nobody listens on CLOSED_PORT. With NAMEs of 127.0.0.1, which are
+ *                                         looked up before, by another thread: which of them is meant is in doubt */
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -84,6 +86,17 @@ static long depth_of(void (*call)(void))
     return STACK_BYTES - untouched;
 }
 
+static void *look_up(void *names)
+{
+    for (char **name = names; *name; name++) {
+        struct addrinfo *answer;
+        if (getaddrinfo(*name, NULL, &(struct addrinfo){.ai_family = AF_INET}, &answer) != 0)
+            exit(3);
+        freeaddrinfo(answer);
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -92,6 +105,10 @@ int main(int argc, char **argv)
         (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     open_port.sin_port = htons((unsigned short)atoi(argv[1]));
     closed_port.sin_port = htons((unsigned short)atoi(argv[2]));
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, look_up, argv + 3) != 0)
+        return 2;
+    pthread_join(thread, NULL);
     long least = depth_of(nothing);
     is_refused(); /* rules are read once, which goes deeper */
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)

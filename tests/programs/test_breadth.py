@@ -288,10 +288,10 @@ class Threads(Stage):
                 "for i in range(4):\n"
                 "    s.sendall(b'x')\n"
                 "    print(got.get())\n"
-                "try: print(got.get(timeout=1))\n"  # three times the response timeout
+                "try: print(got.get(timeout=3))\n"  # three times the response timeout
                 "except queue.Empty: print('idle')\n")
         server = self.server("echo")
-        rules = self.rules("match: {}\ntimeout: {response: 300ms}\nbreaker: {failure_threshold: 1}\n")
+        rules = self.rules("match: {}\ntimeout: {response: 1s}\nbreaker: {failure_threshold: 1}\n")
         bare = self.run_program([PYTHON, "-c", code, str(server.port)], how=BARE)
         ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules)
         self.assertEqual(bare.out, "b'x'\n" * 4 + "idle\n", bare)

@@ -3,8 +3,8 @@
 from stage import BARE, PYTHON, Stage, main
 
 SIZE = 40_000_000
-RATE = 25_000_000  # the whole takes several times the timeout
-RULE = "match: {address: 127.0.0.1}\ntimeout: {send: 300ms}\n"
+RATE = 10_000_000  # the whole takes several times the timeout
+RULE = "match: {address: 127.0.0.1}\ntimeout: {send: 1s}\n"
 
 
 class Bulk(Stage):
@@ -36,7 +36,7 @@ class Bulk(Stage):
         """What the rule does is more than to set SO_SNDTIMEO: that one bounds a whole call of send."""
         code = ("import socket, struct, sys\n"
                 "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
-                "if sys.argv[2] == 'own': s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', 0, 300000))\n"
+                "if sys.argv[2] == 'own': s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack('ll', 1, 0))\n"
                 f"print(s.send(bytes({SIZE})) == {SIZE})\n")
         server = self.server(f"drain --rate {RATE}")
         bare = self.run_program([PYTHON, "-c", code, str(server.port), "own"], how=BARE)

@@ -1,5 +1,6 @@
 """`resil doctor`: what of a program can be reached, and whether it works here at all."""
 
+import glob
 import json
 import os
 import shutil
@@ -71,6 +72,20 @@ class Doctor(Stage):
         path = self.compile("static", "int main(void) { return 0; }", "-static")
         diagnosis = self.diagnose(path, expect=1)
         self.assertTrue(self.found(diagnosis, "static", "bad"))
+
+    def test_a_script_whose_interpreter_is_missing(self):
+        for line, said in ("/nowhere/python", "not there: /nowhere/python"), ("/usr/bin/env nowhere3", "in no folder of PATH"):
+            path = self.write("script", f"#!{line}\n")
+            os.chmod(path, 0o755)
+            self.assertIn(said, self.found(self.diagnose(path, expect=1), "interpreter", "bad")[0])
+
+    def test_a_library_that_is_another_one(self):
+        zlib, = glob.glob("/usr/lib/*-linux-gnu/libz.so.1")
+        self.assertIn("no libresil.so", self.found(self.diagnose("true", expect=1, RESIL_LIBRARY=zlib), "library", "bad")[0])
+        ended = self.run_program([RESIL, "run", "--rules", self.rule_file, "--", "printenv", "LD_PRELOAD"], how=BARE,
+                                 RESIL_LIBRARY=zlib)
+        self.assertEqual((ended.status, ended.out), (1, ""), ended)
+        self.assertIn(f"{zlib} is no libresil.so", ended.err)
 
     def test_a_script_is_judged_by_what_runs_it(self):
         path = self.write("script", f"#!{PYTHON}\n")

@@ -35,6 +35,17 @@ class Library(Stage):
         needed = subprocess.run(["readelf", "-d", LIBRARY], capture_output=True, text=True, check=True).stdout
         self.assertEqual(re.findall(r"NEEDED.*\[(.*)\]", needed), ["libc.so.6"])
 
+    def test_it_wants_little_of_libc_and_nothing_that_a_libc_of_2021_does_not_have(self):
+        """What it wants of libc are names; a version that is not there keeps every program from starting."""
+        out = subprocess.run(["readelf", "-W", "--dyn-syms", LIBRARY], capture_output=True, text=True, check=True).stdout
+        wanted = dict(re.findall(r" UND (\w+)@GLIBC_([\d.]+) ", out))
+        self.assertIn("mmap", wanted)
+        late = {name: version for name, version in wanted.items() if tuple(map(int, version.split("."))) > (2, 34)}
+        self.assertEqual(late, {})
+        self.assertLessEqual(len(wanted), 120)
+        for name in "malloc", "calloc", "realloc", "free", "printf", "fopen", "getenv", "setlocale":
+            self.assertNotIn(name, wanted)
+
     def test_its_thread_local_storage_is_small(self):
         headers = subprocess.run(["readelf", "-lW", LIBRARY], capture_output=True, text=True, check=True).stdout
         tls = re.search(r"^\s*TLS\s+\S+ \S+ \S+ \S+ (0x\S+)", headers, re.M)

@@ -83,15 +83,18 @@ class Beside(Stage):
 class Frugal(Stage):
     def test_calls_need_little_stack(self):
         """Programs have threads and signal handlers with small ones. What goes wrong is told, which goes deeper."""
-        server = self.server("echo")
-        rules = self.rules("match: {}\ntimeout: {connect: 1s, response: 300ms, recv: 300ms, send: 300ms}\n"
-                           "retry: {max_retries: 1, base_delay: 1ms}\nbreaker: {}\n")
-        ended = self.run_program([os.path.join(BUILD, "tests/stack"), str(server.port), str(self.free_port())], rules,
-                                 RESIL_LOG="stderr")
-        self.assertTrue(ended.is_good and "gets ETIMEDOUT" in ended.err, ended)
-        for line in ended.out.splitlines():
-            call, depth = line.split()
-            self.assertLessEqual(int(depth), 1024 if call in ("nothing", "send", "recv", "close") else 4096, ended)
+        rules = self.rules("match: {host: '*.test', address: 127.0.0.1}\ntimeout: {connect: 1s, response: 300ms, recv: 300ms, send: 300ms}\n"
+                           "retry: {max_retries: 1, base_delay: 1ms}\nbreaker: {failure_threshold: 1, recovery_timeout: 60s}\n")
+        hosts = "127.0.0.1 one.test two.test three.test four.test\n127.0.0.2 one.test\n127.0.0.3 one.test\n"
+        for names in [], ["four.test", "three.test", "two.test", "one.test"]:
+            server = self.server("echo")
+            command = [os.path.join(BUILD, "tests/stack"), str(server.port), str(self.free_port()), *names]
+            ended = self.run_program(self.with_hosts(command, hosts), rules, RESIL_LOG="stderr")
+            self.assertTrue(ended.is_good and "gets ETIMEDOUT" in ended.err and "circuit open" in ended.err, ended)
+            self.assertEqual("attempt 1 of 6" in ended.err, bool(names), ended)
+            for line in ended.out.splitlines():
+                call, depth = line.split()
+                self.assertLessEqual(int(depth), 1024 if call in ("nothing", "send", "recv", "close") else 4096, ended)
 
     def test_signals_are_the_programs_own(self):
         """None is caught, ignored or blocked that would not have been."""

@@ -23,8 +23,8 @@ class Races(Stage):
 
     def test_a_number_used_again_while_it_receives_is_left_alone(self):
         """The first connection's receiver wakes up while the second one waits for its answer."""
-        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 1s, recv: 20s}\n")
-        server = self.server("answer --delay 750")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {response: 3s, recv: 20s}\n")
+        server = self.server("answer --delay 2250")
         for how in BARE, RULED:
             for _ in range(3):
                 self.assertEqual(self.said("reused-in-receive", server.port, rules=rules, how=how), "answered", how)

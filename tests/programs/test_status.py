@@ -38,7 +38,7 @@ class Status(Stage):
         (report,) = self.reports()
         counters = {key for key in report["hosts"][0] if isinstance(report["hosts"][0][key], int)}
         self.assertEqual(documented, set(report["passed_through"]) | counters - {"probe_pid", "failures_in_a_row",
-                                                                                "openings_in_a_row", "idle_ms", "probe_in_ms"})
+                                                                                "openings_in_a_row", "idle_ms", "probe_in_ms", "spared_ms"})
         for key in set(report) | set(report["hosts"][0]):
             self.assertIn(key, shown)
 

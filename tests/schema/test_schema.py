@@ -98,6 +98,28 @@ def degrade(rng):
     return "off" if rng.random() < 0.1 else [rung(rng) for _ in range(rng.randint(1, 4))]
 
 
+def function(rng, number):
+    """One that could be: what is left out of these is so for the reasons given above."""
+    returns = some(rng, ["int", "pointer", "long", "string", "ssize_t"])
+    is_pointer = returns in ("pointer", "string")
+    values = [None, "!= null", "== null", -1, [None, -1]] if is_pointer else [0, -1, "< 0", "!= 0", ">= 7", "== -1", [1, 5]]
+    inner = {"symbol": "g", "args": some(rng, ["result", ["result"], ["arg 1", "result"]])}
+    fails = {"returns": some(rng, values)}
+    if rng.random() < 0.3:
+        fails["errno"] = some(rng, ["ECONNREFUSED", ["ETIMEDOUT", "EPIPE"]])
+    if rng.random() < 0.3:
+        fails["check"] = {**inner, "fails_when": some(rng, ["!= 0", 1, [1, 2]]), **some_of(rng, {"returns": of("int", "long")})}
+    made = {"name": f"f{number}", "symbol": "f", "returns": returns, "args": some(rng, [["string"], ["string", "int"], "string"]),
+            "fails_when": fails, "retry": {}, "breaker": {}, "default": {"returns": None if is_pointer else -1}}
+    made.update(some_of(rng, {
+        "library": of("libpq.so.5", "lib*.so.[0-9]"), "cleanup": of(inner), "target": of("arg 1", ["arg 1"]), "enforce": of(*SHARES),
+        "retry": section(max_retries=of(0, 1, 100, "off"), base_delay=of("0s", "50ms", "off"), jitter=of("full", "none")),
+        "breaker": lambda rng: some_of(rng, {"failure_threshold": of(1, 255), "recovery_timeout": of("1s", "5s")}),
+        "default": lambda rng: {"returns": 0 if not is_pointer else None, **some_of(
+            rng, {"errno": of("ECONNREFUSED", "EIO"), "when": of("rejected", "failed")})}}))
+    return made
+
+
 def document(rng):
     made = {"version": 1}
     if rng.random() < 0.3:
@@ -105,6 +127,8 @@ def document(rng):
             rng, {key: make for key, make in PARTS.items() if key != "limit"})
     made["rules"] = [{"name": f"r{number}", "match": match(rng), **some_of(rng, PARTS),
                       **some_of(rng, {"patience": of(*DURATIONS), "degrade": degrade})} for number in range(rng.randint(0, 3))]
+    if rng.random() < 0.3:
+        made["functions"] = [function(rng, number) for number in range(rng.randint(0, 2))]
     return made
 
 
@@ -122,7 +146,7 @@ COUNTS = ("max_retries", "factor", "failure_threshold", "success_threshold", "mi
 def bad_for(rng, key):
     """Something that most likely does not belong there, in the type that the schema wants of it."""
     value = copy.deepcopy(some(rng, BAD))
-    is_text = isinstance(key, int) or key in ("name", "host", "program", "unix", "failure_prefix", "text", "file")
+    is_text = isinstance(key, int) or key in ("name", "host", "program", "unix", "failure_prefix", "symbol", "library", "text", "file")
     if is_text and isinstance(value, (bool, int, float)):
         return json.dumps(value)
     if key in COUNTS and isinstance(value, str) and value.isdigit():
@@ -144,7 +168,10 @@ def mutate(rng, made):
 
 # What the loader refuses for reasons that the schema does not know; such documents are left out.
 BEYOND = re.compile(r"respond.file|limits nothing|is longer than max_recovery|runs backwards|bits set beyond|is called|too large \(at most \d+[hms]|"
-                    r"too small \(at least \d+m?s|only a file can|cannot be opened|include:")
+                    r"too small \(at least \d+m?s|only a file can|cannot be opened|include:|"
+                    # functions: what depends on their types and on what else is said of them
+                    r"^default(\.returns)?: is missing|nothing that rejects|nothing is to be done|is never null|more than a value|"
+                    r"is declared as|: it has \d+ argument|returns void|neither less nor more|is not judged|cannot be wrapped|no error that is known")
 
 
 class Schema(unittest.TestCase):

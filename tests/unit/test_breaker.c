@@ -633,8 +633,26 @@ TEST(states_have_names)
     ck_assert_str_eq(breaker_state_name((enum breaker_state)3), "unknown");
 }
 
-SUITE("breaker", word_zero_is_closed_and_admits, failures_in_a_row_open_it,
-      threshold_of_one_opens_at_the_first_failure, success_forgets_failures,
+TEST(until_when_it_is_open_is_until_when_it_rejects)
+{
+    unsigned open = 0;
+    struct random random = {7};
+    for (int i = 0; i < 200000; i++) {
+        struct breaker_params params = defaults;
+        params.max_recovery_timeout_ns = random_below(&random, 2) ? 0 : 60 * S;
+        uint64_t until_ms = NOW / MS + random_below(&random, 200000) - 100000;
+        uint64_t word = random_below(&random, 4) << 62 | random_below(&random, 1u << 25) << 37 | until_ms;
+        uint64_t now_ns = NOW + random_below(&random, 2 * MS);
+        struct breaker_answer answer = breaker_admit(word, &params, now_ns);
+        bool is_open = breaker_view(word).state == BREAKER_OPEN && answer.verdict == BREAKER_REJECT;
+        ck_assert_uint_eq(breaker_open_until(word, &params, now_ns), is_open ? answer.until_ns : 0);
+        open += is_open;
+    }
+    ck_assert_uint_gt(open, 10000);
+}
+
+SUITE("breaker", until_when_it_is_open_is_until_when_it_rejects, word_zero_is_closed_and_admits,
+      failures_in_a_row_open_it, threshold_of_one_opens_at_the_first_failure, success_forgets_failures,
       success_without_failures_leaves_the_word_alone, neutral_leaves_a_closed_word_alone,
       threshold_of_zero_never_opens, threshold_above_the_counter_opens_at_255,
       lowered_threshold_opens_at_the_next_failure, rate_opens_at_its_ratio, rate_is_not_judged_on_few_calls,

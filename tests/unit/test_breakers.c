@@ -106,10 +106,17 @@ TEST(looking_never_takes_the_probe)
     struct target a = named("a.test", 80);
     struct host_handle host = hosts_find(&rule, &a, 1);
     break_it(host, 3, NS_PER_S);
+    ck_assert_uint_eq(breakers_probing(host), 0);
+    ck_assert_uint_gt(breakers_open_until(host, &params, NS_PER_S), NS_PER_S);
+    ck_assert_uint_eq(breakers_open_until(host, &params, 3 * NS_PER_S), 0);
     ck_assert_int_eq(breakers_look(host, &params, 3 * NS_PER_S).verdict, BREAKER_REJECT);
     ck_assert_uint_eq(breakers_look(host, &params, 3 * NS_PER_S).until_ns, 3 * NS_PER_S);
     ck_assert_int_eq(breakers_admit(host, &params, 3 * NS_PER_S).verdict, BREAKER_PROBE);
     ck_assert_uint_gt(breakers_look(host, &params, 3 * NS_PER_S).until_ns, 3 * NS_PER_S);
+    ck_assert_uint_eq(breakers_open_until(host, &params, 3 * NS_PER_S),
+                      breakers_look(host, &params, 3 * NS_PER_S).until_ns);
+    atomic_store(&host.host->key, host.key + 1);
+    ck_assert_uint_eq(breakers_open_until(host, &params, 3 * NS_PER_S), 0);
 }
 
 /* Gives the number of a process that was there; it is waited for if asked. */
@@ -132,6 +139,7 @@ TEST(a_probe_whose_process_is_gone_is_not_waited_for)
     struct breaker_answer lost = breakers_admit(host, &params, 3 * NS_PER_S);
     ck_assert_int_eq(lost.verdict, BREAKER_PROBE);
     ck_assert_uint_eq(breakers_probe_holder(host.host), (uint32_t)getpid());
+    ck_assert_uint_eq(breakers_probing(host), EVENT_PROBING);
     uint64_t now = 3 * NS_PER_S;
     for (int is_waited_for = 0; is_waited_for <= 1; is_waited_for++) {
         now += 20 * NS_PER_MS;
@@ -244,6 +252,7 @@ TEST(a_circuit_that_is_held_open_rejects_everything)
     ck_assert_int_eq(breakers_admit(host, &params, 1).verdict, BREAKER_REJECT);
     ck_assert_uint_eq(breakers_look(host, &params, 3600 * NS_PER_S).until_ns, UINT64_MAX);
     ck_assert_int_eq(breakers_look(host, &params, 3600 * NS_PER_S).verdict, BREAKER_REJECT);
+    ck_assert_uint_eq(breakers_open_until(host, &params, 3600 * NS_PER_S), UINT64_MAX);
 }
 
 TEST(a_circuit_that_is_held_closed_admits_and_never_opens)
@@ -252,6 +261,7 @@ TEST(a_circuit_that_is_held_closed_admits_and_never_opens)
     break_it(host, 3, NS_PER_S);
     breakers_steer(host.host, STEERING_CLOSED);
     ck_assert_int_eq(breakers_look(host, &params, NS_PER_S).verdict, BREAKER_ADMIT);
+    ck_assert_uint_eq(breakers_open_until(host, &params, NS_PER_S), 0);
     struct breaker_answer answer = breakers_admit(host, &params, NS_PER_S);
     ck_assert_int_eq(answer.verdict, BREAKER_ADMIT);
     uint32_t failures = 7;
@@ -365,7 +375,7 @@ TEST(a_success_at_any_address_counts_for_the_name)
     ck_assert_int_eq(breakers_addresses_failed(host, &first, NS_PER_S), BREAKER_NEUTRAL);
     breakers_ended(host, &five, ticket, BREAKER_SUCCESS, 1, NS_PER_S, NULL);
     ck_assert_int_eq(breakers_addresses_failed(host, &second, NS_PER_S), BREAKER_NEUTRAL);
-    breakers_succeeded(host, &five);
+    breakers_succeeded(host, &five, 0);
     ck_assert_int_eq(breakers_addresses_failed(host, &first, NS_PER_S), BREAKER_NEUTRAL);
     ck_assert_int_eq(breakers_addresses_failed(host, &second, NS_PER_S), BREAKER_FAILURE);
     /* Without a place to keep marks in, each counts. */

@@ -56,5 +56,19 @@ TEST(what_is_not_enforced_says_so)
                      "a.test:80: (not enforced) too many connects in a second; the call gets EHOSTUNREACH");
 }
 
-SUITE("event", an_attempt_says_which_of_several_addresses_it_was_made_to,
+TEST(a_rejected_call_says_what_it_is_that_others_wait_for)
+{
+    struct event event = about(EVENT_REJECTED);
+    event.error = ECONNREFUSED;
+    event.count = 1;
+    event.delay_ns = 2000 * MS;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: circuit open, next probe in 2s; the call gets ECONNREFUSED");
+    event.flags = EVENT_PROBING;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: circuit half-open, a probe is under way; the call gets ECONNREFUSED");
+}
+
+SUITE("event", a_rejected_call_says_what_it_is_that_others_wait_for,
+      an_attempt_says_which_of_several_addresses_it_was_made_to,
       a_limit_says_how_long_was_waited_and_how_many_were_left_out, what_is_not_enforced_says_so)

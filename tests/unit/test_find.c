@@ -315,8 +315,10 @@ static void add_random_rules(struct text *text, unsigned count)
 {
     static const char *const hosts[] = {"a",   "b.a", "c.b.a", "'*.a'",   "'*.b.a'",
                                         "'*'", "x.y", "'*.y'", "10.0.0.1"};
-    static const char *const addresses[] = {"10.0.0.0/8", "10.0.0.1", "0.0.0.0/0",
-                                            "'::/0'",     "'::1'",    "10.0.0.0/31"};
+    static const char *const addresses[] = {
+        "10.0.0.0/8",      "10.0.0.1",          "0.0.0.0/0",         "'::/0'",          "'::1'",
+        "10.0.0.0/31",     "'2001:db8::/32'",   "'2001:db8::/64'",   "'2001:db8::/65'", "'::ffff:0:0/96'",
+        "'2001:db8::/63'", "'2001:db8::1/128'", "'2001:db8::0/127'", "'::/80'",         "10.9.9.8/30"};
     static const char *const ports[] = {"80", "443", "80-443", "1-65535"};
     static const char *const programs[] = {"p", "'*'", "q", "'?'"};
     static const char *const paths[] = {"/a", "'/*'", "'*b'", "'@a'", "'*'"};
@@ -350,8 +352,18 @@ static void choose_protocol(struct target *target)
 TEST(the_index_finds_what_a_plain_search_finds)
 {
     static const char *const names[] = {"a", "b.a", "c.b.a", "d.c.b.a", "y", "x.y", "z", "aa", "b.aa"};
-    static const char *const addresses[] = {"10.0.0.1",  "10.0.0.0", "10.9.9.9",
-                                            "192.0.2.1", "::1",      "2001:db8::1"};
+    static const char *const addresses[] = {"10.0.0.1",
+                                            "10.0.0.0",
+                                            "10.9.9.9",
+                                            "192.0.2.1",
+                                            "::1",
+                                            "2001:db8::1",
+                                            "2001:db8::2",
+                                            "2001:db8:0:1::1",
+                                            "2001:db8::8000:0:0:1",
+                                            "::2:0:0:1",
+                                            "2001:db8:8000::1:1",
+                                            "::fffe:10.0.0.1"};
     static const uint16_t ports[] = {0, 80, 443, 1, 100};
     static const char *const programs[] = {"p", "q", "long"};
     srandom(4);

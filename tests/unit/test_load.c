@@ -11,7 +11,8 @@
 #include "rules/rules.h"
 #include "suite.h"
 
-#define RULE "version: 1\nrules:\n  - name: a\n    match: {}\n"
+#define RULE  "version: 1\nrules:\n  - name: a\n    match: {}\n"
+#define FAULT "version: 1\nfaults:\n  - name: a\n"
 
 static struct problems problems;
 

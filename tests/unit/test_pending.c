@@ -194,6 +194,44 @@ TEST(waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due)
     ck_assert(!pending_is_busy());
 }
 
+TEST(what_is_withheld_is_due_before_the_rest_and_keeps_waits_busy)
+{
+    struct pending *pending = arm(&entries[0], NOW + 10);
+    ck_assert_ptr_eq(pending_claim(&entries[0]), pending);
+    pending_withhold(pending, NOW + 7, NOW + 5);
+    pending_release(pending, NOW + 10);
+    ck_assert_uint_eq(run(NOW + 4), 0);
+    ck_assert_uint_eq(run(NOW + 5), 1);
+    pending_claim(&entries[0]);
+    pending_withhold(pending, NOW + 7, 0);
+    pending_release(pending, NOW + 10);
+    ck_assert_uint_eq(run(NOW + 6), 0);
+    ck_assert_uint_eq(run(NOW + 7), 1);
+    pending_claim(&entries[0]);
+    pending_withhold(pending, NEVER, NEVER);
+    pending_release(pending, NOW + 20);
+    ck_assert_uint_eq(pending_head->withheld, 1);
+    ck_assert_uint_eq(run(NOW + 19), 0);
+    ck_assert_uint_eq(run(NOW + 20), 1);
+    pending_calm();
+    ck_assert(pending_is_busy());
+    end(&entries[0]);
+    ck_assert_uint_eq(pending_head->withheld, 0);
+    pending_calm();
+    ck_assert(!pending_is_busy());
+}
+
+TEST(a_claim_that_is_put_back_changes_nothing)
+{
+    struct pending *pending = arm(&entries[0], NOW + 10);
+    pending_claim(&entries[0]);
+    pending_due(pending, &entries[0], NOW + 3); /* by somebody without a claim */
+    pending_put_back(pending);
+    ck_assert_uint_eq(run(NOW + 2), 0);
+    ck_assert_uint_eq(run(NOW + 3), 1);
+    end(&entries[0]);
+}
+
 TEST(a_fork_child_starts_empty)
 {
     for (unsigned i = 0; i < 200; i++)
@@ -368,5 +406,7 @@ SUITE("pending", nothing_is_due_at_first, what_is_due_is_carried_out_once_and_th
       a_slot_that_is_due_again_is_carried_out_again, what_somebody_has_claimed_is_left_to_him_and_stays_due,
       an_ended_slot_belongs_to_nobody_and_is_used_again, who_does_not_own_a_slot_any_more_changes_nothing,
       an_entry_has_one_slot, each_slot_is_shown_in_turn, waits_are_calm_after_all_has_ended,
-      waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due, a_fork_child_starts_empty,
-      nothing_that_is_due_is_lost_among_threads, a_thread_that_has_armed_something_finds_waits_busy)
+      waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due,
+      what_is_withheld_is_due_before_the_rest_and_keeps_waits_busy, a_claim_that_is_put_back_changes_nothing,
+      a_fork_child_starts_empty, nothing_that_is_due_is_lost_among_threads,
+      a_thread_that_has_armed_something_finds_waits_busy)

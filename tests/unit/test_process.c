@@ -41,7 +41,9 @@ TEST(a_bad_seed_is_as_if_it_were_not_set)
 
 TEST(words_that_are_no_place_are_no_log)
 {
-    static const char *const bad[] = {"RESIL_LOG=stdout", "RESIL_LOG=1", "RESIL_LOG=yes", "RESIL_LOG=true"};
+    static const char *const bad[] = {"RESIL_LOG=stdout", "RESIL_LOG=1",      "RESIL_LOG=yes",
+                                      "RESIL_LOG=true",   "RESIL_LOG=STDERR", "RESIL_LOG=Stdout",
+                                      "RESIL_LOG=OFF",    "RESIL_LOG=No"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         begin((char *)(uintptr_t)bad[i]);
         ck_assert_msg(settings.is_log_bad && !settings.log[0], "%s", bad[i]);

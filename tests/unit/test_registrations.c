@@ -191,7 +191,48 @@ TEST(numbers_beyond_the_table_are_the_kernels)
     registration_forget(-1);
 }
 
-SUITE("registrations", nothing_is_known_before_the_table_exists, a_registration_is_added_modified_and_deleted,
-      a_closed_number_has_no_registrations, what_another_epoll_deletes_stays,
-      of_several_epolls_only_the_kernel_knows_them_all, the_kernel_is_asked_about_what_was_not_seen,
-      of_two_files_under_one_number_the_present_one_is_meant, numbers_beyond_the_table_are_the_kernels)
+TEST(a_descriptor_is_found_by_its_data)
+{
+    begin();
+    struct registration found;
+    ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), REGISTRATION_UNCLEAR);
+    for (int fd = 10; fd < 1000; fd++)
+        note(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, 0x7f0000000000 + (uint64_t)fd * 64);
+    for (int fd = 10; fd < 1000; fd++) {
+        ck_assert_int_eq(registration_by_data(epoll, 0x7f0000000000 + (uint64_t)fd * 64, &found), fd);
+        ck_assert_uint_eq(found.events, EPOLLIN);
+        ck_assert_int_eq(registration_by_data(epoll + 1, 0x7f0000000000 + (uint64_t)fd * 64, &found),
+                         REGISTRATION_UNCLEAR);
+    }
+}
+
+TEST(data_that_went_on_to_another_descriptor_leads_there)
+{
+    begin();
+    struct registration found;
+    for (int round = 0; round < 100; round++) {
+        note(epoll, EPOLL_CTL_ADD, 10 + round, EPOLLIN, 0x7f0000001000);
+        ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), 10 + round);
+        if (round % 2)
+            registration_forget(10 + round);
+        else
+            note(epoll, EPOLL_CTL_MOD, 10 + round, EPOLLIN, 0x7f0000008000 + (uint64_t)round);
+        ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), REGISTRATION_UNCLEAR);
+    }
+}
+
+TEST(data_of_several_descriptors_is_unclear)
+{
+    begin();
+    struct registration found;
+    for (int fd = 10; fd < 20; fd++)
+        note(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, 0x7f0000001000);
+    ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), REGISTRATION_UNCLEAR);
+}
+
+SUITE("registrations", a_descriptor_is_found_by_its_data, data_that_went_on_to_another_descriptor_leads_there,
+      data_of_several_descriptors_is_unclear, nothing_is_known_before_the_table_exists,
+      a_registration_is_added_modified_and_deleted, a_closed_number_has_no_registrations,
+      what_another_epoll_deletes_stays, of_several_epolls_only_the_kernel_knows_them_all,
+      the_kernel_is_asked_about_what_was_not_seen, of_two_files_under_one_number_the_present_one_is_meant,
+      numbers_beyond_the_table_are_the_kernels)

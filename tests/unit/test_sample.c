@@ -1,5 +1,7 @@
 #include "policy/sample.h"
 
+#include <stdlib.h>
+
 #include "suite.h"
 
 #define S   UINT64_C(1000000000)
@@ -60,6 +62,30 @@ TEST(counts_saturate)
     ck_assert_uint_eq(sample_take(word, 10, NOW).word, word);
 }
 
+TEST(what_is_left_out_for_less_is_what_is_left_out)
+{
+    srandom(1);
+    unsigned agreed = 0;
+    for (int i = 0; i < 100000; i++) {
+        uint32_t left_out = random() % 3 ? (uint32_t)random() % 100 : 0xffffff - (uint32_t)random() % 3;
+        uint64_t word = (uint64_t)(99 + random() % 3) << 32 | (uint64_t)(random() % 14) << 24 | left_out;
+        struct sample_answer answer = sample_take(word, 10, NOW);
+        if (!sample_leaves_out(word, 10, NOW))
+            continue;
+        ck_assert_uint_eq(answer.count, 0);
+        ck_assert_uint_eq(answer.word, word + 1);
+        agreed++;
+    }
+    ck_assert_uint_gt(agreed, 1000);
+}
+
+TEST(a_count_that_could_overflow_is_not_left_out_for_less)
+{
+    ck_assert(sample_leaves_out(UINT64_C(100) << 32 | 10 << 24 | 0x7ffffe, 10, NOW));
+    ck_assert(!sample_leaves_out(UINT64_C(100) << 32 | 10 << 24 | 0xffffff, 10, NOW));
+}
+
 SUITE("sample", the_first_few_are_told_one_by_one, the_next_one_stands_for_those_left_out,
       a_clock_that_was_read_earlier_begins_no_second, a_damaged_word_is_silent_for_a_minute_at_most,
-      none_may_be_told, counts_saturate)
+      none_may_be_told, counts_saturate, what_is_left_out_for_less_is_what_is_left_out,
+      a_count_that_could_overflow_is_not_left_out_for_less)

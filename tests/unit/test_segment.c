@@ -7,9 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "state/process.h"
 #include "state/recorder.h"
 #include "state/segment.h"
+#include "state/whereabouts.h"
 #include "suite.h"
 
 static char folder[] = "/tmp/resil-test-XXXXXX";
@@ -180,7 +182,81 @@ TEST(what_passed_through_before_there_was_a_segment_is_counted_once)
     remove_folder();
 }
 
-SUITE("segment", what_passed_through_before_there_was_a_segment_is_counted_once,
+/* What a program does that takes the state as it starts and uses it later. */
+static bool is_shared_after_preparing(const char *rules, bool *is_prepared)
+{
+    segment_current = NULL;
+    *is_prepared = segment_prepare(rules);
+    return is_shared_after_opening(rules);
+}
+
+static void use_passed_on(uint64_t *pid_namespace, uint64_t *time_namespace, unsigned by)
+{
+    char rest[40];
+    ck_assert(whereabouts_pass_on(settings.namespaces));
+    unsigned long pid, time;
+    ck_assert_int_eq(sscanf(settings.namespaces, "%lx-%lx-%39s", &pid, &time, rest), 3);
+    *pid_namespace = pid + by;
+    *time_namespace = time;
+    snprintf(settings.namespaces, sizeof settings.namespaces, "%lx-%lx-%s", pid + by, time, rest);
+}
+
+TEST(what_is_there_at_the_start_is_used_later)
+{
+    bool is_prepared;
+    uint64_t pid_namespace, time_namespace;
+    use_folder();
+    for (int is_passed_on = 0; is_passed_on <= 1; is_passed_on++) {
+        is_shared_after_opening("/a.yaml");
+        atomic_store(&segment_current->recorded, 42);
+        if (is_passed_on)
+            use_passed_on(&pid_namespace, &time_namespace, 0);
+        ck_assert(is_shared_after_preparing("/a.yaml", &is_prepared));
+        ck_assert(is_prepared);
+        ck_assert_uint_eq(atomic_load(&segment_current->recorded), 42);
+    }
+    remove_folder();
+}
+
+TEST(what_turns_out_to_be_no_segment_is_replaced)
+{
+    bool is_prepared;
+    use_folder();
+    is_shared_after_opening("/a.yaml");
+    atomic_store(&segment_current->recorded, 42);
+    segment_current->header.layout++;
+    ck_assert(is_shared_after_preparing("/a.yaml", &is_prepared));
+    ck_assert_uint_eq(atomic_load(&segment_current->recorded), 0);
+    remove_folder();
+}
+
+TEST(the_state_of_another_namespace_is_not_used_whatever_was_passed_on)
+{
+    bool is_prepared;
+    char path[128], command[300];
+    uint64_t pid_namespace, time_namespace;
+    use_folder();
+    is_shared_after_opening("/a.yaml");
+    path_of("/a.yaml", path, sizeof path);
+    atomic_store(&segment_current->recorded, 1);
+    uint64_t ours = segment_current->header.pid_namespace;
+    use_passed_on(&pid_namespace, &time_namespace, 1);
+    uint64_t hash = hash_bytes("/a.yaml", strlen("/a.yaml"), pid_namespace ^ hash_mix(time_namespace));
+    snprintf(command, sizeof command, "cp -p %s %s/v%u-%lx", path, folder, SEGMENT_LAYOUT,
+             (unsigned long)hash);
+    segment_current->header.pid_namespace = pid_namespace;
+    ck_assert_int_eq(system(command), 0);
+    segment_current->header.pid_namespace = ours;
+    atomic_store(&segment_current->recorded, 2);
+    ck_assert(is_shared_after_preparing("/a.yaml", &is_prepared));
+    ck_assert(is_prepared);
+    ck_assert_uint_eq(atomic_load(&segment_current->recorded), 2);
+    remove_folder();
+}
+
+SUITE("segment", what_is_there_at_the_start_is_used_later, what_turns_out_to_be_no_segment_is_replaced,
+      the_state_of_another_namespace_is_not_used_whatever_was_passed_on,
+      what_passed_through_before_there_was_a_segment_is_counted_once,
       two_processes_with_the_same_rules_share_it, other_rules_have_another_one,
       a_file_of_another_boot_is_replaced, a_file_of_another_size_or_kind_is_replaced,
       a_folder_that_others_may_write_is_not_trusted, no_folder_means_private_memory_and_errno_stays,

@@ -12,10 +12,11 @@
 #include "message.h"
 #include "printable.h"
 #include "rule_file.h"
+#include "rules/function.h"
 #include "rules/problems.h"
 #include "segments.h"
+#include "steer.h"
 #include "state/breakers.h"
-#include "state/recorder.h"
 #include "target.h"
 #include "wrap.h"
 
@@ -46,8 +47,6 @@ static int complain_of_none(const struct request *request, const char *name);
 static void complain_of_no_breaker(const char *target, const char *rule);
 static void steer(const struct request *request, struct segment *segment, struct host *host,
                   const char *rules, struct json_object *changes);
-static bool has_no_breaker(const struct segment_file *file, const struct host_view *host);
-static void tell_others(const struct request *request, struct segment *segment, const struct host *host);
 
 static const struct argp_option options[] = {
     {"rules", 'r', "FILE", 0, "Only programs with this rule file", 0},
@@ -171,7 +170,7 @@ static bool steer_named(const struct request *request, const char *name, const s
                 continue;
             is_found = true;
             /* What was held before the rule lost its breaker can still be given back. */
-            if (is_hold(request) && has_no_breaker(file, host)) {
+            if (is_hold(request) && circuit_is_missing(file, host)) {
                 complain_of_no_breaker(host->target, host->rule);
                 *status = STATUS_FOUND;
                 continue;
@@ -248,18 +247,12 @@ static void complain_of_no_breaker(const char *target, const char *rule)
 static void steer(const struct request *request, struct segment *segment, struct host *host,
                   const char *rules, struct json_object *changes)
 {
-    static const enum steering steerings[] = {
-        [STEERED_AUTO] = STEERING_AUTO, [STEERED_OPEN] = STEERING_OPEN, [STEERED_CLOSED] = STEERING_CLOSED};
     static const char *const texts[] = {
 #define STEERED(name, text, help) help,
         STEERINGS(STEERED)
 #undef STEERED
     };
-    if (request->action == STEERED_RESET)
-        breakers_reset(host);
-    else
-        breakers_steer(host, steerings[request->action]);
-    tell_others(request, segment, host);
+    circuit_steer(segment, host, request->action);
     char target[sizeof host->target + 1], rule[sizeof host->rule + 1];
     printable_field(target, host->target, sizeof host->target);
     printable_field(rule, host->rule, sizeof host->rule);
@@ -274,28 +267,4 @@ static void steer(const struct request *request, struct segment *segment, struct
     char *text = formatted("%s (rule %s): %s", target, rule, texts[request->action]);
     print_wrapped(text, 0, 4, stdout);
     free(text);
-}
-
-/* The place of a host under a rule without breaker is there for its counters only. */
-static bool has_no_breaker(const struct segment_file *file, const struct host_view *host)
-{
-    static struct rule_file rules;
-    static struct problems problems;
-    rule_file_find(file->rules, &rules);
-    struct ruleset *set = rule_file_load(&rules, &problems);
-    bool is_without = false;
-    for (uint32_t i = 0; set && i < set->rule_count; i++)
-        is_without |= strcmp(set->rules[i].name, host->rule) == 0 && !set->rules[i].policy.breaker.is_on;
-    if (set)
-        ruleset_free(set);
-    return is_without;
-}
-
-/* In the flight recorder, where `resil log` finds it. */
-static void tell_others(const struct request *request, struct segment *segment, const struct host *host)
-{
-    struct event event = {.kind = EVENT_STEERED, .count = request->action};
-    memcpy(event.target, host->target, strnlen(host->target, sizeof event.target - 1));
-    segment_current = segment;
-    recorder_note(&event);
 }

@@ -5,6 +5,8 @@
 
 #include "base/text.h"
 #include "command.h"
+#include "explain.h"
+#include "fault_explain.h"
 #include "json_out.h"
 #include "message.h"
 #include "policy/call.h"
@@ -101,11 +103,14 @@ static uint32_t check(const char *name, const struct request *request, struct js
     } else {
         problems_print(file.path, &problems, true, stdout);
         if (set && !request->is_quiet)
-            print_rules(set);
+            print_rules(set), faults_print_all(set, stdout), explain_functions(set);
         if (!request->is_quiet)
-            printf("%s: %s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
-                   set ? ", " : "", counted(problems.errors, "error").text,
-                   counted(problems.warnings, "warning").text);
+            printf("%s: %s%s%s%s%s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
+                   set && set->function_count ? ", " : "",
+                   set && set->function_count ? counted(set->function_count, "function").text : "",
+                   set && set->fault_count ? ", " : "",
+                   set && set->fault_count ? counted(set->fault_count, "fault").text : "", set ? ", " : "",
+                   counted(problems.errors, "error").text, counted(problems.warnings, "warning").text);
     }
     ruleset_free(set);
     return problems.errors;
@@ -122,11 +127,15 @@ static void print_rules(const struct ruleset *set)
     table_row(&table, "RULE", "ONE CONNECT TAKES AT MOST", "IN FORCE");
     for (uint32_t i = 0; i < set->rule_count; i++) {
         const struct policy *policy = &set->rules[i].policy;
-        uint64_t worst_ns = policy_worst_case_ns(policy);
+        bool is_udp = rule_is_for_udp_only(&set->rules[i]);
+        uint64_t worst_ns = is_udp ? 0 : policy_worst_case_ns(policy);
         struct duration_text worst = duration_text(worst_ns);
-        table_row(&table, set->rules[i].name, worst_ns == NEVER ? unbounded : worst.text,
+        table_row(&table, set->rules[i].name,
+                  is_udp              ? "no time (UDP)"
+                  : worst_ns == NEVER ? unbounded
+                                      : worst.text,
                   features_of(policy).text);
-        has_siblings |= policy->retry.is_on && policy->retry.addresses == ADDRESSES_SIBLINGS &&
+        has_siblings |= !is_udp && policy->retry.is_on && policy->retry.addresses == ADDRESSES_SIBLINGS &&
                         set->rules[i].match.path_count == 0 &&
                         worst_ns < (policy->timeout.total_ns ? policy->timeout.total_ns : NEVER);
     }
@@ -164,32 +173,23 @@ static struct feature_list features_of(const struct policy *policy)
 static struct json_object *report_of(const char *path, const struct ruleset *set,
                                      const struct problems *problems)
 {
-    struct json_object *report = json_new(), *found = json_object_new_array(),
-                       *rules = json_object_new_array();
-    for (uint32_t i = 0; i < problems->count; i++) {
-        const struct problem *problem = &problems->items[i];
-        struct json_object *item = json_new();
-        json_add_text(item, "severity", problem->kind == PROBLEM_ERROR ? "error" : "warning");
-        json_add_text(item, "file", *problem->path ? problem->path : path);
-        json_add_number(item, "line", problem->line);
-        json_add_number(item, "column", problem->column);
-        json_add_text(item, "text", problem->text);
-        json_object_array_add(found, item);
-    }
+    struct json_object *report = json_new(), *rules = json_object_new_array();
     for (uint32_t i = 0; set && i < set->rule_count; i++)
         json_object_array_add(rules, rule_report(&set->rules[i]));
     json_add_text(report, "file", path);
     json_add_number(report, "errors", problems->errors);
     json_add_number(report, "warnings", problems->warnings);
-    json_object_object_add(report, "problems", found);
+    json_object_object_add(report, "problems", problems_report(path, problems));
     json_object_object_add(report, "rules", rules);
+    json_object_object_add(report, "functions", function_reports(set));
+    json_object_object_add(report, "faults", faults_report(set, NULL, NULL));
     return report;
 }
 
 static struct json_object *rule_report(const struct rule *rule)
 {
     struct json_object *report = json_new(), *features = json_object_new_array();
-    uint64_t worst_ns = policy_worst_case_ns(&rule->policy);
+    uint64_t worst_ns = rule_is_for_udp_only(rule) ? 0 : policy_worst_case_ns(&rule->policy);
     json_add_text(report, "name", rule->name);
     json_add_text(report, "file", rule->path);
     json_add_number(report, "line", rule->line);

@@ -23,5 +23,11 @@ int status_command(int argc, char **argv);
 int log_command(int argc, char **argv);
 int doctor_command(int argc, char **argv);
 int breaker_command(int argc, char **argv);
+int metrics_command(int argc, char **argv);
+int top_command(int argc, char **argv);
+int report_command(int argc, char **argv);
+int enable_command(int argc, char **argv);
+int disable_command(int argc, char **argv);
+int fault_command(int argc, char **argv);
 
 #endif

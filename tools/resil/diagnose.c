@@ -48,11 +48,18 @@ static void look_at_program(struct diagnosis *diagnosis)
     struct findings *findings = &diagnosis->findings;
     for (unsigned i = 0; i < doubts->count; i++)
         findings_add(findings, FINDING_BAD, doubts->doubts[i].kind, "%s", doubts->doubts[i].text);
+    bool is_script = strcmp(doubts->path, diagnosis->path) != 0;
+    if (is_script && access(doubts->path, F_OK) != 0) {
+        findings_add(findings, FINDING_BAD, "interpreter",
+                     *doubts->path ? "%s will not start: what its first line names is not there: %s"
+                                   : "%s will not start: what its first line names is in no folder of PATH%s",
+                     diagnosis->path, doubts->path);
+        return;
+    }
     if (doubts->program.kind != PROGRAM_ELF) {
         findings_add(findings, FINDING_NOTE, "program", "what runs %s is not known", diagnosis->path);
         return;
     }
-    bool is_script = strcmp(doubts->path, diagnosis->path) != 0;
     if (!doubts->count)
         findings_add(findings, FINDING_GOOD, "program", "%s%s%s%s dynamic %s program for glibc",
                      is_script ? diagnosis->path : "", is_script ? " is run by " : "", doubts->path,

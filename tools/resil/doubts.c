@@ -41,7 +41,8 @@ static void find(struct doubts *doubts, const char *subject, const char *library
 {
     static struct program ours;
     const struct program *program = &doubts->program;
-    bool is_other_kind = program_read(library, &ours) && ours.kind == PROGRAM_ELF &&
+    bool is_known = program_read(library, &ours);
+    bool is_other_kind = is_known && ours.kind == PROGRAM_ELF &&
                          (ours.class != program->class || ours.machine != program->machine);
     if (program->gains_privileges)
         add(doubts, "privileges",
@@ -80,7 +81,16 @@ static void find(struct doubts *doubts, const char *subject, const char *library
                 "through libc (with cgo: lookups). What it does about timeouts and retries is up to its "
                 "own code.",
                 subject));
-    doubts->is_fit = !program->is_musl;
+    else if (program->needs_nothing)
+        add(doubts, "no_libc",
+            formatted(
+                "%s does not use libc: it makes its system calls itself, so libresil sees nothing of it.",
+                subject));
+    bool is_another = is_known && !ours.is_libresil;
+    if (is_another)
+        add(doubts, "library",
+            formatted("%s is no libresil.so: %s is run without it (see RESIL_LIBRARY).", library, subject));
+    doubts->is_fit = !program->is_musl && !is_another;
 }
 
 static void add(struct doubts *doubts, const char *kind, char *text)

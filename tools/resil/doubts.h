@@ -14,7 +14,7 @@ struct doubts {
     struct {
         const char *kind; /* "static", "privileges", "other_machine", "musl", "go" */
         char *text;       /* what, why it matters, what to do */
-    } doubts[2];
+    } doubts[3];
 };
 
 /* What keeps libresil from working in the program, or in what interprets it. */

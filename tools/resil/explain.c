@@ -6,6 +6,8 @@
 
 #include "base/text.h"
 #include "command.h"
+#include "explain.h"
+#include "fault_explain.h"
 #include "json_out.h"
 #include "ladder.h"
 #include "message.h"
@@ -19,6 +21,7 @@ struct request {
     const char *rules;
     const char *host;
     const char *program;
+    const char *function;
     bool is_udp;
     bool is_json;
 };
@@ -29,12 +32,14 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
 static void print_values(const struct rule *rule);
 static void print_no_match(const struct ruleset *set, const struct asked *asked);
 static void print_notes(const struct ruleset *set, const struct rule *rule, const struct asked *asked);
+static void print_other_protocol(const struct ruleset *set, const struct asked *asked);
 static const struct rule *first_missing(const struct ruleset *set, uint32_t end, const struct asked *asked,
                                         unsigned misses);
 static void print_ladder(const struct rule *rule, struct table *table);
-static char *origin_text(const char *path, const struct origin *origin);
 static void print_json(const struct ruleset *set, const struct rule *rule, const struct request *request,
                        const struct asked *asked);
+static void print_json_of_bad(const struct request *request, const char *path,
+                              const struct problems *problems);
 static struct json_object *value_report(const char *value, const struct origin *origin);
 
 static const struct argp_option options[] = {
@@ -43,12 +48,13 @@ static const struct argp_option options[] = {
      "As this program sees it; rules for certain programs match only with this option", 0},
     {"udp", 'u', NULL, 0, "What UDP gets; else it is TCP", 0},
     {"json", 'j', NULL, 0, "Print JSON", 0},
+    {"function", 'f', "[LIBRARY:]SYMBOL", 0, "Instead of a HOST: what is declared for that function", 0},
     {0},
 };
 static const struct argp parser = {
     .options = options,
     .parser = parse_option,
-    .args_doc = "HOST[:PORT]|SOCKET",
+    .args_doc = "HOST[:PORT]|SOCKET\n--function [LIBRARY:]SYMBOL",
     .doc = "Tells which rule a connect to HOST gets, why, every value in force, and where it was written: a "
            "place in the "
            "rule file, `defaults` with its place, or `figure`, the usual value of a section that does not "
@@ -66,6 +72,8 @@ int explain_command(int argc, char **argv)
     struct request request = {.rules = NULL};
     if (argp_parse(&parser, argc, argv, 0, NULL, &request) != 0)
         return STATUS_UNUSABLE;
+    if (request.function)
+        return explain_function(request.rules, request.function, request.is_json);
     const char *wrong = target_parse(request.host, &asked);
     if (wrong) {
         complain("%s is not a target: %s", request.host, wrong);
@@ -83,6 +91,8 @@ int explain_command(int argc, char **argv)
     struct ruleset *set = rule_file_load(&file, &problems);
     if (!set) {
         problems_print(file.path, &problems, false, stderr);
+        if (request.is_json)
+            print_json_of_bad(&request, file.path, &problems);
         complain("with errors in %s no rule is in force for any host", file.path);
         return STATUS_UNUSABLE;
     }
@@ -93,6 +103,8 @@ int explain_command(int argc, char **argv)
         print_match(set, rule, request.host, &asked);
     else
         print_no_match(set, &asked);
+    if (!request.is_json)
+        faults_print_for(set, &asked.target, asked.program, stdout);
     ruleset_free(set);
     return rule ? STATUS_GOOD : STATUS_FOUND;
 }
@@ -115,12 +127,21 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'j':
         request->is_json = true;
         return 0;
+    case 'f':
+        request->function = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (request->function && request->host)
+            argp_error(state, "a HOST or a --function, not both");
+        return 0;
     case ARGP_KEY_ARG:
         if (request->host)
             argp_error(state, "one HOST at a time (a rule file is named with --rules)");
         request->host = argument;
         return 0;
     case ARGP_KEY_NO_ARGS:
+        if (request->function)
+            return 0;
         argp_error(state, "HOST is missing, for instance: resil explain payments.internal:443");
         return 0;
     default:
@@ -139,7 +160,9 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
                rule->column, why.text);
     print_values(rule);
     uint64_t worst_ns = policy_worst_case_ns(&rule->policy);
-    if (worst_ns == NEVER)
+    if (asked->target.protocol == PROTOCOL_UDP)
+        printf("\nA connect takes no time: with UDP it only says where datagrams go.\n");
+    else if (worst_ns == NEVER)
         printf("\nNothing bounds one connect call but the kernel (about 134 s per attempt).\n");
     else
         printf("\nOne connect call takes at most %s.\n", duration_text(worst_ns).text);
@@ -196,7 +219,7 @@ static void print_ladder(const struct rule *rule, struct table *table)
     }
 }
 
-static char *origin_text(const char *path, const struct origin *origin)
+char *origin_text(const char *path, const struct origin *origin)
 {
     switch ((enum source)origin->source) {
     case SOURCE_FIGURE:
@@ -225,6 +248,21 @@ static void print_no_match(const struct ruleset *set, const struct asked *asked)
         break;
     }
     print_notes(set, NULL, asked);
+    print_other_protocol(set, asked);
+}
+
+/* A rule may have been meant for what was not asked about. */
+static void print_other_protocol(const struct ruleset *set, const struct asked *asked)
+{
+    static const char *const names[] = {[PROTOCOL_TCP] = "TCP", [PROTOCOL_UDP] = "UDP"};
+    struct target other = asked->target;
+    if (other.protocol == PROTOCOL_UNIX)
+        return;
+    other.protocol = other.protocol == PROTOCOL_TCP ? PROTOCOL_UDP : PROTOCOL_TCP;
+    const struct rule *rule = ruleset_find(set, &other, asked->program);
+    if (rule)
+        printf("With %s rule \"%s\" on line %u matches (ask %s --udp).\n", names[other.protocol], rule->name,
+               rule->line, other.protocol == PROTOCOL_UDP ? "with" : "without");
 }
 
 /* What the same target may get under other circumstances, and what a name means here. */
@@ -290,12 +328,27 @@ static void print_json(const struct ruleset *set, const struct rule *rule, const
         free(enforced);
         json_object_object_add(report, "values", values);
         json_object_object_add(report, "degrade", ladder_report(rule->policy.ladder));
-        uint64_t worst_ns = policy_worst_case_ns(&rule->policy);
+        bool is_udp = asked->target.protocol == PROTOCOL_UDP;
+        uint64_t worst_ns = is_udp ? 0 : policy_worst_case_ns(&rule->policy);
         if (worst_ns == NEVER)
             json_add_text(report, "worst_case_ms", NULL);
         else
             json_add_ms(report, "worst_case_ms", worst_ns);
     }
+    json_object_object_add(report, "faults", faults_report(set, &asked->target, asked->program));
+    json_print(report, stdout);
+}
+
+static void print_json_of_bad(const struct request *request, const char *path,
+                              const struct problems *problems)
+{
+    struct json_object *report = json_new();
+    json_add_text(report, "target", request->host);
+    json_add_text(report, "program", request->program);
+    json_add_text(report, "file", path);
+    json_add_text(report, "rule", NULL);
+    json_add_number(report, "errors", problems->errors);
+    json_object_object_add(report, "problems", problems_report(path, problems));
     json_print(report, stdout);
 }
 

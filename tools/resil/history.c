@@ -84,6 +84,7 @@ static void add(struct history *history, const struct segment_file *file, uint64
     *moment = (struct moment){.event = *event, .file = file, .number = number};
     printable(moment->event.program);
     printable(moment->event.target);
+    printable(moment->event.fault);
 }
 
 static int by_time(const void *a, const void *b)

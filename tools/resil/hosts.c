@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "message.h"
+#include "policy/random.h"
 #include "printable.h"
 #include "state/breakers.h"
 
@@ -78,6 +79,35 @@ struct host_count_label host_count_label(unsigned count)
     return label;
 }
 
+const char *host_latency_name(unsigned kind)
+{
+    static const char *const names[] = {
+#define LATENCY(name, text, help) text,
+        LATENCIES(LATENCY)
+#undef LATENCY
+    };
+    return kind < LATENCY_KINDS ? names[kind] : "unknown";
+}
+
+const char *host_latency_help(unsigned kind)
+{
+    static const char *const helps[] = {
+#define LATENCY(name, text, help) help,
+        LATENCIES(LATENCY)
+#undef LATENCY
+    };
+    return kind < LATENCY_KINDS ? helps[kind] : "";
+}
+
+struct host_quantiles host_quantiles(const uint64_t counts[LATENCY_BUCKETS])
+{
+    struct host_quantiles quantiles = {.median_ns = latency_quantile_ns(counts, PPM_ONE / 2),
+                                       .p99_ns = latency_quantile_ns(counts, PPM_ONE / 100 * 99)};
+    for (unsigned bucket = 0; bucket < LATENCY_BUCKETS; bucket++)
+        quantiles.count += counts[bucket];
+    return quantiles;
+}
+
 /* False when nobody used it. */
 static bool read_host(const struct host *host, uint64_t now_ns, struct host_view *view)
 {
@@ -88,6 +118,13 @@ static bool read_host(const struct host *host, uint64_t now_ns, struct host_view
         view->counts[i] = atomic_load_explicit(&host->counts[i], memory_order_relaxed);
         is_used |= view->counts[i] != 0;
     }
+    for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
+        const struct latency_words *words = &host->latencies[kind];
+        for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+            view->latencies[kind][i] = atomic_load_explicit(&words->counts[i], memory_order_relaxed);
+        view->latency_sums_ns[kind] = atomic_load_explicit(&words->sum_ns, memory_order_relaxed);
+    }
+    view->spared_ns = atomic_load_explicit(&host->spared_ns, memory_order_relaxed);
     view->breaker = breaker_view(atomic_load_explicit(&host->breaker, memory_order_relaxed));
     if (!is_used && view->breaker.state == BREAKER_CLOSED && breakers_steering(host) == STEERING_AUTO)
         return false;

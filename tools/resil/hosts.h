@@ -18,6 +18,9 @@ struct host_view {
     enum steering steering;
     struct served served; /* by which rung of its rule's ladder, last */
     uint64_t counts[HOST_COUNT_KINDS];
+    uint64_t latencies[LATENCY_KINDS][LATENCY_BUCKETS];
+    uint64_t latency_sums_ns[LATENCY_KINDS];
+    uint64_t spared_ns; /* that calls would not have waited, were their rule enforced */
 };
 
 struct host_list {
@@ -41,5 +44,14 @@ struct host_count_label {
     char text[32];
 };
 struct host_count_label host_count_label(unsigned count);
+
+/* "first_byte". */
+const char *host_latency_name(unsigned kind);
+const char *host_latency_help(unsigned kind);
+
+struct host_quantiles {
+    uint64_t count, median_ns, p99_ns;
+};
+struct host_quantiles host_quantiles(const uint64_t counts[LATENCY_BUCKETS]);
 
 #endif

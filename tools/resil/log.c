@@ -1,8 +1,5 @@
 /* resil log: what happened, from the flight recorders of all this user's programs. */
 #include <argp.h>
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +11,9 @@
 #include "moment.h"
 #include "rules/problems.h"
 #include "rules/units.h"
+#include "watch.h"
 
-#define POLL_MS        250
+#define LOOK_EVERY_NS  (250 * NS_PER_MS)
 #define SHOWN_AT_FIRST 10 /* with --follow, unless -n says otherwise */
 
 struct request {
@@ -27,15 +25,11 @@ struct request {
     uint32_t number; /* the last so many */
 };
 
-static volatile sig_atomic_t is_interrupted;
-
 static error_t parse_option(int key, char *argument, struct argp_state *state);
-static uint32_t kind_named(const char *name, struct argp_state *state);
+static uint64_t kind_named(const char *name, struct argp_state *state);
 static int show_past(const struct request *request, struct segments *segments);
 static int follow(const struct request *request, struct segments *segments);
 static size_t show(const struct request *request, const struct history *history);
-static bool is_read_on(void);
-static void interrupt(int number);
 
 enum { OPTION_HOST = 256, OPTION_EVENT, OPTION_PROGRAM, OPTION_SINCE };
 static const struct argp_option options[] = {
@@ -67,12 +61,15 @@ static const struct argp parser = {
         "`reason` (why a call was given up: not_retryable, retries, total, budget, probe, signal; what was "
         "done to "
         "a circuit by hand: open, close, auto, reset; why a call passed through or a rung was skipped; else "
-        "null), "
-        "`attempt`, `attempts`, `delay_ms`, `duration_ms`, `count`, `rung` (of `degraded` and "
-        "`rung_skipped`: host, "
+        "null), `attempt`, "
+        "`attempts`, `delay_ms`, `duration_ms`, `count`, `rung` (of `degraded` and `rung_skipped`: host, "
         "stale, respond, addresses, error), `age_ms` (of a stale answer), `shadow` (decided, not carried "
         "out), `rules`, "
-        "`text`.\n"
+        "`text`; of faults also `fault`, `kind`, `operation`, `connection` (the how-manieth to the target) "
+        "and "
+        "`site` "
+        "(where "
+        "the program made the call, or null).\n"
         "\n"
         "Exit status: 0 shown, even if there was nothing; 2 wrong usage.",
 };
@@ -128,14 +125,14 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     }
 }
 
-static uint32_t kind_named(const char *name, struct argp_state *state)
+static uint64_t kind_named(const char *name, struct argp_state *state)
 {
-    _Static_assert(EVENT_KINDS <= 32, "a set of kinds is 32 bits");
+    _Static_assert(EVENT_KINDS <= 64, "a set of kinds is 64 bits");
     const char *names[EVENT_KINDS + 1] = {NULL};
     for (unsigned kind = 0; kind < EVENT_KINDS; kind++) {
         names[kind] = event_name((enum event_kind)kind);
         if (strcmp(names[kind], name) == 0)
-            return 1u << kind;
+            return 1ull << kind;
     }
     char list[512];
     struct text text = text_begin(list, sizeof list);
@@ -164,15 +161,13 @@ static int show_past(const struct request *request, struct segments *segments)
 
 static int follow(const struct request *request, struct segments *segments)
 {
-    struct sigaction action = {.sa_handler = interrupt};
-    sigaction(SIGINT, &action, NULL);
-    signal(SIGPIPE, SIG_IGN); /* noticed as an error: a reader who has enough is no failure of ours */
+    watch_begin();
     struct request now = *request;
     if (!now.has_number)
         now.number = SHOWN_AT_FIRST;
     now.has_number = true;
     struct history history = {.count = 0};
-    while (!is_interrupted) {
+    do {
         segments_scan(segments);
         history_read(&history, segments);
         show(&now, &history);
@@ -181,9 +176,7 @@ static int follow(const struct request *request, struct segments *segments)
                      (unsigned long long)history.lost);
         history_clear(&history);
         now.has_number = false; /* from now on all that come */
-        if (fflush(stdout) != 0 || !is_read_on())
-            break;
-    }
+    } while (watch_on(LOOK_EVERY_NS));
     history_end(&history);
     return STATUS_GOOD;
 }
@@ -205,17 +198,4 @@ static size_t show(const struct request *request, const struct history *history)
         shown++;
     }
     return shown;
-}
-
-/* Waits for the next look. False when nobody reads what we write any more. */
-static bool is_read_on(void)
-{
-    struct pollfd output = {.fd = fileno(stdout)};
-    return poll(&output, 1, POLL_MS) <= 0;
-}
-
-static void interrupt(int number)
-{
-    (void)number;
-    is_interrupted = 1;
 }

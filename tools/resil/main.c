@@ -24,8 +24,14 @@ static const struct command {
     {"explain", "which rule a host gets, and where its values come from", explain_command},
     {"doctor", "what of a program libresil can reach, and whether it works here", doctor_command},
     {"status", "circuits, counters and events of the running programs", status_command},
+    {"top", "the same on the whole terminal, as it changes, with keys to steer", top_command},
     {"log", "what happened, from the flight recorder", log_command},
+    {"report", "one HTML page of what happened, and what it came to", report_command},
+    {"metrics", "the same as figures for Prometheus, printed or served", metrics_command},
     {"breaker", "open, close, reset or give back circuits by hand", breaker_command},
+    {"fault", "list faults, and switch them on and off", fault_command},
+    {"enable", "have a service, or every program, run with libresil", enable_command},
+    {"disable", "take that back", disable_command},
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 

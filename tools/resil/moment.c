@@ -7,6 +7,8 @@
 
 #include "base/clock.h"
 #include "json_out.h"
+#include "fault_sites.h"
+#include "rules/faults.h"
 #include "rules/rules.h"
 #include "target.h"
 
@@ -15,6 +17,7 @@
 static bool is_program(const char *asked, const char *program);
 static void split_time(uint64_t time_ns, int64_t difference_ns, time_t *seconds, unsigned *milliseconds);
 static const char *error_name(const struct event *event);
+static void add_fault(struct json_object *line, const struct moment *moment);
 
 bool moment_passes(const struct moment *moment, const struct filter *filter, uint64_t now_ns)
 {
@@ -67,8 +70,9 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
     json_add_text(line, "address", address.text[0] ? address.text : NULL);
     json_add_text(line, "error", error_name(event));
     json_add_text(line, "reason", event_reason(event));
-    json_add_number(line, "attempt", event->attempt);
-    json_add_number(line, "attempts", event->attempts);
+    bool is_fault = event->kind == EVENT_FAULT;
+    json_add_number(line, "attempt", is_fault ? 0 : event->attempt);
+    json_add_number(line, "attempts", is_fault ? 0 : event->attempts);
     json_add_ms(line, "delay_ms", event->delay_ns);
     json_add_ms(line, "duration_ms", event->duration_ns);
     json_add_number(line, "count", event_reason(event) ? 0 : event->count);
@@ -81,8 +85,27 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
         json_add_text(line, "age_ms", NULL);
     json_add_bool(line, "shadow", event->flags & EVENT_SHADOW);
     json_add_text(line, "rules", moment->file->rules);
+    if (event->fault[0])
+        add_fault(line, moment);
     json_add_text(line, "text", event_text(event).text);
     json_print_line(line, to);
+}
+
+/* Which fault, and what of whom it happened to. */
+static void add_fault(struct json_object *line, const struct moment *moment)
+{
+    const struct event *event = &moment->event;
+    json_add_text(line, "fault", event->fault);
+    if (event->kind != EVENT_FAULT)
+        return;
+    struct fault_site_text site = fault_site_of(moment->file->segment, event);
+    unsigned kind = event_kind_of(event);
+    json_add_text(line, "kind", kind < FAULT_KINDS ? fault_kinds[kind].name : NULL);
+    json_add_text(line, "operation",
+                  event->event_operation < FAULT_OPERATIONS ? fault_operation_names[event->event_operation]
+                                                            : NULL);
+    json_add_number(line, "connection", event->count);
+    json_add_text(line, "site", site.text[0] ? site.text : NULL);
 }
 
 static bool is_program(const char *asked, const char *program)

@@ -9,7 +9,7 @@
 
 /* What is asked for; zero: everything. */
 struct filter {
-    uint32_t kinds;      /* set of 1 << enum event_kind; 0: all */
+    uint64_t kinds;      /* set of 1 << enum event_kind; 0: all */
     const char *host;    /* a host, with or without port, or a shell pattern */
     const char *program; /* the same of file names */
     uint64_t since_ns;   /* how long ago at most; 0: any time */

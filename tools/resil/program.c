@@ -22,6 +22,7 @@ static void find_for_env(char *words, struct program *program);
 static void read_elf(Elf *elf, int file, struct program *program);
 static void read_segments(Elf *elf, int file, struct program *program);
 static void read_sections(Elf *elf, struct program *program);
+static void read_dynamic(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, struct program *program);
 static bool gains_privileges(int file);
 
 int program_find(const char *name, char path[PATH_MAX])
@@ -165,7 +166,7 @@ static void read_segments(Elf *elf, int file, struct program *program)
     }
 }
 
-/* The Go linker leaves these in every program, stripped or not. */
+/* The Go linker leaves notes of it in every program, stripped or not. */
 static void read_sections(Elf *elf, struct program *program)
 {
     size_t names;
@@ -176,6 +177,25 @@ static void read_sections(Elf *elf, struct program *program)
         const char *name = gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
         if (name && (strcmp(name, ".note.go.buildid") == 0 || strcmp(name, ".go.buildinfo") == 0))
             program->is_go = true;
+        if (name && header.sh_type == SHT_DYNAMIC)
+            read_dynamic(elf, section, &header, program);
+    }
+}
+
+static void read_dynamic(Elf *elf, Elf_Scn *section, const GElf_Shdr *header, struct program *program)
+{
+    static const char own_name[] = "libresil";
+    Elf_Data *data = elf_getdata(section, NULL);
+    GElf_Dyn entry;
+    program->needs_nothing = data != NULL;
+    for (int i = 0; data && header->sh_entsize && (GElf_Xword)i < header->sh_size / header->sh_entsize; i++) {
+        if (!gelf_getdyn(data, i, &entry))
+            continue;
+        if (entry.d_tag == DT_NEEDED)
+            program->needs_nothing = false;
+        const char *name =
+            entry.d_tag == DT_SONAME ? elf_strptr(elf, header->sh_link, entry.d_un.d_val) : NULL;
+        program->is_libresil |= name && strncmp(name, own_name, sizeof own_name - 1) == 0;
     }
 }
 

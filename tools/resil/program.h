@@ -18,6 +18,8 @@ struct program {
     char loader[256];     /* which */
     bool is_musl;
     bool is_go;
+    bool needs_nothing;    /* no library, not even libc */
+    bool is_libresil;      /* a library that calls itself so */
     bool gains_privileges; /* setuid, setgid or capabilities that the user does not have */
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "json_out.h"
 #include "state/current.h"
 
 static bool is_shown(const struct problem *problem, bool are_warnings_wanted);
@@ -69,6 +70,27 @@ void problems_print(const char *path, const struct problems *problems, bool are_
     uint32_t all = problems->errors + (are_warnings_wanted ? problems->warnings : 0);
     if (all > shown)
         fprintf(to, "%s: and %u more (mend these first)\n", path, all - shown);
+}
+
+struct json_object *problems_report(const char *path, const struct problems *problems)
+{
+    struct json_object *report = json_object_new_array();
+    for (uint32_t i = 0; i < problems->count; i++) {
+        const struct problem *problem = &problems->items[i];
+        struct json_object *item = json_new();
+        json_add_text(item, "severity", problem->kind == PROBLEM_ERROR ? "error" : "warning");
+        json_add_text(item, "file", *problem->path ? problem->path : path);
+        json_add_number(item, "line", problem->line);
+        json_add_number(item, "column", problem->column);
+        json_add_text(item, "text", problem->text);
+        json_object_array_add(report, item);
+    }
+    return report;
+}
+
+bool rule_is_for_udp_only(const struct rule *rule)
+{
+    return rule->match.protocols == PROTOCOL_BIT(PROTOCOL_UDP);
 }
 
 struct counted counted(unsigned long number, const char *what)

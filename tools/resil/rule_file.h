@@ -31,6 +31,13 @@ struct ruleset *rule_file_load(const struct rule_file *file, struct problems *pr
 /* "F:12:18: error: text" for each, errors only if asked. Says so when there are more than were kept. */
 void problems_print(const char *path, const struct problems *problems, bool are_warnings_wanted, FILE *to);
 
+/* The same for machines, with warnings. */
+struct json_object;
+struct json_object *problems_report(const char *path, const struct problems *problems);
+
+/* Its connects take no time, then. */
+bool rule_is_for_udp_only(const struct rule *rule);
+
 /* "1 error", "2 errors" */
 struct counted {
     char text[48];

@@ -7,23 +7,32 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "attend.h"
 #include "command.h"
 #include "coverage.h"
 #include "doubts.h"
+#include "fault_table.h"
+#include "fault_words.h"
 #include "libraries.h"
 #include "message.h"
 #include "preload.h"
 #include "program.h"
 #include "rule_file.h"
 #include "rules/sources.h"
+#include "state/faults.h"
 #include "state/process.h"
 #include "state/rule_news.h"
 #include "state/segment.h"
+#include "state/whereabouts.h"
 #include "state_check.h"
 
 struct request {
     const char *rules, *log, *seed;
     bool is_strict;
+    bool has_faults; /* armed */
+    bool prints_rules;
+    char *faults[FAULTS_MAX]; /* of --fault, as lines of a rule file */
+    unsigned fault_count;
     char **program; /* and its arguments */
 };
 
@@ -33,6 +42,9 @@ static bool is_fit(const char *path, const char *library);
 static void warn_of_waits(const struct doubts *doubts);
 static void check_state(const struct request *request);
 static void keep_shim_silent(const struct rule_file *file);
+static const char *add_faults(const struct request *request);
+static void arm(const struct request *request);
+static int run_armed(const struct request *request);
 static bool set_environment(const struct request *request);
 static bool set_log(const char *where);
 static bool set_path(const char *variable, const char *path);
@@ -44,6 +56,12 @@ static const struct argp_option options[] = {
      0},
     {"log", 'l', "WHERE", 0, "Where to log: stderr, off, or a file; else RESIL_LOG, or stderr", 0},
     {"seed", 's', "N", 0, "Draw the same random numbers each time", 0},
+    {"faults", 'f', NULL, 0, "Let the faults of the rule file happen, and tell at the end what they did", 0},
+    {"fault", 'F', "FAULT", 0,
+     "Let this happen too: \"payments.internal: latency 300ms+-50ms 20%\", \"dns: fail 10%\"; may be given "
+     "more than once",
+     0},
+    {"print-rules", 'p', NULL, 0, "Print the rule file that --fault stands for, and run nothing", 0},
     {"strict", 'S', NULL, 0, "Do not start the program if the rules have errors", 0},
     {0},
 };
@@ -70,9 +88,13 @@ static const struct argp parser = {
 int run_command(int argc, char **argv)
 {
     static char path[PATH_MAX], library[PATH_MAX];
-    struct request request = {.is_strict = settings.is_strict};
+    struct request request = {.is_strict = settings.is_strict, .has_faults = settings.are_faults_armed};
     if (argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &request) != 0)
         return STATUS_UNUSABLE;
+    if (request.fault_count && !(request.rules = add_faults(&request)))
+        return STATUS_UNUSABLE;
+    if (request.prints_rules)
+        return STATUS_GOOD;
     int status = program_find(request.program[0], path);
     if (status == STATUS_NOT_FOUND && !strchr(request.program[0], '/'))
         complain("%s is not found in any folder of PATH", request.program[0]);
@@ -92,6 +114,8 @@ int run_command(int argc, char **argv)
         return STATUS_UNUSABLE;
     if (is_fit(path, library))
         preload_set(library);
+    if (request.has_faults && !settings.is_disabled)
+        return run_armed(&request);
     execvp(request.program[0], request.program);
     int error = errno;
     complain("%s cannot be run: %s", path,
@@ -120,16 +144,91 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
     case 'S':
         request->is_strict = true;
         return 0;
+    case 'f':
+        request->has_faults = true;
+        return 0;
+    case 'p':
+        request->prints_rules = true;
+        return 0;
+    case 'F':
+        if (request->fault_count == FAULTS_MAX)
+            argp_error(state, "--fault: more than %u of them", FAULTS_MAX);
+        request->has_faults = true;
+        request->faults[request->fault_count] = fault_words(argument, request->fault_count + 1);
+        if (!request->faults[request->fault_count++])
+            exit(STATUS_UNUSABLE);
+        return 0;
     case ARGP_KEY_ARG: /* the first that is no option; the rest is the program's */
         request->program = state->argv + state->next - 1;
         state->next = state->argc;
         return 0;
     case ARGP_KEY_NO_ARGS:
+        if (request->prints_rules)
+            return 0;
         argp_error(state, "PROGRAM is missing, for instance: resil run -- wget https://example.com/");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+/* The rule file that --fault makes of the one that there is. NULL: it cannot be had. */
+static const char *add_faults(const struct request *request)
+{
+    static struct rule_file file;
+    static char absolute[PATH_MAX];
+    rule_file_find(request->rules, &file);
+    if (!file.is_built_in && !path_make_absolute(file.path, absolute)) {
+        complain("%s cannot be made absolute", file.path);
+        return NULL;
+    }
+    char *text = fault_words_file(request->faults, request->fault_count, file.is_built_in ? NULL : absolute);
+    if (request->prints_rules)
+        fputs(text, stdout);
+    const char *path = request->prints_rules ? "" : fault_words_write(text);
+    free(text);
+    return path;
+}
+
+/* With a seed, which is said, so that the run can be had again. */
+static void arm(const struct request *request)
+{
+    char seed[24];
+    setenv("RESIL_FAULTS", "1", 1);
+    if (!request->seed && !settings.has_seed) {
+        snprintf(seed, sizeof seed, "%lu", (unsigned long)faults_seed());
+        setenv("RESIL_SEED", seed, 1);
+    }
+    const char *set = getenv("RESIL_SEED");
+    complain("faults are armed, with seed %s (--seed %s gives the same again)", set, set);
+}
+
+/* The program as a child: at its end there is something to tell. */
+static int run_armed(const struct request *request)
+{
+    static struct rule_file file;
+    static struct problems problems;
+    static char canonical[PATH_MAX];
+    bool is_shared = false;
+    rule_file_find(request->rules, &file);
+    rule_file_canonical(&file, canonical);
+    bool is_open = segment_open(canonical, &is_shared) && is_shared;
+    struct fault_counts before = fault_counts_of(is_open ? segment_current : NULL);
+    int status = attend(request->program);
+    if (status == -1) {
+        int error = errno;
+        complain("%s cannot be run: %s", request->program[0],
+                 error == ENOENT ? "the interpreter that it names is not there" : strerror(error));
+        return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
+    }
+    struct ruleset *set = rule_file_load(&file, &problems);
+    if (set && set->fault_count && is_open)
+        fault_table_print(set, segment_current, &before, stderr);
+    else if (set && !set->fault_count)
+        complain("%s has no faults, so nothing was to happen (add faults:, or give --fault)", file.path);
+    if (set)
+        ruleset_free(set);
+    return attend_end_alike(status);
 }
 
 /* Says what keeps libresil from working in the program. False where it must not even be loaded. */
@@ -170,7 +269,7 @@ static void warn_of_waits(const struct doubts *doubts)
 static void check_state(const struct request *request)
 {
     static struct rule_file file;
-    char canonical[PATH_MAX];
+    static char canonical[PATH_MAX];
     rule_file_find(request->rules, &file);
     rule_file_canonical(&file, canonical);
     char *problem = state_problem(canonical);
@@ -216,7 +315,8 @@ static void keep_shim_silent(const struct rule_file *file)
 {
     static struct sources sources;
     static struct problems problems;
-    char absolute[PATH_MAX], canonical[PATH_MAX];
+    static char canonical[PATH_MAX];
+    char absolute[PATH_MAX];
     rule_file_canonical(file, canonical);
     if (!path_make_absolute(file->path, absolute) || !segment_open(canonical, NULL))
         return;
@@ -248,8 +348,15 @@ static bool set_environment(const struct request *request)
     }
     if (request->is_strict)
         setenv("RESIL_STRICT", "1", 1);
+    if (request->has_faults)
+        arm(request);
     /* Read the rules at the start: later may be after chroot, setuid or a seccomp filter. */
     setenv("RESIL_EARLY", "1", 1);
+    char namespaces[WHEREABOUTS_BYTES];
+    if (whereabouts_pass_on(namespaces))
+        setenv("RESIL_NAMESPACES", namespaces, 1);
+    else
+        unsetenv("RESIL_NAMESPACES");
     return true;
 }
 

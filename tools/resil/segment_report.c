@@ -12,8 +12,11 @@
 
 static void print_hosts(const struct host_list *hosts);
 static char *details_of(const struct host_view *host);
+static char *latencies_of(const struct host_view *host);
+static uint64_t rounded_ns(uint64_t ns);
 static void print_events(const struct segment *segment);
 static void print_passed(const struct segment *segment);
+static struct json_object *latency_report(const struct host_view *host, unsigned kind);
 static struct json_object *host_report(const struct host_view *host);
 static uint64_t word(const _Atomic uint64_t *word);
 
@@ -46,6 +49,9 @@ static void print_hosts(const struct host_list *hosts)
         char *details = details_of(host);
         if (details)
             table_note(&table, details);
+        char *latencies = latencies_of(host);
+        if (latencies)
+            table_note(&table, latencies);
     }
     table_end(&table, stdout);
 }
@@ -77,6 +83,33 @@ static char *details_of(const struct host_view *host)
         free(before);
     }
     return details;
+}
+
+/* "connect p50 1.2ms, p99 40ms; first byte p50 15ms, p99 230ms": a line of its own. NULL when nothing was timed. */
+static char *latencies_of(const struct host_view *host)
+{
+    char *latencies = NULL;
+    for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
+        struct host_quantiles took = host_quantiles(host->latencies[kind]);
+        if (!took.count)
+            continue;
+        char *before = latencies;
+        latencies = formatted("%s%s%s p50 %s, p99 %s", before ? before : "", before ? "; " : "",
+                              kind == LATENCY_CONNECT ? "connect" : "first byte",
+                              duration_text(rounded_ns(took.median_ns)).text,
+                              duration_text(rounded_ns(took.p99_ns)).text);
+        free(before);
+    }
+    return latencies;
+}
+
+/* To what a bucket can tell: two digits. */
+static uint64_t rounded_ns(uint64_t ns)
+{
+    uint64_t step = 1;
+    while (ns / step >= 100)
+        step *= 10;
+    return (ns + step / 2) / step * step;
 }
 
 static void print_events(const struct segment *segment)
@@ -134,6 +167,17 @@ struct json_object *segment_report(const struct segment_file *file)
     return report;
 }
 
+static struct json_object *latency_report(const struct host_view *host, unsigned kind)
+{
+    struct json_object *report = json_new();
+    struct host_quantiles took = host_quantiles(host->latencies[kind]);
+    json_add_number(report, "count", took.count);
+    json_add_ms(report, "p50_ms", took.median_ns);
+    json_add_ms(report, "p99_ms", took.p99_ns);
+    json_add_ms(report, "sum_ms", host->latency_sums_ns[kind]);
+    return report;
+}
+
 static struct json_object *host_report(const struct host_view *host)
 {
     struct json_object *report = json_new();
@@ -155,6 +199,9 @@ static struct json_object *host_report(const struct host_view *host)
         json_add_text(report, "served_ago_ms", NULL);
     for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
         json_add_number(report, host_count_name(i), host->counts[i]);
+    json_add_ms(report, "spared_ms", host->spared_ns);
+    for (unsigned kind = 0; kind < LATENCY_KINDS; kind++)
+        json_object_object_add(report, host_latency_name(kind), latency_report(host, kind));
     return report;
 }
 

@@ -3,44 +3,56 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "command.h"
 #include "json_out.h"
 #include "message.h"
 #include "rule_file.h"
+#include "rules/units.h"
 #include "segment_report.h"
+#include "watch.h"
 
 struct request {
     const char *rules;
     bool is_json;
+    bool is_watching;
+    uint64_t every_ns;
 };
+
+static void show(const struct request *request, struct segments *segments);
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
 
 static const struct argp_option options[] = {
     {"rules", 'r', "FILE", 0, "Only programs with this rule file", 0},
     {"json", 'j', NULL, 0, "Print JSON", 0},
+    {"watch", 'w', "TIME", OPTION_ARG_OPTIONAL, "Again each second, or each TIME, until interrupted", 0},
     {0},
 };
 static const struct argp parser = {
     .options = options,
     .parser = parse_option,
-    .doc =
-        "Shows, for each rule file that programs of this user run with: the hosts, their circuits and "
-        "counters, what "
-        "happened how often, and what libresil let through untouched."
-        "\v"
-        "A circuit is closed (calls go through), open (they fail at once) or half-open (one call probes "
-        "whether the host is back). `probe due`: the next call will be the probe. `held open` and `held "
-        "closed`: somebody said so with `resil breaker`.\n"
-        "\n"
-        "JSON: {\"rule_files\": [{\"rules\", \"hosts\", \"events\", \"passed_through\"}]}. `rules` is the "
-        "path "
-        "of the rule file, or built-in. Each of `hosts` has `target`, `rule`, `state` (closed, open, "
-        "half-open), `held` (open, closed, or null), `probe_in_ms`, `probe_pid` (who probes; 0: nobody), "
-        "`failures_in_a_row`, `openings_in_a_row`, `idle_ms`, `served_by` (which rung of its rule's ladder "
-        "served it last: full, host, stale, respond, addresses, error), `served_ago_ms`, and its counters:\n"
-        "\n"
+    .doc = "Shows, for each rule file that programs of this user run with: the hosts, their circuits and "
+           "counters, what "
+           "happened how often, and what libresil let through untouched."
+           "\v"
+           "A circuit is closed (calls go through), open (they fail at once) or half-open (one call probes "
+           "whether the host is back). `probe due`: the next call will be the probe. `held open` and `held "
+           "closed`: somebody said so with `resil breaker`.\n"
+           "\n"
+           "JSON: {\"rule_files\": [{\"rules\", \"hosts\", \"events\", \"passed_through\"}]}. `rules` is the "
+           "path "
+           "of the rule file, or built-in. Each of `hosts` has `target`, `rule`, `state` (closed, open, "
+           "half-open), `held` (open, closed, or null), `probe_in_ms`, `probe_pid` (who probes; 0: nobody), "
+           "`failures_in_a_row`, `openings_in_a_row`, `idle_ms`, `served_by` (which rung of its rule's "
+           "ladder served it last: full, host, stale, respond, addresses, error), `served_ago_ms`, "
+           "`spared_ms` (how long calls waited that "
+           "would not have, were their rule enforced), `connect` and `first_byte` (how long connect calls "
+           "that succeeded took, and answers to begin: `count`, `p50_ms`, `p99_ms`, `sum_ms`), and its "
+           "counters:\n"
+           "\n"
 #define COUNT(name, text, help) "  " text ": " help "\n"
     HOST_COUNTS(COUNT)
 #undef COUNT
@@ -63,30 +75,41 @@ int status_command(int argc, char **argv)
     if (argp_parse(&parser, argc, argv, 0, NULL, &request) != 0)
         return STATUS_UNUSABLE;
     struct segments segments = segments_begin(request.rules);
-    segments_scan(&segments);
-    struct json_object *reports = request.is_json ? json_object_new_array() : NULL;
+    if (request.is_watching)
+        watch_begin();
+    do {
+        if (request.is_watching && !request.is_json && isatty(STDOUT_FILENO))
+            printf("\033[H\033[2J"); /* from the top of an empty screen */
+        show(&request, &segments);
+    } while (request.is_watching && watch_on(request.every_ns));
+    segments_end(&segments);
+    return STATUS_GOOD;
+}
+
+static void show(const struct request *request, struct segments *segments)
+{
+    segments_scan(segments);
+    struct json_object *reports = request->is_json ? json_object_new_array() : NULL;
     bool is_next = false;
-    for (size_t i = 0; i < segments.count; i++) {
-        if (!segments.files[i]->segment)
+    for (size_t i = 0; i < segments->count; i++) {
+        if (!segments->files[i]->segment)
             continue;
-        if (request.is_json) {
-            json_object_array_add(reports, segment_report(segments.files[i]));
+        if (request->is_json) {
+            json_object_array_add(reports, segment_report(segments->files[i]));
             continue;
         }
         if (is_next)
             putchar('\n');
         is_next = true;
-        segment_print(segments.files[i]);
+        segment_print(segments->files[i]);
     }
-    if (request.is_json) {
+    if (request->is_json) {
         struct json_object *all = json_new();
         json_object_object_add(all, "rule_files", reports);
-        json_print(all, stdout);
+        (request->is_watching ? json_print_line : json_print)(all, stdout);
     } else if (!is_next) {
-        segments_explain_nothing(&segments);
+        segments_explain_nothing(segments);
     }
-    segments_end(&segments);
-    return STATUS_GOOD;
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
@@ -98,6 +121,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 'j':
         request->is_json = true;
+        return 0;
+    case 'w':
+        request->is_watching = true;
+        request->every_ns = NS_PER_S;
+        if (argument && (!duration_parse(argument, &request->every_ns) || request->every_ns == 0))
+            argp_error(state, "--watch: \"%s\" is not a duration (write --watch=2s)", argument);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "\"%s\" is too much (a rule file is named with --rules)", argument);

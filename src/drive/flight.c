@@ -1,0 +1,239 @@
+#include "drive/flight.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "drive/degrade.h"
+#include "drive/error_queue.h"
+#include "drive/fault_connect.h"
+#include "drive/nudge.h"
+#include "drive/raw.h"
+#include "drive/shape.h"
+#include "drive/silence.h"
+#include "drive/throttle.h"
+#include "hooks/real.h"
+#include "state/credits.h"
+#include "state/faults.h"
+#include "state/latencies.h"
+#include "state/segment.h"
+
+static struct call_step attempt(struct pending *pending);
+
+void flight_settle(struct pending *pending, unsigned seen)
+{
+    if (!(seen & (POLLERR | POLLHUP))) {
+        flight_succeed(pending);
+        return;
+    }
+    int error = flight_take_so_error(pending->fd);
+    if (error) {
+        flight_judge(pending,
+                     outcome_of_connect(error, (error != EHOSTUNREACH && error != ENETUNREACH) ||
+                                                   flight_has_left(pending)),
+                     error);
+        return;
+    }
+    /* Connected and broken off at once, or somebody whom we do not see has read the error. */
+    if (seen & POLLIN && !(seen & POLLERR)) {
+        flight_succeed(pending);
+        return;
+    }
+    flight_judge(pending, OUTCOME_OURS, 0);
+}
+
+void flight_judge(struct pending *pending, enum outcome outcome, int error)
+{
+    uint64_t now = clock_now_ns();
+    if (outcome == OUTCOME_TIMEOUT) {
+        host_count(pending->entry->host, HOST_TIMEOUTS);
+        flight_tell(pending, EVENT_TIMEOUT_CONNECT, ETIMEDOUT, now - pending->began_ns, 0);
+    }
+    flight_carry_on(pending, call_ended(&pending->call, outcome, error, now));
+}
+
+void flight_carry_on(struct pending *pending, struct call_step step)
+{
+    for (;;) {
+        uint64_t now = clock_now_ns();
+        if (step.action == CALL_DONE) {
+            if (step.ending == CALL_SUCCEEDED)
+                flight_succeed(pending);
+            else
+                flight_fail(pending, &step);
+            return;
+        }
+        if (step.action == CALL_ATTEMPT) {
+            if (step.address)
+                flight_tell_sibling(pending, now);
+            step = attempt(pending);
+            if (step.action == CALL_ATTEMPT) {
+                pending_release(pending, step.until_ns);
+                return;
+            }
+            continue;
+        }
+        if (pending->phase == PENDING_PARKED) { /* too early */
+            pending_release(pending, step.until_ns);
+            return;
+        }
+        if (!budget_take(pending->entry->host, &pending->budget, now)) {
+            step = call_denied(&pending->call);
+            continue;
+        }
+        error_queue_drain(pending->fd, &pending->address.any);
+        nudge_attempt_ended(pending);
+        if (!silence_begin(pending)) {
+            pending->is_unparkable = true;
+            step = call_denied(&pending->call);
+            continue;
+        }
+        host_count(pending->entry->host, HOST_RETRIES);
+        flight_tell(pending, EVENT_RETRY, pending->call.last_error, now - pending->call.begun_ns,
+                    step.until_ns - now);
+        pending_enter(pending, PENDING_PARKED);
+        pending_release(pending, step.until_ns);
+        return;
+    }
+}
+
+/* Begins the attempt that the call is at. The step that follows: the same one while it is in flight. */
+static struct call_step attempt(struct pending *pending)
+{
+    uint64_t now = clock_now_ns();
+    if (pending->descent.is_waiting)
+        return degrade_waited(pending);
+    bool is_free = pending->phase == PENDING_PARKED ? silence_end(pending) : raw_disconnect(pending->fd);
+    pending_enter(pending, PENDING_FLYING);
+    pending->began_ns = now;
+    nudge_attempt_begins(pending);
+    flight_take_so_error(pending->fd);
+    union flight_address other;
+    struct sockaddr *address = flight_address(pending, &other);
+    struct flow *flow = is_free ? flow_of(pending->entry) : NULL;
+    int result = -1;
+    if (is_free && !(flow && fault_at_once(flow, pending->entry, pending->fd, address, 0, &result)))
+        result = raw_connect(pending->fd, address, pending->length);
+    int error = result == 0 ? 0 : errno;
+    /* What is over already need not be shown first. */
+    unsigned seen = error == EINPROGRESS && pending->is_withheld ? raw_poll(pending->fd) : 0;
+    if (seen)
+        error = seen & (POLLERR | POLLHUP) ? flight_take_so_error(pending->fd) ?: ECONNRESET : 0;
+    if (error == EINPROGRESS) {
+        silence_is_over(pending);
+        if (flow)
+            shape_attempt(pending, flow);
+        return (struct call_step){.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
+    }
+    return call_ended(&pending->call, outcome_of_connect(error, flight_has_left(pending)), error,
+                      clock_now_ns());
+}
+
+struct sockaddr *flight_address(struct pending *pending, union flight_address *other)
+{
+    uint32_t number = pending->call.address;
+    if (pending->address.any.sa_family == AF_UNIX)
+        return (struct sockaddr *)&pending->path.address;
+    if (number == 0 || number > pending->siblings.count)
+        return &pending->address.any;
+    const struct address *sibling = &pending->siblings.others[number - 1];
+    if (number > pending->siblings_tried)
+        pending->siblings_tried = number;
+    memcpy(other, &pending->address, sizeof *other);
+    if (other->any.sa_family == AF_INET)
+        memcpy(&other->v4.sin_addr, sibling->bytes + 12, 4);
+    else
+        memcpy(&other->v6.sin6_addr, sibling->bytes, 16);
+    return &other->any;
+}
+
+void flight_succeed(struct pending *pending)
+{
+    struct descriptor *entry = pending->entry;
+    const struct guard *guard = descriptor_guard(entry);
+    silence_is_over(pending);
+    nudge_attempt_ended(pending);
+    host_count(entry->host, HOST_CONNECTED);
+    uint64_t took_ns = clock_now_ns() - pending->call.begun_ns;
+    host_took(entry->host, LATENCY_CONNECT, took_ns);
+    if (pending->call.attempts > 1)
+        flight_tell(pending, EVENT_CONNECTED_LATE, 0, took_ns, 0);
+    bool is_late = pending->is_shadow && pending->shadow.connect_ns && took_ns > pending->shadow.connect_ns;
+    if (is_late)
+        flight_tell_what_would_follow(pending, OUTCOME_TIMEOUT, ETIMEDOUT);
+    /* Where an answer is expected, being connected proves little: a hung server's kernel still accepts. */
+    bool is_decided_later = guard->has_exchanges && pending->has_breaker && !is_late;
+    if (!is_decided_later)
+        flight_report(pending, is_late ? BREAKER_FAILURE : BREAKER_SUCCESS, 0);
+    uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) | (is_decided_later ? HOLDS_TICKET : 0);
+    atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
+    uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
+    int fd = pending->fd;
+    if (pending->descent.kept)
+        degrade_succeeded(pending);
+    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & FAULTY ||
+                    atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
+                    atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
+    pending_end(pending);
+    if (!has_more)
+        descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */
+}
+
+void flight_fail(struct pending *pending, const struct call_step *step)
+{
+    struct descriptor *entry = pending->entry;
+    bool was_parked = pending->phase == PENDING_PARKED;
+    if (was_parked) {
+        silence_end(pending);
+        flight_take_so_error(pending->fd);
+    }
+    nudge_attempt_ended(pending);
+    throttle_failed(entry);
+    uint64_t now = clock_now_ns();
+    host_count(entry->host, HOST_FAILED);
+    if (pending->is_shadow)
+        flight_tell_what_would_follow(pending, step->outcome, step->error);
+    else
+        flight_tell_failure(pending, step, now);
+    if (pending->has_retry)
+        credits_leave(entry->host.key, &pending->call, pending->siblings.known, now);
+    flight_report(pending, call_report(step), step->error);
+    struct call_step next;
+    bool is_served;
+    if (pending->descent.kept && !pending->is_shadow &&
+        degrade_next(pending, step->error, &next, &is_served)) {
+        if (is_served)
+            flight_succeed(pending);
+        else
+            flight_carry_on(pending, next);
+        return;
+    }
+    entry->due_recv_error = (int16_t)step->error;
+    /* What we have taken back looks to the kernel as if it had never been connected. To the program it has failed: then
+     * there is nothing more to receive. */
+    bool is_ours = step->outcome == OUTCOME_TIMEOUT || was_parked;
+    if (step->error)
+        atomic_fetch_or_explicit(&entry->state, CONNECT_ERROR_DUE | (is_ours ? CUT_OFF : 0),
+                                 memory_order_relaxed);
+    atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
+    silence_is_over(pending);
+    if (!step->error) {
+        pending_end(pending);
+        return;
+    }
+    pending_enter(pending, PENDING_FAILED);
+    pending_release(pending, NEVER);
+}
+
+int flight_take_so_error(int fd)
+{
+    int error = 0;
+    socklen_t length = sizeof error;
+    return real.getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : 0;
+}
+
+bool flight_has_left(const struct pending *pending)
+{
+    return clock_now_ns() - pending->began_ns > NS_PER_MS ||
+           error_queue_drain(pending->fd, &pending->address.any) > 0;
+}

@@ -1,0 +1,110 @@
+#include "functions/closure.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Where the memory of a page begins, so that it is found again. */
+struct closure_page {
+    uint32_t count;
+};
+
+#define PAGE_BYTES     4096u
+#define CLOSURE_BYTES  64u
+#define CLOSURES_FIRST 1u
+_Static_assert(sizeof(ffi_closure) <= CLOSURE_BYTES, "closures have grown");
+
+/* libffi has a way of its own to executable memory, which looks for a file system to put a file on, reads the environment
+ * and takes locks. It asks here whether a closure comes from there. */
+int ffi_tramp_is_present(void *closure);
+int ffi_tramp_is_present(void *closure)
+{
+    (void)closure;
+    return 0;
+}
+
+/* libffi's word for shapes that it has not made itself. It would end the program; it is never said of ours. */
+_Noreturn void __wrap_abort(void);
+_Noreturn void __wrap_abort(void)
+{
+    __builtin_trap();
+}
+
+static void *executable_copy(const void *page);
+
+static ffi_type *ffi_type_of(enum value_type type)
+{
+    static ffi_type *const signed_types[] = {
+        [1] = &ffi_type_sint8, [2] = &ffi_type_sint16, [4] = &ffi_type_sint32, [8] = &ffi_type_sint64};
+    static ffi_type *const unsigned_types[] = {
+        [1] = &ffi_type_uint8, [2] = &ffi_type_uint16, [4] = &ffi_type_uint32, [8] = &ffi_type_uint64};
+    switch (value_type_class(type)) {
+    case CLASS_VOID:
+        return &ffi_type_void;
+    case CLASS_SIGNED:
+        return signed_types[value_type_bytes(type)];
+    case CLASS_UNSIGNED:
+        return unsigned_types[value_type_bytes(type)];
+    case CLASS_FLOATING:
+        return type == VALUE_FLOAT ? &ffi_type_float : &ffi_type_double;
+    case CLASS_POINTER:
+        break;
+    }
+    return &ffi_type_pointer;
+}
+
+bool closure_shape(ffi_cif *shape, ffi_type **types, enum value_type returns,
+                   const enum value_type *arguments, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        types[i] = ffi_type_of(arguments[i]);
+    return ffi_prep_cif(shape, FFI_DEFAULT_ABI, count, ffi_type_of(returns), types) == FFI_OK;
+}
+
+struct closure_page *closure_page_open(void)
+{
+    int error = errno;
+    void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    errno = error;
+    return page == MAP_FAILED ? NULL : page;
+}
+
+void *closure_make(struct closure_page *page, ffi_cif *shape,
+                   void (*called)(ffi_cif *shape, void *result, void **arguments, void *data), void *data)
+{
+    char *place = (char *)page + (CLOSURES_FIRST + page->count) * CLOSURE_BYTES;
+    if (place + CLOSURE_BYTES > (char *)page + PAGE_BYTES ||
+        ffi_prep_closure_loc((ffi_closure *)place, shape, called, data, place) != FFI_OK)
+        return NULL;
+    page->count++;
+    return place;
+}
+
+bool closure_page_finish(struct closure_page *page, intptr_t *moved)
+{
+    int error = errno;
+    *moved = 0;
+    if (mprotect(page, PAGE_BYTES, PROT_READ | PROT_EXEC) == 0)
+        return true;
+    /* Memory that was written to may not be executed here. What is in a file may. */
+    void *copy = executable_copy(page);
+    if (copy)
+        *moved = (char *)copy - (char *)page;
+    munmap(page, PAGE_BYTES);
+    errno = error;
+    return copy != NULL;
+}
+
+/* A closure finds its data by where it is itself, so it works wherever it is. */
+static void *executable_copy(const void *page)
+{
+    long file = syscall(SYS_memfd_create, "libresil", 1u /* MFD_CLOEXEC */);
+    void *copy = MAP_FAILED;
+    if (file < 0)
+        return NULL;
+    if (syscall(SYS_write, file, page, PAGE_BYTES) == PAGE_BYTES)
+        copy = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_EXEC, MAP_PRIVATE, (int)file, 0);
+    syscall(SYS_close, file);
+    return copy == MAP_FAILED ? NULL : copy;
+}

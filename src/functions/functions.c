@@ -1,0 +1,106 @@
+#include "functions/functions.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/undisturbed.h"
+#include "drive/tell.h"
+#include "functions/patch.h"
+#include "state/process.h"
+#include "state/segment.h"
+
+bool functions_at_start;
+
+/* What the last pass found, for the next one. Written by whoever makes one, one at a time. */
+static struct {
+    uint64_t declared; /* which declarations it was made for; 0: none */
+    unsigned long long adds;
+    uint32_t start_objects;
+    bool is_unfinished;
+} last;
+
+static uint64_t declared_by(const struct ruleset *rules);
+static void make_pass(const struct ruleset *rules, uint64_t declared);
+static void add_name(struct pass *pass, const char *symbol);
+
+void functions_follow(const struct ruleset *rules)
+{
+    uint64_t declared = declared_by(rules);
+    if (declared != __atomic_load_n(&last.declared, __ATOMIC_ACQUIRE) && process_owns_memory())
+        make_pass(rules, declared);
+    else if (declared)
+        functions_look(rules);
+}
+
+void functions_look(const struct ruleset *rules)
+{
+    if (!process_owns_memory())
+        return;
+    if (patch_adds() != __atomic_load_n(&last.adds, __ATOMIC_ACQUIRE) ||
+        __atomic_load_n(&last.is_unfinished, __ATOMIC_ACQUIRE))
+        make_pass(rules, declared_by(rules));
+}
+
+static uint64_t declared_by(const struct ruleset *rules)
+{
+    uint64_t all = 0;
+    for (uint32_t i = 0; rules && i < rules->function_count; i++)
+        all = (all ^ rules->functions[i].signature) * 0x9fb21c651e98df25ull + 1;
+    return all;
+}
+
+static void make_pass(const struct ruleset *rules, uint64_t declared)
+{
+    int error = errno;
+    struct pass *pass = mmap(NULL, sizeof *pass, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pass == MAP_FAILED) {
+        segment_passed(PASSED_NO_MEMORY);
+        errno = error;
+        return;
+    }
+    struct undisturbed before;
+    undisturbed_begin(&before);
+    pass->rules = declared ? rules : NULL;
+    pass->start_objects = __atomic_load_n(&last.start_objects, __ATOMIC_RELAXED);
+    add_name(pass, "dlsym");
+    add_name(pass, "dlvsym");
+    for (uint32_t i = 0; pass->rules && i < rules->function_count; i++)
+        add_name(pass, rules->functions[i].symbol);
+    uint32_t count = __atomic_load_n(&binding_count, __ATOMIC_ACQUIRE);
+    for (uint32_t i = 0; i < count; i++)
+        add_name(pass, bindings[i].symbol);
+    patch_make(pass);
+    __atomic_store_n(&last.start_objects, pass->start_objects, __ATOMIC_RELAXED);
+    __atomic_store_n(&last.is_unfinished, pass->is_unfinished, __ATOMIC_RELEASE);
+    __atomic_store_n(&last.adds, pass->adds, __ATOMIC_RELEASE);
+    __atomic_store_n(&last.declared, declared, __ATOMIC_RELEASE);
+    if (pass->left_alone)
+        functions_tell_unbound("", UNBOUND_AMBIGUOUS);
+    undisturbed_end(&before);
+    munmap(pass, sizeof *pass);
+    errno = error;
+}
+
+static void add_name(struct pass *pass, const char *symbol)
+{
+    for (uint32_t i = 0; i < pass->name_count; i++)
+        if (strcmp(pass->names[i], symbol) == 0)
+            return;
+    if (pass->name_count < NAMES_MAX_PATCHED)
+        pass->names[pass->name_count++] = symbol;
+    else
+        pass->left_alone++;
+}
+
+/* Counted each time, told once for each reason: passes are made again and again. */
+void functions_tell_unbound(const char *symbol, enum unbound_reason reason)
+{
+    static uint32_t told;
+    segment_passed(PASSED_UNBOUND);
+    if (__atomic_fetch_or(&told, 1u << reason, __ATOMIC_RELAXED) & 1u << reason)
+        return;
+    struct event event = event_about(EVENT_FUNCTION_UNBOUND, symbol);
+    event.count = reason;
+    tell(&event);
+}

@@ -1,0 +1,118 @@
+/* What is remembered of faults: which are armed, what each connection has met, and how often each has fired.
+ *
+ * Nothing here waits or holds a lock. What a connection needs of a fault is copied once for the process and stays, as rule
+ * sets come and go. Two threads that use one direction of one connection at once are told apart by a claim: the second one
+ * meets no fault in that call. */
+#ifndef STATE_FAULTS_H
+#define STATE_FAULTS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/hidden.h"
+#include "policy/fault.h"
+#include "rules/faults.h"
+#include "state/descriptors.h"
+#include "state/segment.h"
+
+#define FLOW_FAULTS_MAX 8u /* for one connection */
+#define CALLERS_MAX     4u
+
+/* A fault of this process. */
+struct armed_fault {
+    struct fault_params params;
+    uint64_t hash; /* of all that it is */
+    char name[64];
+    char callers[CALLERS_MAX][48]; /* empty at the end */
+    _Atomic uint64_t seen, fired;  /* how often it might have, and has */
+    _Atomic uint64_t begun_ns;     /* when it was armed */
+    struct fault_slot *slot;       /* NULL: there is no segment, or no room */
+};
+
+/* What happens to one connection, or one call that is not about any (a lookup, a socket that is made). */
+struct flow {
+    uint64_t target, connection; /* hash of it; the how-manieth to it, from 1 */
+    uint64_t made_ns;
+    uint32_t operations; /* mask of FAULT_ON: of its faults, taken together */
+    uint32_t count;
+    uint32_t is_counting; /* mask of FAULT_ON: what happens depends on the bytes that were moved */
+    bool is_told;         /* that something could not be carried out */
+    bool is_message;      /* what is moved are messages */
+    /* While nobody answers: what is to be put back (drive/park.h). */
+    bool is_parked;
+    int saved_hops;
+    _Alignas(8) uint8_t parked_address[28]; /* AF_INET or AF_INET6 */
+    struct flow_fault {
+        struct armed_fault *fault;
+        uint64_t key; /* fault_key */
+        struct fault_memory memory[FAULT_OPERATIONS];
+        _Atomic uint64_t bucket[2];                  /* received, sent */
+        enum { UNDECIDED, FIRES, DOES_NOT } decided; /* where it is drawn once */
+        bool has_told;
+    } faults[FLOW_FAULTS_MAX];
+    uint64_t connect_delay_ns; /* of an attempt that has begun, and is to be seen later (drive/shape.h) */
+    struct flow_side {
+        _Atomic uint32_t claim;
+        bool is_turn; /* the first of an exchange is still to come */
+        uint64_t number, exchange;
+        uint64_t bytes;
+        /* What the next call is to be, where none may wait: drive/shape.c. */
+        struct flow_planned {
+            bool is_on;
+            uintptr_t caller;
+            uint64_t begun_ns; /* since when it could have been made; 0: it cannot yet */
+            struct fault_plan plan;
+            uint64_t break_ns, most, slice, gap_ns; /* the rest as in struct faulted (drive/faults.h) */
+            uint32_t rates, breaks, corrupts, closes;
+        } planned;
+    } sides[FAULT_OPERATIONS];
+};
+
+/* Faults are armed, or may be by hand: sockets that are made or accepted are to be looked at. */
+extern bool faults_are_possible HIDDEN;
+
+/* A rule set with faults comes into force. */
+void faults_found(const struct ruleset *set);
+
+/* May any fault of the rule set fire now? */
+bool faults_are_armed(const struct ruleset *rules);
+
+/* May this one? */
+bool fault_is_armed(const struct armed_fault *fault);
+
+/* All that are for the target and may happen to one of these operations (FAULT_ON); NULL: none, or no memory. The target is
+ * NULL for a socket that is being made. `kin` tells connections of one target apart from other calls about it. */
+struct flow *flow_begin(const struct ruleset *rules, const struct target *target, const char *text,
+                        uint32_t operations);
+void flow_end(struct flow *flow); /* NULL is fine */
+
+/* The flow of a guarded descriptor. flow_attach takes it over. */
+struct flow *flow_of(const struct descriptor *entry);
+bool flow_attach(struct descriptor *entry, struct flow *flow);
+/* The entry has gone; this is what it was. */
+void flow_detach(const struct descriptor *last);
+
+/* Counts that it has fired from there, and gives the place for the event: 0 = not known. */
+uint32_t fault_count_site(struct armed_fault *fault, uintptr_t caller);
+
+/* Is the call made by whom the fault is about? */
+bool fault_is_from(const struct armed_fault *fault, uintptr_t caller);
+
+/* The seed of this run. */
+uint64_t faults_seed(void);
+
+/* Which process of the run it is: the same each time. */
+uint64_t faults_process(void);
+void faults_before_fork(void);
+void faults_forked(void);
+
+/* What somebody has said about a fault: for good, or until a time (CLOCK_MONOTONIC). */
+enum fault_steering { FAULT_AS_ARMED, FAULT_ON_BY_HAND, FAULT_OFF_BY_HAND };
+uint64_t fault_steering_word(enum fault_steering steering, uint64_t until_ns);
+enum fault_steering fault_steering_of(uint64_t word, uint64_t now_ns, uint64_t *until_ns);
+
+/* The slot of that name, claimed if need be; NULL where there is no room. */
+struct fault_slot *fault_slot_find(struct segment *segment, const char *name, uint64_t identity);
+
+#endif

@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+"""Real client libraries under the starters that declare their functions: PostgreSQL, curl, Redis, OpenSSL, LDAP."""
+
+import ctypes.util
+import glob
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import unittest
+
+from stage import BARE, BUILD, PYTHON, RULED, Stage, main
+
+RULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../rules")
+POSTGRES = (sorted(glob.glob("/usr/lib/postgresql/*/bin")) or [""])[-1]
+NOBODY = 65534
+
+
+def has_pycurl():
+    return subprocess.run([PYTHON, "-c", "import pycurl"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+class Clients(Stage):
+    def environment(self, rules=None, how=RULED, **extra):
+        extra.setdefault("RESIL_EARLY", "1")
+        return super().environment(rules, how, **extra)
+
+    def starter(self, name, *changes):
+        """As it is, but for times that would make a test long."""
+        with open(os.path.join(RULES, name), encoding="utf-8") as file:
+            text = file.read()
+        for old, new in changes:
+            self.assertIn(old, text)
+            text = text.replace(old, new)
+        return self.write(name, text)
+
+    def ask_too_early(self, command, rules, how, come_up):
+        """The server comes up after two retries; where there are none, when the program has given up."""
+        before = len(self.events("function_retry")) if how == RULED else 0
+        process = self.start(command, rules, how)
+        if how == RULED:
+            self.wait_for(lambda: len(self.events("function_retry")) >= before + 2 or process.poll() is not None)
+            come_up()
+            return self.finish(process)
+        ended = self.finish(process)
+        come_up()
+        return ended
+
+
+@unittest.skipUnless(POSTGRES and os.path.exists(os.path.join(POSTGRES, "initdb")), "PostgreSQL is not installed")
+class Libpq(Clients):
+    def setUp(self):
+        super().setUp()
+        # Its server does not run as root, and wants a folder of its own.
+        self.data = tempfile.mkdtemp(prefix="postgres-")
+        self.addCleanup(shutil.rmtree, self.data, ignore_errors=True)
+        if os.geteuid() == 0:
+            os.chown(self.data, NOBODY, NOBODY)
+        self.port = self.free_port()
+        self.postgres("initdb", "-U", "tester", "-A", "trust", "--no-sync", os.path.join(self.data, "db"))
+        self.addCleanup(self.postgres, "pg_ctl", "stop", "-m", "immediate", check=False)
+
+    def postgres(self, command, *arguments, check=True):
+        as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        subprocess.run([os.path.join(POSTGRES, command), *arguments], check=check, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                       env=self.environment(how=BARE, PGDATA=os.path.join(self.data, "db")), **as_nobody)
+
+    def begin(self):
+        options = f"-p {self.port} -k '' -h 127.0.0.1 -F"
+        self.postgres("pg_ctl", "start", "-w", "-l", os.path.join(self.data, "log"), "-o", options)
+
+    def end(self):
+        self.postgres("pg_ctl", "stop", "-w", "-m", "fast")
+
+    def client(self, *before):
+        return [*before, os.path.join(BUILD, "tests/libpq_client"), f"host=127.0.0.1 port={self.port} user=tester dbname=postgres"]
+
+    def survives(self, rules, how, *before):
+        """Connects before, while and after the server restarts."""
+        self.begin()
+        retries = len(self.events("function_retry")) if how == RULED else 0
+        with subprocess.Popen(self.client(*before), env=self.environment(rules, how), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True) as process:
+            def ask():
+                process.stdin.write("\n")
+                process.stdin.flush()
+
+            def answer():
+                return process.stdout.readline().strip()
+
+            ask()
+            answers = [answer()]
+            self.end()
+            ask()
+            if how == RULED:
+                self.wait_for(lambda: len(self.events("function_retry")) >= retries + 2)
+                self.begin()
+                answers.append(answer())
+            else:
+                answers.append(answer())
+                self.begin()
+            process.stdin.close()
+            process.stdin = None
+            process.stdout.read()
+            status = process.wait()
+        self.end()
+        self.assertEqual(answers[0], "42", answers)
+        return answers[1] == "42" and status == 0
+
+    def test_a_client_survives_a_restart(self):
+        rules = self.starter("libpq.yaml")
+        self.only_with_rules(lambda how: self.survives(rules, how))
+        target = f"PQconnectdb 127.0.0.1:{self.port}"
+        self.assertIn(target, {event["target"] for event in self.events("function_late")})
+
+    @unittest.skipUnless(shutil.which("valgrind"), "valgrind is not installed")
+    def test_and_no_connection_is_lost_meanwhile(self):
+        """valgrind finds a PGconn that nobody has: with the rule's cleanup taken out it does."""
+        valgrind = ["valgrind", "-q", "--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=9"]
+        self.assertTrue(self.survives(self.starter("libpq.yaml"), RULED, *valgrind))
+        leaking = self.starter("libpq.yaml", ("cleanup: {symbol: PQfinish, args: [result]}", "# no cleanup"))
+        self.assertFalse(self.survives(leaking, RULED, *valgrind))
+
+
+@unittest.skipUnless(has_pycurl(), "pycurl is not installed")
+class Curl(Clients):
+    CLIENT = """
+import pycurl, sys
+from io import BytesIO
+for time in range(int(sys.argv[2])):
+    body, handle = BytesIO(), pycurl.Curl()
+    handle.setopt(handle.URL, sys.argv[1])
+    handle.setopt(handle.WRITEDATA, body)
+    try:
+        handle.perform()
+        print(body.getvalue().decode().strip())
+    except pycurl.error as error:
+        print("error", error.args[0])
+    handle.close()
+"""
+
+    def client(self, server, times=1):
+        return [PYTHON, "-c", self.CLIENT, server.url(), str(times)]
+
+    def test_a_transfer_is_made_again_until_the_server_is_there(self):
+        rules = self.starter("libcurl.yaml", ("max_retries: 3", "max_retries: 20"), ("base_delay: 200ms", "base_delay: 50ms"))
+
+        def story(how):
+            server = self.server("refuse")
+            ended = self.ask_too_early(self.client(server), rules, how, lambda: server.mode("answer"))
+            return ended.out == "misbehave\n"
+
+        self.only_with_rules(story)
+
+    def test_its_circuit_opens_and_another_process_sees_it(self):
+        rules = self.starter("libcurl.yaml", ("max_retries: 3", "max_retries: 0"), ("recovery_timeout: 5s", "recovery_timeout: 60s"))
+
+        def story(how):
+            server = self.server("reset --at-accept")  # not among what libcurl.yaml retries or counts
+            server.mode("refuse")
+            self.run_program(self.client(server, 5), rules, how)
+            server.mode("answer")
+            ended = self.run_program(self.client(server, 2), rules, how)
+            if how != RULED:
+                self.assertEqual(server.count("requests"), 2, ended)
+            return ended.out == "error 7\nerror 7\n" and server.count("accepted") == 0
+
+        self.only_with_rules(story)
+        self.assertEqual(len(self.events("circuit_open")), 1)
+        self.assertEqual(sum(event["count"] for event in self.events("rejected")), 2)
+
+
+HIREDIS = (sorted(glob.glob("/usr/lib/*/libhiredis.so.*")) or [None])[0]
+
+
+@unittest.skipUnless(HIREDIS and shutil.which("redis-server"), "hiredis or Redis is not installed")
+class Hiredis(Clients):
+    CLIENT = """
+import ctypes, itertools, sys
+hiredis = ctypes.CDLL(sys.argv[1])
+hiredis.redisConnect.restype = hiredis.redisCommandArgv.restype = ctypes.c_void_p
+hiredis.redisConnect.argtypes = [ctypes.c_char_p, ctypes.c_int]
+hiredis.redisCommandArgv.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+context = hiredis.redisConnect(b"127.0.0.1", int(sys.argv[2]))
+command = (ctypes.c_char_p * 1)(b"PING")
+for line in itertools.chain(["first"], sys.stdin):
+    print("pong" if hiredis.redisCommandArgv(context, 1, command, None) else "failed", flush=True)
+"""
+
+    def redis(self, port):
+        return self.daemon(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder], port)
+
+    def test_connecting_waits_for_a_server_that_comes_up_late(self):
+        rules = self.starter("hiredis.yaml", ("max_retries: 6", "max_retries: 20"), ("max_retries: 4", "max_retries: 0"))
+
+        def story(how):
+            port = self.free_port()
+            ended = self.ask_too_early([PYTHON, "-c", self.CLIENT, HIREDIS, str(port)], rules, how, lambda: self.redis(port))
+            return ended.out == "pong\n"
+
+        self.only_with_rules(story)
+        self.assertTrue(all(event["target"].startswith("redisConnect 127.0.0.1:") for event in self.events("function_late")))
+
+    def test_a_command_survives_a_restart(self):
+        rules = self.starter("hiredis.yaml")
+
+        def story(how):
+            port = self.free_port()
+            server = self.redis(port)
+            with subprocess.Popen([PYTHON, "-c", self.CLIENT, HIREDIS, str(port)], env=self.environment(rules, how),
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+                self.assertEqual(process.stdout.readline(), "pong\n")
+                server.terminate()
+                server.wait()
+                self.redis(port)
+                process.stdin.write("again\n")
+                process.stdin.close()
+                return process.stdout.readline() == "pong\n"
+
+        self.only_with_rules(story)
+
+
+@unittest.skipUnless(ctypes.util.find_library("ssl"), "OpenSSL is not installed")
+class Tls(Clients):
+    """A server that takes connections and drops them at the handshake, and bans whoever goes on asking."""
+
+    CLIENT = """
+import ctypes, socket, sys
+ssl = ctypes.CDLL("libssl.so.3")
+ssl.TLS_client_method.restype = ssl.SSL_CTX_new.restype = ssl.SSL_new.restype = ctypes.c_void_p
+ssl.SSL_CTX_new.argtypes = ssl.SSL_new.argtypes = ssl.SSL_connect.argtypes = ssl.SSL_free.argtypes = [ctypes.c_void_p]
+ssl.SSL_set_fd.argtypes = [ctypes.c_void_p, ctypes.c_int]
+context = ssl.SSL_CTX_new(ssl.TLS_client_method())
+for time in range(20):
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
+        connection.settimeout(None)
+        tls = ssl.SSL_new(context)
+        ssl.SSL_set_fd(tls, connection.fileno())
+        if ssl.SSL_connect(tls) == 1:
+            sys.exit("connected")
+        ssl.SSL_free(tls)
+"""
+
+    def test_handshakes_are_not_begun_with_a_server_that_drops_them(self):
+        rules = self.starter("openssl.yaml", ("recovery_timeout: 5s", "recovery_timeout: 60s"))
+
+        def story(how):
+            server = self.server("close")
+            ended = self.run_program([PYTHON, "-c", self.CLIENT, str(server.port)], rules, how)
+            self.assertTrue(ended.is_good, ended)
+            self.assertEqual(server.count("accepted"), 20)
+            begun = server.count("requests")
+            if how != RULED:
+                self.assertEqual(begun, 20)
+            return begun == 5
+
+        self.only_with_rules(story)
+
+
+LDAP = (sorted(glob.glob("/usr/lib/*/libldap*.so.*")) or [None])[0]
+
+
+class Directory:
+    """Says yes to whoever binds."""
+
+    def __init__(self, port):
+        self.listener = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                request = connection.recv(4096)
+                # SEQUENCE { INTEGER message, BindResponse { success, "", "" } }
+                connection.sendall(b"\x30\x0c\x02\x01" + request[4:5] + b"\x61\x07\x0a\x01\x00\x04\x00\x04\x00")
+                connection.recv(4096)
+
+
+@unittest.skipUnless(LDAP, "OpenLDAP is not installed")
+class Ldap(Clients):
+    CLIENT = """
+import ctypes, sys
+ldap = ctypes.CDLL(sys.argv[1])
+handle = ctypes.c_void_p()
+ldap.ldap_initialize(ctypes.byref(handle), sys.argv[2].encode())
+ldap.ldap_set_option(handle, 0x11, ctypes.byref(ctypes.c_int(3)))
+print(ldap.ldap_simple_bind_s(handle, b"cn=tester", b"secret"))
+"""
+
+    def test_a_bind_waits_for_a_directory_that_comes_up_late(self):
+        rules = self.starter("libldap.yaml", ("max_retries: 5\n", "max_retries: 20\n"))
+
+        def story(how):
+            port = self.free_port()
+            directories = []
+            command = [PYTHON, "-c", self.CLIENT, LDAP, f"ldap://127.0.0.1:{port}"]
+            ended = self.ask_too_early(command, rules, how, lambda: directories.append(Directory(port)))
+            directories[0].listener.close()
+            return ended.out == "0\n"
+
+        self.only_with_rules(story)
+
+
+class Starters(Clients):
+    def test_each_of_them_is_good(self):
+        names = ["libpq.yaml", "libcurl.yaml", "hiredis.yaml", "openssl.yaml", "libldap.yaml"]
+        files = json.loads(self.resil("check", "--json", *(os.path.join(RULES, name) for name in names)))["files"]
+        self.assertEqual([(report["errors"], report["warnings"]) for report in files], [(0, 0)] * len(names))
+        self.assertTrue(all(report["functions"] for report in files))
+
+
+if __name__ == "__main__":
+    main()
