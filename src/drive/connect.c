@@ -36,13 +36,17 @@ enum progress { FREE, IN_FLIGHT, CONNECTED };
 static bool find_target(struct connecting *call, const struct ruleset *rules);
 static bool find_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns);
 static bool find_other_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns);
-static uint64_t open_until(struct connecting *call, const struct policy *policy, struct host_handle host);
+static inline uint64_t open_until(struct connecting *call, const struct policy *policy,
+                                  struct host_handle host);
 static void connect_in_earnest(int fd);
 static enum socket_kind kind_of(int fd);
 static int option_of(int fd, int option);
 static enum progress progress_of(int fd, const struct sockaddr *address, socklen_t length);
 static bool is_non_blocking(int fd);
 static int reject(struct connecting *call, uint64_t until_ns);
+static int reject_to_ladder(struct connecting *call, uint64_t until_ns);
+static int go_ahead(struct connecting *call);
+static void make_ready(struct connecting *call);
 static int pass_non_blocking(struct connecting *call);
 static bool has_policy(const struct policy *policy);
 static bool is_drawn(uint32_t ratio_ppm);
@@ -82,10 +86,6 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     call.length = length;
     call.rules = rules;
     call.cookie = 0;
-    call.error_before = errno;
-    call.is_exhausted = false;
-    call.is_falling = false;
-    call.has_place = false;
     call.flow = NULL;
     call.begun_ns = visit->entered_ns;
     bool is_target = find_target(&call, rules);
@@ -134,22 +134,18 @@ static int connect_under_rule(struct connecting *call, bool is_in_flight)
     call->is_shadow = policy->enforce_ppm < PPM_ONE && !is_drawn(policy->enforce_ppm);
     /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
     call->is_in_flight = is_in_flight;
-    bool is_rejected = open_until_ns && !call->is_shadow && !call->is_in_flight;
+    if (open_until_ns && !call->is_shadow && !call->is_in_flight)
+        return __builtin_expect(policy->ladder != NULL, 0) ? reject_to_ladder(call, open_until_ns)
+                                                           : reject(call, open_until_ns);
+    return go_ahead(call);
+}
+
+/* Apart from what an open circuit costs. */
+static __attribute__((noinline)) int go_ahead(struct connecting *call)
+{
+    make_ready(call);
     bool has_ladder = degrade_is_for(call);
-    if (is_rejected && !has_ladder)
-        return reject(call, open_until_ns);
-    call->begun_ns = call->started_ns = clock_now_ns();
-    call->seed = process_next_seed();
-    connect_text(call);
-    if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
-        connect_in_earnest(call->fd);
-    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
-    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
-    if (is_rejected)
-        reject(call, open_until_ns);
-    else if (has_ladder && !call->is_shadow && degrade_sticks(call))
-        is_rejected = true;
-    if (is_rejected)
+    if (has_ladder && degrade_sticks(call))
         return degrade_connect(call);
     if (!call->is_shadow && !connect_admit(call))
         return call->is_exhausted && has_ladder ? degrade_connect(call) : -1;
@@ -165,6 +161,28 @@ static int connect_under_rule(struct connecting *call, bool is_in_flight)
     return result != 0 && call->is_exhausted && has_ladder ? degrade_connect(call) : result;
 }
 
+/* Its rule may have something else to serve it with. */
+static __attribute__((noinline)) int reject_to_ladder(struct connecting *call, uint64_t until_ns)
+{
+    make_ready(call);
+    reject(call, until_ns);
+    return degrade_is_for(call) ? degrade_connect(call) : -1;
+}
+
+/* It will be carried out. */
+static inline void make_ready(struct connecting *call)
+{
+    call->begun_ns = call->started_ns = clock_now_ns();
+    call->error_before = errno;
+    call->is_exhausted = call->is_falling = call->has_place = false;
+    call->seed = process_next_seed();
+    connect_text(call);
+    if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
+        connect_in_earnest(call->fd);
+    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
+    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
+}
+
 bool connect_admit(struct connecting *call)
 {
     const struct policy *policy = &call->rule->policy;
@@ -178,6 +196,7 @@ bool connect_admit(struct connecting *call)
     if (state.verdict == BREAKER_REJECT) {
         throttle_leave(call);
         reject(call, state.until_ns);
+        call->is_exhausted = true;
         return false;
     }
     call->verdict = state.verdict;
@@ -302,7 +321,8 @@ static bool find_host(struct connecting *call, const struct ruleset *rules, uint
 }
 
 /* The coarse clock, which is at most some ms late and costs a quarter, does unless the time is about to come. */
-static uint64_t open_until(struct connecting *call, const struct policy *policy, struct host_handle host)
+static inline uint64_t open_until(struct connecting *call, const struct policy *policy,
+                                  struct host_handle host)
 {
     if (!policy->breaker.is_on)
         return 0;
@@ -420,7 +440,6 @@ static int reject(struct connecting *call, uint64_t until_ns)
         event.flags = breakers_probing(call->host);
         tell(&event);
     }
-    call->is_exhausted = true;
     errno = call->rule->policy.breaker.error;
     return -1;
 }
@@ -442,7 +461,7 @@ static bool has_policy(const struct policy *policy)
 {
     return policy->breaker.is_on || policy->retry.is_on || policy->timeout.connect_ns ||
            policy->timeout.response_ns || policy->timeout.recv_ns || policy->timeout.send_ns ||
-           policy->timeout.total_ns || policy->limit.is_on;
+           policy->timeout.total_ns || policy->limit.is_on || policy->ladder;
 }
 
 static bool is_drawn(uint32_t ratio_ppm)

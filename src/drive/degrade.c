@@ -41,7 +41,11 @@ static bool is_under_way(int error);
 bool degrade_sticks(const struct connecting *call)
 {
     const struct policy *policy = &call->rule->policy;
-    if (!served_stays(call->host, call->begun_ns))
+    const struct host *host = call->host.host;
+    if (!host || !served_stays(call->host, call->begun_ns))
+        return false;
+    /* A probe is for the host itself. */
+    if (breaker_view(atomic_load_explicit(&host->breaker, memory_order_relaxed)).state != BREAKER_CLOSED)
         return false;
     errno = policy->breaker.is_on ? policy->breaker.error : ECONNREFUSED;
     return true;

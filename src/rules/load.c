@@ -53,6 +53,15 @@ struct ruleset *ruleset_load_from(const char *path, struct rules_copy *copy, str
     return set;
 }
 
+/* May an answer be in a file of its own? The text has its zero. Every program that starts pays for this look. */
+static bool needs_canned_file(const char *text)
+{
+    for (; (text = strchr(text, 'f')); text++)
+        if (strncmp(text, "file", 4) == 0)
+            return true;
+    return false;
+}
+
 struct rules_copy *ruleset_copy(const char *path)
 {
     struct refusal refusal = {""};
@@ -62,7 +71,7 @@ struct rules_copy *ruleset_copy(const char *path)
         copy->memory = memory;
         copy->text = file_text(path, memory, &copy->size, &copy->identity, &refusal);
         if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")) &&
-            !strstr(copy->text, "respond") &&
+            !needs_canned_file(copy->text) &&
             !memmem(copy->text, copy->size, "functions", strlen("functions")))
             return copy;
     }
