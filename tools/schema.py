@@ -126,6 +126,44 @@ def match():
     }
 
 
+def degrade():
+    """The rungs of a ladder."""
+    label = "[A-Za-z0-9_-]{1,63}"
+    port = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+    name = rf"(?=[^:]*[A-Za-z_-])({label}\.)*{label}\.?"
+    host = rf"^(({name}|([0-9]{{1,3}}\.){{3}}[0-9]{{1,3}}|\[[0-9a-fA-F:]*:[0-9a-fA-F:.]*\])(:{port})?|[0-9a-fA-F:]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*)$"
+    text = {"type": "string", "minLength": 1}
+
+    def rung(name, schema, **more):
+        return {"type": "object", "additionalProperties": False, "required": [name], "properties": {name: schema, **more}}
+
+    return {
+        "description": "What a program gets when a call was rejected or has failed for good, tried in order; the error is the last.",
+        "anyOf": [{"const": "off"}, {"type": "array", "minItems": 1, "maxItems": 8, "items": {"anyOf": [
+            rung("host", {"description": "Fallback hosts; without a port: the one that was asked for.",
+                          **one_or_list({"type": "string", "pattern": host}, 8)},
+                 present={"description": "What getpeername tells.", "enum": ["asked", "real"], "default": "asked"},
+                 stick={"description": "New connections stay there at least for so long.", **duration(False, False)}),
+            rung("stale", {"description": "The last good answer of a lookup.", "type": ["object", "null"],
+                           "additionalProperties": False, "properties": {
+                               "max_age": {"description": "No older one is served.", "default": "24h", **duration(False, False)},
+                               "after": {"description": "A lookup that takes longer gets it.", "default": "1.8s",
+                                         **duration(False, False)}}}),
+            rung("respond", {"description": "Bytes that are said instead of a connection.", "type": "object",
+                             "additionalProperties": False,
+                             "oneOf": [{"required": ["text"]}, {"required": ["file"]}],
+                             "properties": {
+                                 "text": {"description": "The bytes.", **text},
+                                 "file": {"description": "The bytes are in this file, beside the rule file.", **text},
+                                 "when": {"description": "At once, or after each request.", "enum": ["connect", "request"],
+                                          "default": "connect"},
+                                 "delay": {"description": "Connecting seems to take so long.", **duration(False, False)}}}),
+            rung("addresses", {"description": "A lookup that fails gets these.",
+                               **one_or_list({"type": "string", "pattern": f"^({ADDRESS})$"}, 16)}),
+        ]}}],
+    }
+
+
 TYPES = ["bool", "char", "short", "int", "unsigned", "long", "ulong", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
          "uint64", "size_t", "ssize_t", "float", "double", "pointer", "string"]
 
@@ -284,7 +322,7 @@ def make():
         "properties": {
             "name": {"description": "Breakers and reports go by it; no two rules have the same.", "type": "string",
                      "pattern": "^[A-Za-z0-9._-]{1,63}$"},
-            "match": match(), **parts,
+            "match": match(), **parts, "degrade": degrade(),
             "patience": {"description": "How long the caller's user waits; `resil check` compares.", **duration(False, False)},
         },
     }

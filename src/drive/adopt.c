@@ -9,6 +9,7 @@
 #include "drive/throttle.h"
 #include "drive/options.h"
 #include "drive/readiness.h"
+#include "drive/stand_in.h"
 #include "drive/transfer.h"
 #include "hooks/real.h"
 #include "state/faults.h"
@@ -82,6 +83,9 @@ void transfer_let_go(int fd)
     if (entry && atomic_load_explicit(&entry->pending, memory_order_relaxed) &&
         atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
         readiness_abandon(fd, entry);
+    if (entry && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
+        atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
+        stand_in_ended(entry);
     if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY)
         fault_let_go(fd, entry);
     descriptor_drop(fd, &last);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "drive/attempt.h"
 #include "drive/connect.h"
+#include "drive/degrade.h"
 #include "drive/error_queue.h"
 #include "drive/fault_connect.h"
 #include "drive/throttle.h"
@@ -385,6 +386,8 @@ static int finish(struct blocking *blocking, const struct call_step *step)
         connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
                        report_of(blocking, call_report(step), step->error), call->seed, false);
     if (is_connected) {
+        if (policy->ladder)
+            degrade_not(ladder_keep(call->rule), call->host);
         if (seems_ours(call)) {
             attempt_set_send_option(call, shorter(policy->timeout.send_ns, call->own_send_ns));
             transfer_adopt(call, policy->breaker.is_on && is_decided_later);
@@ -395,6 +398,8 @@ static int finish(struct blocking *blocking, const struct call_step *step)
     }
     throttle_leave(call);
     put_back_send_option(call);
+    bool is_over = step->ending == CALL_FAILED && step->why != CALL_INTERRUPTED && ladder_is_for(step->error);
+    call->is_exhausted = is_over && (policy->ladder || call->is_falling) && may_go_on(call);
     if (descriptor_is_still(call->fd, call->note))
         descriptor_note_without(call->fd, SOCKET_BEGUN);
     errno = step->error;

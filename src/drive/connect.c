@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "drive/datagram.h"
+#include "drive/degrade.h"
 #include "drive/fault_connect.h"
 #include "drive/nesting.h"
 #include "drive/readable.h"
@@ -43,6 +44,9 @@ static int option_of(int fd, int option);
 static enum progress progress_of(int fd, const struct sockaddr *address, socklen_t length);
 static bool is_non_blocking(int fd);
 static int reject(struct connecting *call, uint64_t until_ns);
+static int reject_to_ladder(struct connecting *call, uint64_t until_ns);
+static int go_ahead(struct connecting *call);
+static void make_ready(struct connecting *call);
 static int pass_non_blocking(struct connecting *call);
 static bool has_policy(const struct policy *policy);
 static bool is_drawn(uint32_t ratio_ppm);
@@ -131,16 +135,20 @@ static int connect_under_rule(struct connecting *call, bool is_in_flight)
     /* No system call up to here, but a look at the shared state once a second: this is what an open circuit costs. */
     call->is_in_flight = is_in_flight;
     if (open_until_ns && !call->is_shadow && !call->is_in_flight)
-        return reject(call, open_until_ns);
-    call->begun_ns = clock_now_ns();
-    call->seed = process_next_seed();
-    connect_text(call);
-    if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
-        connect_in_earnest(call->fd);
-    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
-    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
+        return __builtin_expect(policy->ladder != NULL, 0) ? reject_to_ladder(call, open_until_ns)
+                                                           : reject(call, open_until_ns);
+    return go_ahead(call);
+}
+
+/* Apart from what an open circuit costs. */
+static __attribute__((noinline)) int go_ahead(struct connecting *call)
+{
+    make_ready(call);
+    bool has_ladder = degrade_is_for(call);
+    if (has_ladder && degrade_sticks(call))
+        return degrade_connect(call);
     if (!call->is_shadow && !connect_admit(call))
-        return -1;
+        return call->is_exhausted && has_ladder ? degrade_connect(call) : -1;
     call->note = descriptor_note_begun(call->fd);
     if (call->is_shadow)
         return shadow_connect(call);
@@ -149,7 +157,30 @@ static int connect_under_rule(struct connecting *call, bool is_in_flight)
     bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
     if (!call->is_blocking)
         return is_ours ? readiness_connect(call) : pass_non_blocking(call);
-    return blocking_connect(call);
+    int result = blocking_connect(call);
+    return result != 0 && call->is_exhausted && has_ladder ? degrade_connect(call) : result;
+}
+
+/* Its rule may have something else to serve it with. */
+static __attribute__((noinline)) int reject_to_ladder(struct connecting *call, uint64_t until_ns)
+{
+    make_ready(call);
+    reject(call, until_ns);
+    return degrade_is_for(call) ? degrade_connect(call) : -1;
+}
+
+/* It will be carried out. */
+static inline void make_ready(struct connecting *call)
+{
+    call->begun_ns = call->started_ns = clock_now_ns();
+    call->error_before = errno;
+    call->is_exhausted = call->is_falling = call->has_place = false;
+    call->seed = process_next_seed();
+    connect_text(call);
+    if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
+        connect_in_earnest(call->fd);
+    call->is_fresh = descriptor_note(call->fd) & SOCKET_FRESH;
+    call->is_blocking = call->is_fresh || !is_non_blocking(call->fd);
 }
 
 bool connect_admit(struct connecting *call)
@@ -165,6 +196,7 @@ bool connect_admit(struct connecting *call)
     if (state.verdict == BREAKER_REJECT) {
         throttle_leave(call);
         reject(call, state.until_ns);
+        call->is_exhausted = true;
         return false;
     }
     call->verdict = state.verdict;
@@ -402,7 +434,8 @@ static int reject(struct connecting *call, uint64_t until_ns)
         struct event event = event_about(EVENT_REJECTED, call->text);
         event.time_ns = clock_now_ns();
         event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
-        event.error = call->rule->policy.breaker.error;
+        event.error =
+            degrade_is_for(call) ? 0 : call->rule->policy.breaker.error; /* it may be served otherwise */
         event.count = count;
         event.flags = breakers_probing(call->host);
         tell(&event);
@@ -428,7 +461,7 @@ static bool has_policy(const struct policy *policy)
 {
     return policy->breaker.is_on || policy->retry.is_on || policy->timeout.connect_ns ||
            policy->timeout.response_ns || policy->timeout.recv_ns || policy->timeout.send_ns ||
-           policy->timeout.total_ns || policy->limit.is_on;
+           policy->timeout.total_ns || policy->limit.is_on || policy->ladder;
 }
 
 static bool is_drawn(uint32_t ratio_ppm)

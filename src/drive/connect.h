@@ -10,6 +10,7 @@
 #include "drive/tell.h"
 #include "rules/rules.h"
 #include "state/breakers.h"
+#include "state/descent.h"
 #include "state/descriptors.h"
 #include "state/limits.h"
 #include "state/names.h"
@@ -41,6 +42,9 @@ struct connecting {
     unsigned note;           /* what was noted of the descriptor when it began to connect ... */
     uint64_t cookie;         /* ... and what the socket is known by; 0 = not asked yet */
     bool is_fresh;           /* blocking and without timeouts of its own, as far as we know */
+    bool is_exhausted;       /* it was rejected, or has failed in a way that a ladder is for */
+    int error_before;        /* errno when the program made the call */
+    bool is_falling;         /* it is made to a fallback host */
     uint64_t own_send_ns;    /* the program's own SO_SNDTIMEO ... */
     uint64_t send_option_ns; /* ... and what we have set it to meanwhile */
     struct flow *flow;       /* what faults may happen to it (drive/fault_connect.h); NULL: none */
@@ -49,11 +53,8 @@ struct connecting {
     const struct sockaddr *tried;
     socklen_t tried_length;
     struct address tried_address;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } sibling;
+    union descent_address sibling;
+    union descent_address fallback; /* what `address` points to, down the ladder */
 };
 
 /* Do its exchanges count, once it is connected? Where they do, connecting says little; with UDP, nothing. */

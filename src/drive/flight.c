@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "drive/degrade.h"
 #include "drive/error_queue.h"
 #include "drive/fault_connect.h"
 #include "drive/nudge.h"
@@ -106,6 +107,8 @@ void flight_carry_on(struct pending *pending, struct call_step step)
 static struct call_step attempt(struct pending *pending)
 {
     uint64_t now = clock_now_ns();
+    if (pending->descent.is_waiting)
+        return degrade_waited(pending);
     bool is_free = pending->phase == PENDING_PARKED ? silence_end(pending) : raw_disconnect(pending->fd);
     pending_enter(pending, PENDING_FLYING);
     pending->began_ns = now;
@@ -219,7 +222,10 @@ void flight_succeed(struct pending *pending)
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
+    if (pending->descent.kept)
+        degrade_succeeded(pending);
     bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & FAULTY ||
+                    atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
                     atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
     pending_end(pending);
     if (!has_more)
@@ -245,6 +251,16 @@ void flight_fail(struct pending *pending, const struct call_step *step)
     if (pending->has_retry)
         credits_leave(entry->host.key, &pending->call, pending->siblings.known, now);
     flight_report(pending, call_report(step), step->error);
+    struct call_step next;
+    bool is_served;
+    if (pending->descent.kept && !pending->is_shadow &&
+        degrade_next(pending, step->error, &next, &is_served)) {
+        if (is_served)
+            flight_succeed(pending);
+        else
+            flight_carry_on(pending, next);
+        return;
+    }
     entry->due_recv_error = (int16_t)step->error;
     /* What we have taken back looks to the kernel as if it had never been connected. To the program it has failed: then
      * there is nothing more to receive. */

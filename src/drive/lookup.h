@@ -12,6 +12,8 @@ enum lookup_form { LOOKUP_GETADDRINFO, LOOKUP_GETHOSTBYNAME, LOOKUP_GETHOSTBYNAM
 struct lookup {
     enum lookup_form form;
     const char *name;
+    bool is_kept;        /* its answer is worth keeping, even if it comes too late ... */
+    uint64_t goes_on_ns; /* ... by so much */
     /* getaddrinfo */
     const char *service;
     const struct addrinfo *hints;

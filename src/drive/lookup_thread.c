@@ -11,6 +11,7 @@
 #include "drive/nesting.h"
 #include "drive/resolver_settings.h"
 #include "drive/signals.h"
+#include "drive/stale.h"
 #include "hooks/real.h"
 #include "state/names.h"
 #include "state/process.h"
@@ -37,7 +38,8 @@ struct request {
     sem_t is_answered; /* may be posted once too often, by the helper before */
     enum lookup_form form;
     int family;
-    bool has_service, has_hints;
+    bool has_service, has_hints, is_kept;
+    uint64_t goes_on_ns;
     char name[NAME_MAX_BYTES + 1], service[64];
     struct addrinfo hints;
     struct resolver_copy settings;
@@ -179,6 +181,8 @@ static void fill_in(struct request *request, const struct lookup *lookup, uint64
     if (lookup->hints)
         request->hints = *lookup->hints;
     bool is_reentrant = lookup->form == LOOKUP_GETHOSTBYNAME_R;
+    request->is_kept = lookup->is_kept;
+    request->goes_on_ns = lookup->goes_on_ns;
     request->size = is_reentrant && lookup->size < HOST_BYTES ? lookup->size : HOST_BYTES;
     resolver_copy(&request->settings);
     request->answers = NULL;
@@ -219,7 +223,7 @@ static void *help(void *argument)
         .size = request->size,
         .error = &request->host_error,
     };
-    /* Nobody waits for longer than this, so neither should the resolver, where it can be told. */
+    /* Nobody waits for longer than this, unless for the next time, so neither should the resolver, where it can be told. */
     uint64_t now = clock_now_ns();
     uint64_t until = atomic_load_explicit(&request->until_ns, memory_order_relaxed);
     if (word != as(word, RUNNING)) { /* given up before it began */
@@ -229,7 +233,8 @@ static void *help(void *argument)
     struct resolver_plan plan;
     resolver_adopt(&request->settings);
     if (until != UINT64_MAX &&
-        resolver_plan(request->name, (until > now ? until - now : 0) + NS_PER_S - 1, &plan))
+        resolver_plan(request->name, (until > now ? until - now : 0) + request->goes_on_ns + NS_PER_S - 1,
+                      &plan))
         resolver_apply(&plan);
     struct nesting guard;
     nesting_enter(&guard);
@@ -244,6 +249,10 @@ static void *help(void *argument)
         sem_post(&request->is_answered);
         return NULL;
     }
+    /* Nobody waits for it any more; the next lookup may be glad of it. */
+    char normal[NAME_MAX_BYTES];
+    if (request->is_kept && request->eai == 0 && name_normalize(request->name, normal))
+        stale_keep(&lookup, normal);
     if (request->answers)
         real.freeaddrinfo(request->answers);
     release(request);

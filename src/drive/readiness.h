@@ -15,6 +15,9 @@
 /* Carries out an admitted call on a descriptor that does not block. Returns as connect does. */
 int readiness_connect(struct connecting *call);
 
+/* The call is not to be made, as it was rejected with errno: goes down the ladder of its rule. Returns as connect does. */
+int readiness_degrade(struct connecting *call);
+
 /* The program connects a descriptor again that is CONNECTING or has its error due. False: there is nothing to say to
  * that, make the call as usual. */
 bool readiness_connect_again(int fd, struct descriptor *entry, const struct sockaddr *address,

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "drive/degrade.h"
 #include "drive/fault_connect.h"
 #include "drive/flight.h"
 #include "drive/nudge.h"
@@ -62,6 +63,31 @@ int readiness_connect(struct connecting *call)
         signals_restore(&mask);
     errno = error;
     return result;
+}
+
+int readiness_degrade(struct connecting *call)
+{
+    int error = errno;
+    sigset_t mask;
+    signals_block(&mask);
+    struct pending *pending = begin(call);
+    struct descriptor *entry = pending ? pending->entry : NULL;
+    struct call_step step;
+    bool is_served = false;
+    if (pending && degrade_next(pending, error, &step, &is_served)) {
+        if (is_served)
+            flight_succeed(pending);
+        else
+            flight_carry_on(pending, step);
+        error = EINPROGRESS;
+        readiness_take_error(entry, &error);
+    } else if (pending) {
+        pending_end(pending);
+        descriptor_drop(call->fd, NULL);
+    }
+    signals_restore(&mask);
+    errno = error;
+    return -1;
 }
 
 /* There was no memory for more than the call itself. */
@@ -145,6 +171,7 @@ static struct pending *begin(struct connecting *call)
         call->host.host ? atomic_load_explicit(&call->host.host->counts[HOST_CONNECTED], memory_order_relaxed)
                         : 0;
     keep_address(pending, call);
+    degrade_begin(&pending->descent, call);
     entry->ticket = call->ticket;
     entry->owner = process_id();
     atomic_store_explicit(&entry->state, CONNECTING | NON_BLOCKING | OPTIONS_LATER, memory_order_release);

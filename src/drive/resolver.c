@@ -11,10 +11,14 @@
 #include "drive/lookup_thread.h"
 #include "drive/name_services.h"
 #include "drive/nesting.h"
+#include "drive/options.h"
 #include "drive/resolver_settings.h"
 #include "drive/signals.h"
+#include "drive/stale.h"
+#include "hooks/real.h"
 #include "policy/call.h"
 #include "state/current.h"
+#include "state/kept_names.h"
 #include "state/process.h"
 
 static int drive(struct lookup *lookup);
@@ -25,6 +29,7 @@ static int look_up(struct lookup *lookup, struct flow *flow, const char *name, u
                    uint64_t until_ns);
 static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool is_plain,
                               const struct resolver_plan *plan, uint64_t until_ns, int *eai);
+static void look_up_fallbacks(const struct rule *rule);
 static uint16_t port_of(const char *service);
 static __attribute__((noinline)) void remember(const char *name, const struct lookup *lookup);
 static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,
@@ -104,7 +109,7 @@ static int drive_under(struct lookup *lookup, const struct ruleset *rules)
     struct target target = {.name = normal, .port = port_of(lookup->service)};
     const struct rule *rule = ruleset_find(rules, &target, process_program());
     bool has_policy =
-        rule && (rule->policy.timeout.resolve_ns ||
+        rule && (rule->policy.timeout.resolve_ns || rule->policy.ladder ||
                  (rule->policy.retry.is_on && rule->policy.retry.retry_on & OUTCOME_BIT(OUTCOME_RESOLVE)));
     if (has_policy && rule->policy.enforce_ppm < PPM_ONE) {
         struct random random = {process_next_seed()};
@@ -116,6 +121,8 @@ static int drive_under(struct lookup *lookup, const struct ruleset *rules)
     flow_end(flow);
     if (eai == 0)
         remember(normal, lookup);
+    if (eai == 0 && has_policy && rule->policy.ladder)
+        look_up_fallbacks(rule);
     return eai;
 }
 
@@ -130,7 +137,18 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
         .backoff = policy->retry.backoff,
         .timeout_error = EAI_AGAIN,
     };
-    uint64_t now = clock_now_ns();
+    int error_before = errno;
+    uint64_t now = clock_now_ns(), resolve_ns = policy->timeout.resolve_ns;
+    struct stale stale = stale_begin(rule, target->name, lookup);
+    if (stale.verdict == STALE_SERVE && stale_serve(&stale, rule, target, lookup, 0))
+        return 0;
+    if (stale.late_ns) {
+        resolve_ns = shorter(resolve_ns, stale.late_ns);
+        params.total_ns = resolve_ns;
+        lookup->goes_on_ns =
+            policy->timeout.resolve_ns > resolve_ns ? policy->timeout.resolve_ns - resolve_ns : 0;
+    }
+    lookup->is_kept = policy->ladder != NULL;
     struct call state;
     struct call_step step = call_begin(&state, &params, BREAKER_ADMIT, process_next_seed(), now);
     int eai = EAI_AGAIN, error = errno;
@@ -144,7 +162,7 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
             step = call_due(&state, clock_now_ns());
             continue;
         }
-        eai = look_up(lookup, flow, target->name, policy->timeout.resolve_ns, step.until_ns);
+        eai = look_up(lookup, flow, target->name, resolve_ns, step.until_ns);
         error = errno;
         now = clock_now_ns();
         step = call_ended(&state, outcome_of_lookup(eai, error), eai, now);
@@ -162,6 +180,15 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
         now = clock_now_ns();
         host_count(hosts_find(rule, target, now), HOST_LOOKUPS_FAILED);
         tell_lookup(EVENT_LOOKUP_FAILED, target, &state, &step, eai, now);
+        stale_failed(&stale);
+        if (stale_serve(&stale, rule, target, lookup, eai)) {
+            errno = error_before;
+            return 0;
+        }
+    }
+    if (eai == 0 && policy->ladder) {
+        stale_keep(lookup, target->name);
+        stale_not(&stale, rule, hosts_find(rule, target, now));
     }
     errno = error; /* as the last attempt left it */
     return eai;
@@ -209,6 +236,27 @@ static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool i
         return true;
     segment_passed(PASSED_LOOKUP_DIRECT);
     return false;
+}
+
+/* Where the fallback hosts are has to be known before it is needed: connect cannot look names up. The name servers answer,
+ * so this takes little, and it is done every 30 s at most, of all processes together. */
+static __attribute__((noinline)) void look_up_fallbacks(const struct rule *rule)
+{
+    const char *name;
+    int error = errno;
+    for (uint32_t number = 0; (name = stale_fallback_due(rule, &number));) {
+        struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *answers = NULL;
+        struct lookup lookup = {
+            .form = LOOKUP_GETADDRINFO, .name = name, .hints = &hints, .answers = &answers, .is_kept = true};
+        uint64_t resolve_ns = rule->policy.timeout.resolve_ns;
+        if (look_up(&lookup, NULL, name, resolve_ns, resolve_ns ? clock_now_ns() + resolve_ns : NEVER) == 0) {
+            stale_keep(&lookup, name);
+            real.freeaddrinfo(answers);
+        } else {
+            kept_names_failed(name, true);
+        }
+    }
+    errno = error;
 }
 
 static uint16_t port_of(const char *service)

@@ -11,6 +11,7 @@
 #include "drive/perform.h"
 #include "drive/readiness.h"
 #include "drive/signals.h"
+#include "drive/stand_in.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
 #include "policy/call.h"
@@ -36,8 +37,10 @@ struct limits {
     uint64_t window_ns;
 };
 
-enum as_usual { AS_USUAL, ERROR_TAKEN, IS_CUT_OFF };
+enum as_usual { AS_USUAL, ERROR_TAKEN, IS_CUT_OFF, STANDS_IN };
 static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer);
+static ssize_t send_to_stand_in(struct descriptor *entry, const struct transfer *transfer, int error);
+static ssize_t receive_from_stand_in(struct descriptor *entry, const struct transfer *transfer, int error);
 static void time_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
                       uint64_t began_ns);
 static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, enum direction direction,
@@ -68,6 +71,8 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
         case IS_CUT_OFF:
             errno = start.error;
             return 0;
+        case STANDS_IN:
+            return receive_from_stand_in(entry, transfer, start.error);
         case AS_USUAL:
             break;
         }
@@ -94,8 +99,12 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     struct start start = {.began_ns = began_ns};
     if (result == NOT_YET) {
         start.error = errno;
-        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error) ||
-            as_usual(entry, transfer) == ERROR_TAKEN || !exchange_admit(entry, began_ns))
+        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
+            return -1;
+        enum as_usual usual = as_usual(entry, transfer);
+        if (usual == STANDS_IN)
+            return send_to_stand_in(entry, transfer, start.error);
+        if (usual == ERROR_TAKEN || !exchange_admit(entry, began_ns))
             return -1;
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
@@ -156,7 +165,24 @@ static enum as_usual as_usual(struct descriptor *entry, const struct transfer *t
         errno = error;
         return ERROR_TAKEN;
     }
-    return atomic_load_explicit(&entry->state, memory_order_acquire) & CUT_OFF ? IS_CUT_OFF : AS_USUAL;
+    if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & CUT_OFF))
+        return AS_USUAL;
+    return stand_in_of(entry) ? STANDS_IN : IS_CUT_OFF;
+}
+
+/* If the number is still the stand-in's: what another socket sends must not be swallowed. */
+static ssize_t send_to_stand_in(struct descriptor *entry, const struct transfer *transfer, int error)
+{
+    struct degraded *record = is_same(entry, transfer) ? stand_in_of(entry) : NULL;
+    errno = error;
+    return record ? stand_in_send(record, transfer, error) : perform(transfer);
+}
+
+static ssize_t receive_from_stand_in(struct descriptor *entry, const struct transfer *transfer, int error)
+{
+    struct degraded *record = is_same(entry, transfer) ? stand_in_of(entry) : NULL;
+    errno = error;
+    return record ? stand_in_receive(record, transfer, error) : perform(transfer);
 }
 
 /* The real call came back early: our option's tick was over, a signal came, or both are hidden in a partial count.

@@ -10,6 +10,7 @@
 #include "drive/fault_accept.h"
 #include "drive/transfer.h"
 #include "drive/readiness.h"
+#include "drive/stand_in.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
 #include "state/process.h"
@@ -123,7 +124,10 @@ EXPORT int shutdown(int fd, int how)
     descriptor_note_shut(fd); /* before: a connect that this ends comes back at once */
     if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
         readiness_give_up(fd, entry);
-    return real.shutdown(fd, how);
+    int result = real.shutdown(fd, how);
+    if (entry && result == 0 && atomic_load_explicit(&entry->degraded, memory_order_relaxed))
+        stand_in_shut(entry, how);
+    return result;
 }
 
 EXPORT int close(int fd)

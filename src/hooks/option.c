@@ -9,6 +9,7 @@
 #include "drive/transfer.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
+#include "state/degraded.h"
 
 /* The same structure on 64-bit machines, under a second number. */
 static int timeout_option(int level, int option)
@@ -57,8 +58,24 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
     return real.getsockopt(fd, level, option, value, length);
 }
 
+/* As the kernel would tell of what the program asked for. */
+static RARE int get_asked_peer(struct descriptor *entry, int fd, struct sockaddr *address, socklen_t *length)
+{
+    struct degraded *degraded = degraded_of(entry);
+    socklen_t room = length ? *length : 0;
+    int result = real.getpeername(fd, address, length);
+    if (result != 0 || !degraded || !degraded->presents_asked || !transfer_is_same(entry, fd))
+        return result;
+    memcpy(address, &degraded->asked, degraded->asked_length < room ? degraded->asked_length : room);
+    *length = degraded->asked_length;
+    return 0;
+}
+
 EXPORT int getpeername(int fd, __SOCKADDR_ARG address, socklen_t *length)
 {
+    struct descriptor *entry = descriptor_of(fd);
+    if (entry && atomic_load_explicit(&entry->degraded, memory_order_relaxed))
+        return get_asked_peer(entry, fd, address.__sockaddr__, length);
     return real.getpeername(fd, address.__sockaddr__, length);
 }
 

@@ -54,12 +54,18 @@ const char *event_reason(const struct event *event)
         STEERINGS(STEERED)
 #undef STEERED
     };
+    static const char *const skipped[] = {
+#define SKIPPED(name, text, help) text,
+        SKIPPED_REASONS(SKIPPED)
+#undef SKIPPED
+    };
     static const char *const unbound[] = {
 #define REASON(name, text, help) text,
         UNBOUND_REASONS(REASON)
 #undef REASON
     };
     const char *reason = NULL;
+    unsigned why = event->count >> 8 & 0xff;
     if (event->kind == EVENT_FUNCTION_UNBOUND)
         reason = event->count < UNBOUND_REASON_COUNT ? unbound[event->count] : NULL;
     else if (event->kind == EVENT_CONNECT_FAILED || event->kind == EVENT_LOOKUP_FAILED ||
@@ -67,7 +73,18 @@ const char *event_reason(const struct event *event)
         reason = event->count < GIVEN_UP_REASON_COUNT ? given_up[event->count] : NULL;
     else if (event->kind == EVENT_STEERED)
         reason = event->count < STEERED_COUNT ? steered[event->count] : NULL;
+    else if (event->kind == EVENT_RUNG_SKIPPED)
+        reason = why < SKIPPED_COUNT ? skipped[why] : NULL;
+    else if (event->kind == EVENT_DEGRADED)
+        reason = rung_name(event_rung(event));
     else if (event->kind == EVENT_PASSED_THROUGH)
         reason = passed_name((enum passed_reason)event->count);
     return reason && *reason ? reason : NULL;
+}
+
+enum rung_kind event_rung(const struct event *event)
+{
+    unsigned rung = event->count & 0xff;
+    bool is_told = event->kind == EVENT_DEGRADED || event->kind == EVENT_RUNG_SKIPPED;
+    return is_told && rung < RUNG_KINDS ? (enum rung_kind)rung : RUNG_FULL;
 }

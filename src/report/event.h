@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "policy/ladder.h"
+
 enum event_kind {
 #define EVENT(kind, name, help) EVENT_##kind,
 #include "report/events.def"
@@ -18,6 +20,8 @@ enum event_kind {
 #define EVENT_DEFAULT 2u
 /* The circuit is half-open: a probe is under way, and what is decided next depends on it. */
 #define EVENT_PROBING 4u
+/* DEGRADED and RUNG_SKIPPED: it is about a lookup, and `error` is its EAI code. */
+#define EVENT_LOOKUP 8u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {
@@ -30,7 +34,9 @@ struct event {
     uint16_t flags;
     uint16_t attempt;  /* from 1 */
     uint16_t attempts; /* at most */
-    uint32_t count;    /* what the kind says: failures in a row, or one of the reasons below */
+    uint32_t
+        count; /* what the kind says: failures in a row, or one of the reasons below. DEGRADED and RUNG_SKIPPED: the
+                        * port, the rung and (SKIPPED) the reason, as EVENT_OF_RUNG packs them */
     char program[16];
     char fault[32];  /* its name, cut; empty unless the event is about one */
     char target[60]; /* "payments.internal:443" */
@@ -43,6 +49,8 @@ struct event {
 #define event_site(event)    ((event)->attempts & 0xffu)
 #define event_kind_of(event) ((event)->attempts >> 8)
 _Static_assert(sizeof(struct event) == 168, "there is no padding in what is shared");
+
+#define EVENT_OF_RUNG(rung, why, port) ((uint32_t)(port) << 16 | (uint32_t)(why) << 8 | (uint32_t)(rung))
 
 const char *event_name(enum event_kind kind);
 const char *event_help(enum event_kind kind);
@@ -75,6 +83,25 @@ enum steered {
     STEERINGS(STEERED)
 #undef STEERED
         STEERED_COUNT
+};
+
+/* Why a rung could not serve, as RUNG_SKIPPED tells it. */
+#define SKIPPED_REASONS(SKIPPED)                                                                             \
+    SKIPPED(FAILED, "failed", "it failed too")                                                               \
+    SKIPPED(OPEN, "open", "its circuit is open")                                                             \
+    SKIPPED(UNKNOWN, "unknown", "its name has not been looked up yet")                                       \
+    SKIPPED(FAMILY, "family", "it has no address of the socket's family")                                    \
+    SKIPPED(SAME, "same", "it is what has just failed")                                                      \
+    SKIPPED(NO_LOOPBACK, "no_loopback", "the socket cannot reach loopback")                                  \
+    SKIPPED(NO_ROOM, "no_room", "the answer does not fit in a socket's buffer")                              \
+    SKIPPED(STRANGER, "stranger", "somebody else came first")                                                \
+    SKIPPED(NO_ANSWER, "no_answer", "no good answer is known")                                               \
+    SKIPPED(TOO_OLD, "too_old", "the last good answer is too old")
+enum skipped_reason {
+#define SKIPPED(name, text, help) SKIPPED_##name,
+    SKIPPED_REASONS(SKIPPED)
+#undef SKIPPED
+        SKIPPED_COUNT
 };
 
 /* Why a declared function is not under its policy, or not everywhere, as FUNCTION_UNBOUND tells it. */
@@ -130,9 +157,12 @@ struct event_text {
     char text[256];
 };
 struct event_text event_text(const struct event *event);
-/* The address that was tried; empty where there is no choice. */
+/* DEGRADED and RUNG_SKIPPED: what the event says of the ladder. */
+enum rung_kind event_rung(const struct event *event);
+
+/* The address that was tried; empty where there is no choice. With its port where that is the rung's. */
 struct event_address {
-    char text[46];
+    char text[56];
 };
 struct event_address event_address(const struct event *event);
 struct text;

@@ -19,6 +19,8 @@ struct tried {
 static struct tried tried_by(const struct event *event);
 static void add_those_before(const struct event *event, struct text *text);
 static void say_why(struct text *text, const struct event *event);
+static void say_rung(struct text *text, const struct event *event, const char *code);
+static void say_skipped(struct text *text, const struct event *event);
 static void say_fault(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
@@ -40,6 +42,11 @@ struct event_address event_address(const struct event *event)
     struct text text = text_begin(result.text, sizeof result.text);
     if (!address_equal(&address, &none))
         text_add(&text, "%s", address_text(&address).text);
+    if (result.text[0] && event_rung(event) == RUNG_HOST && event->count >> 16) {
+        text = text_begin(result.text, sizeof result.text);
+        text_add(&text, address_is_v4(&address) ? "%s:%u" : "[%s]:%u", address_text(&address).text,
+                 event->count >> 16);
+    }
     return result;
 }
 
@@ -47,7 +54,8 @@ void event_say(const struct event *event, struct text *text)
 {
     struct duration_text delay = duration_text(event->delay_ns);
     struct duration_text duration = duration_text(event->duration_ns);
-    bool is_lookup = event->kind == EVENT_LOOKUP_FAILED || event->kind == EVENT_LOOKUP_RETRY;
+    bool is_lookup = event->kind == EVENT_LOOKUP_FAILED || event->kind == EVENT_LOOKUP_RETRY ||
+                     event->flags & EVENT_LOOKUP;
     const char *error = is_lookup ? said_of_lookup(event->error) : said(event->error);
     const char *code = event->error ? errno_name(event->error) : "the declared default";
     struct tried tried = tried_by(event);
@@ -123,11 +131,13 @@ void event_say(const struct event *event, struct text *text)
         break;
     case EVENT_REJECTED:
         if (event->delay_ns > HELD_OPEN_NS)
-            text_add(text, "circuit held open; the call gets %s", code);
+            text_add(text, "circuit held open");
         else if (event->flags & EVENT_PROBING)
-            text_add(text, "circuit half-open, a probe is under way; the call gets %s", code);
+            text_add(text, "circuit half-open, a probe is under way");
         else
-            text_add(text, "circuit open, next probe in %s; the call gets %s", delay.text, code);
+            text_add(text, "circuit open, next probe in %s", delay.text);
+        if (code) /* else its rule has a ladder */
+            text_add(text, "; the call gets %s", code);
         add_those_before(event, text);
         break;
     case EVENT_OPENED:
@@ -153,6 +163,12 @@ void event_say(const struct event *event, struct text *text)
     case EVENT_LOOKUP_FAILED:
         text_add(text, "lookup: %s, given up after %s", error, duration.text);
         say_why(text, event);
+        break;
+    case EVENT_DEGRADED:
+        say_rung(text, event, is_lookup || !code ? error : code);
+        break;
+    case EVENT_RUNG_SKIPPED:
+        say_skipped(text, event);
         break;
     case EVENT_FAULT:
         say_fault(text, event);
@@ -258,6 +274,53 @@ static void add_those_before(const struct event *event, struct text *text)
 {
     if (event->count > 1)
         text_add(text, ", as did %u before it", event->count - 1);
+}
+
+static void say_rung(struct text *text, const struct event *event, const char *code)
+{
+    struct event_address address = event_address(event);
+    switch (event_rung(event)) {
+    case RUNG_HOST:
+        text_add(text, "served by the fallback host %s", address.text);
+        break;
+    case RUNG_STALE:
+        text_add(text, "lookup: served by the last good answer, %s old",
+                 duration_text(event->duration_ns).text);
+        break;
+    case RUNG_RESPOND:
+        text_add(text, "served by the answer in the rule");
+        break;
+    case RUNG_ADDRESSES:
+        text_add(text, "lookup: served by the addresses in the rule");
+        break;
+    default:
+        text_add(text,
+                 event->flags & EVENT_LOOKUP ? "lookup: nothing is left to serve it: %s"
+                                             : "nothing is left to serve it; the call gets %s",
+                 code);
+        break;
+    }
+}
+
+static void say_skipped(struct text *text, const struct event *event)
+{
+    static const char *const reasons[] = {
+#define SKIPPED(name, name_text, help) help,
+        SKIPPED_REASONS(SKIPPED)
+#undef SKIPPED
+    };
+    static const char *const rungs[RUNG_KINDS] = {
+        [RUNG_FULL] = "",
+        [RUNG_HOST] = "the fallback host",
+        [RUNG_STALE] = "the last good answer",
+        [RUNG_RESPOND] = "the answer in the rule",
+        [RUNG_ADDRESSES] = "the addresses in the rule",
+        [RUNG_ERROR] = "",
+    };
+    unsigned why = event->count >> 8 & 0xff;
+    struct event_address address = event_address(event);
+    text_add(text, "%s%s%s cannot serve: %s", rungs[event_rung(event)], address.text[0] ? " " : "",
+             address.text, why < SKIPPED_COUNT ? reasons[why] : "unknown");
 }
 
 /* Where there was nothing to give up there is no reason to give. */

@@ -8,6 +8,7 @@
 #include "rules/keys.h"
 #include "rules/pattern.h"
 #include "rules/problems.h"
+#include "rules/reader.h"
 #include "rules/values.h"
 
 #define COVER_STEPS      50000000ull /* comparisons to find rules that never match; about a second */
@@ -50,6 +51,7 @@ void ruleset_lint(const struct ruleset *set, struct problems *problems)
             lint_breaker(rule, problems);
         lint_waits(rule, problems);
         lint_paths(rule, problems);
+        degrade_lint(rule, problems);
     }
     lint_order(set, problems);
     faults_lint(set, problems);

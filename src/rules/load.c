@@ -53,6 +53,15 @@ struct ruleset *ruleset_load_from(const char *path, struct rules_copy *copy, str
     return set;
 }
 
+/* May an answer be in a file of its own? The text has its zero. Every program that starts pays for this look. */
+static bool needs_canned_file(const char *text)
+{
+    for (; (text = strchr(text, 'f')); text++)
+        if (strncmp(text, "file", 4) == 0)
+            return true;
+    return false;
+}
+
 struct rules_copy *ruleset_copy(const char *path)
 {
     struct refusal refusal = {""};
@@ -62,6 +71,7 @@ struct rules_copy *ruleset_copy(const char *path)
         copy->memory = memory;
         copy->text = file_text(path, memory, &copy->size, &copy->identity, &refusal);
         if (copy->text && !memmem(copy->text, copy->size, "include", strlen("include")) &&
+            !needs_canned_file(copy->text) &&
             !memmem(copy->text, copy->size, "functions", strlen("functions")))
             return copy;
     }
@@ -196,7 +206,7 @@ static void top_read(struct reader *reader, const struct node *root, struct rule
 {
     static const char *const names[] = {"version", "include",   "defaults", "rules",
                                         "faults",  "functions", NULL};
-    static const char *const unsupported[] = {"fault", "inject", "fallback", "degrade", "reload", NULL};
+    static const char *const unsupported[] = {"fault", "inject", "fallback", "reload", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (root->kind != NODE_MAPPING) {
@@ -280,7 +290,7 @@ static void rules_join(struct reader *reader, struct ruleset *set)
     set->rules = rules;
     set->rule_count = count;
     for (uint32_t i = 0; i < count; i++) {
-        set->is_any_host |= rules[i].match.host_count != 0;
+        set->is_any_host |= rules[i].match.host_count != 0 || rules[i].policy.ladder;
         set->protocols |= rules[i].match.protocols;
     }
     files[0] = set->path;
@@ -309,7 +319,7 @@ static bool version_read(struct reader *reader, const struct node *root)
 static void defaults_read(struct reader *reader, const struct node *node)
 {
     static const char *const names[] = {"timeout", "retry", "breaker", "limit", "enforce", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "inject", NULL};
+    static const char *const unsupported[] = {"fallback", "fault", "inject", NULL};
     const struct fields fields = {.path = "defaults", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (node_is_null(node))
@@ -361,9 +371,9 @@ static void rules_read(struct reader *reader, const struct node *node)
 static const struct node *rule_read(struct reader *reader, const struct node *node, struct rule *rule,
                                     struct settings *settings)
 {
-    static const char *const names[] = {"name",  "match",    "timeout", "retry", "breaker",
-                                        "limit", "patience", "enforce", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "inject", NULL};
+    static const char *const names[] = {"name",  "match",    "timeout", "retry",   "breaker",
+                                        "limit", "patience", "enforce", "degrade", NULL};
+    static const char *const unsupported[] = {"fallback", "fault", "inject", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
@@ -402,6 +412,8 @@ static const struct node *rule_read(struct reader *reader, const struct node *no
     if (values[7])
         enforce_read(reader, values[7], &settings->enforce);
     enforce_resolve(reader, &settings->enforce, rule);
+    if (values[8])
+        rule->policy.ladder = degrade_read(reader, values[8]);
     rule->breaker_params_hash = rule_params_hash(&rule->policy);
     return rule->name ? values[0] : NULL;
 }

@@ -139,6 +139,12 @@ void section_read(struct reader *reader, const struct node *node, enum section s
 void settings_resolve(struct reader *reader, const struct settings *settings, struct policy *policy,
                       struct origin *origins);
 
+/* degrade.c: the ladder of a rule; NULL where there is none, or after complaints. */
+const struct ladder *degrade_read(struct reader *reader, const struct node *node);
+
+/* degrade_lint.c: where a rung cannot serve, or nobody would notice. */
+void degrade_lint(const struct rule *rule, struct problems *problems);
+
 /* load.c */
 
 /* The name of a rule, fault or function, in memory of the rule set, and the hash of it. NULL after a complaint. */

@@ -13,6 +13,7 @@
 #include "policy/backoff.h"
 #include "policy/breaker.h"
 #include "policy/budget.h"
+#include "policy/ladder.h"
 #include "policy/outcome.h"
 #include "policy/prefix.h"
 #include "rules/address.h"
@@ -24,6 +25,39 @@
 enum scope { SCOPE_CONNECT, SCOPE_EXCHANGE };
 
 enum addresses { ADDRESSES_SIBLINGS, ADDRESSES_SAME };
+
+/* Where a rule falls back to. */
+struct fallback {
+    const char *name;       /* in its normal form; NULL: it is an address */
+    struct address address; /* unless there is a name */
+    uint16_t port;          /* 0: the one that was asked for */
+};
+
+/* What somebody has told a stand-in to say. */
+struct canned {
+    const char *bytes;
+    uint32_t length;
+};
+
+/* The ladder of a rule: rules/degrade.c. What belongs to one rung has its number. */
+struct ladder {
+    struct ladder_shape shape;
+    struct rung {
+        uint32_t line, column;
+        const struct fallback *hosts; /* HOST: as many as its shape has choices */
+        uint64_t stick_ns;  /* HOST: new connections stay with it at least for so long; 0: not at all */
+        bool presents_real; /* HOST: getpeername tells where the connection leads, not what was asked for */
+        struct stale_params stale;       /* STALE */
+        const struct address *addresses; /* ADDRESSES */
+        uint32_t address_count;
+        struct canned canned; /* RESPOND */
+        uint64_t delay_ns;    /* RESPOND: how long connecting seems to take */
+        bool awaits_request;  /* RESPOND: it answers requests, else it speaks at once */
+        bool hangs_up;        /* RESPOND: and the connection ends with the answer */
+        const char *file;     /* RESPOND: where the bytes are from; NULL: the rule itself */
+    } rungs[LADDER_RUNGS_MAX];
+    uint64_t hash; /* of all that it says */
+};
 
 /* The values in force for a target. 0 ns = no such timeout. */
 struct policy {
@@ -52,7 +86,8 @@ struct policy {
         uint64_t wait_ns;     /* 0 = not at all */
         int error;
     } limit;
-    uint64_t patience_ns; /* stated by the caller, read only by `resil check`; 0 = not stated */
+    const struct ladder *ladder; /* NULL: calls that fail have failed */
+    uint64_t patience_ns;        /* stated by the caller, read only by `resil check`; 0 = not stated */
     uint32_t enforce_ppm; /* share of the calls for which decisions are carried out; PPM_ONE unless set */
 };
 
@@ -155,8 +190,9 @@ struct problems {
  * those of the file that includes them. Their paths are relative to that file. */
 struct ruleset *ruleset_load(const char *path, unsigned flags, struct problems *problems);
 
-/* The text of a rule file, for later, when the file may be out of reach. NULL: it cannot be read, or it may include
- * others, which are known only once it is understood, or declare functions, which have to be bound before they are called. */
+/* The text of a rule file, for later, when the file may be out of reach. NULL: it cannot be read, or it may need others
+ * (include, respond), which are known only once it is understood, or declare functions, which have to be bound before they are
+ * called. */
 struct rules_copy;
 struct rules_copy *ruleset_copy(const char *path);
 

@@ -9,6 +9,7 @@
 
 #define RETRY_ON_CONNECT (RETRY_ON_ALL & ~OUTCOME_BIT(OUTCOME_RESOLVE))
 
+static uint64_t with_ladder(const struct policy *policy, uint64_t worst_ns);
 static void add_decimal(struct text *text, uint64_t value, uint64_t one);
 static void add_prefixes(struct text *text, const struct failure_prefixes *prefixes);
 static void add_retry_on(struct text *text, uint32_t mask);
@@ -107,14 +108,27 @@ uint64_t policy_worst_case_ns(const struct policy *policy)
 {
     uint64_t total_ns = policy->timeout.total_ns ? policy->timeout.total_ns : NEVER;
     if (policy->timeout.connect_ns == 0)
-        return total_ns;
+        return with_ladder(policy, total_ns);
     uint64_t worst_ns = policy_longest_delays_ns(policy);
     if (policy->limit.is_on)
         worst_ns = policy->limit.wait_ns > NEVER - worst_ns ? NEVER : worst_ns + policy->limit.wait_ns;
     for (uint32_t i = 0; i < policy_attempts(policy); i++)
         worst_ns =
             policy->timeout.connect_ns > NEVER - worst_ns ? NEVER : worst_ns + policy->timeout.connect_ns;
-    return worst_ns < total_ns ? worst_ns : total_ns;
+    return with_ladder(policy, worst_ns < total_ns ? worst_ns : total_ns);
+}
+
+/* Each fallback host has the time of one attempt, beyond `total`: that may be used up when its turn comes. */
+static uint64_t with_ladder(const struct policy *policy, uint64_t worst_ns)
+{
+    uint64_t connect_ns = policy->timeout.connect_ns;
+    for (uint32_t i = 0; policy->ladder && i < policy->ladder->shape.count; i++) {
+        bool is_host = policy->ladder->shape.rungs[i].kind == RUNG_HOST;
+        uint64_t takes_ns =
+            is_host ? policy->ladder->shape.rungs[i].choices * connect_ns : policy->ladder->rungs[i].delay_ns;
+        worst_ns = takes_ns > NEVER - worst_ns || (is_host && !connect_ns) ? NEVER : worst_ns + takes_ns;
+    }
+    return worst_ns;
 }
 
 /* Exact, unlike duration_text: the largest unit that needs no decimals, or a few of them for seconds and below. */

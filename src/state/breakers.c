@@ -314,6 +314,8 @@ static __attribute__((noinline)) struct host *claim(struct host *host, uint64_t 
         for (unsigned i = 0; i < SAMPLE_KINDS; i++)
             atomic_store_explicit(&host->told[i], 0, memory_order_relaxed);
         atomic_store_explicit(&host->steering, STEERING_AUTO, memory_order_relaxed);
+        atomic_store_explicit(&host->served, 0, memory_order_relaxed);
+        atomic_store_explicit(&host->stays_until_ns, 0, memory_order_relaxed);
         empty(host->failures);
         empty(host->retries);
         for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)

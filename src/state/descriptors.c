@@ -136,6 +136,7 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
         return NULL;
     atomic_store_explicit(&entry->state, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->pending, 0, memory_order_relaxed);
+    atomic_store_explicit(&entry->degraded, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->holds_place, 0, memory_order_relaxed);
     entry->cookie = cookie;
     __atomic_store_n(&entry->guard, guard, __ATOMIC_RELAXED);

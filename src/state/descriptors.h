@@ -47,7 +47,7 @@ struct guard {
 #define MESSAGES          2048u /* a call moves a message: a short one is not a part of it */
 #define CONNECTIONLESS    4096u /* 0 bytes are not the end, and what was refused was no connection gone stale */
 #define CONNECT_ERROR_DUE (1u << 13) /* the connect has failed; whoever asks first gets `due_recv_error` */
-#define CUT_OFF           (1u << 14) /* by a deadline in an event loop: the end of the file */
+#define CUT_OFF           (1u << 14) /* by a deadline in an event loop: the end of the file; or it is a stand-in */
 #define OPTIONS_LATER     (1u << 15) /* what timeouts the program has set is not known: it does not block */
 #define PREFIX_SHIFT      16 /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
 #define PREFIX_MASK       (0x1fffu << PREFIX_SHIFT)
@@ -71,6 +71,7 @@ struct descriptor {
     _Atomic uint32_t pending; /* its slot + 1 in state/pending.h; 0 = none */
     _Atomic uint32_t sent_us; /* when the request was sent whose answer is awaited, in us; 0 = not known */
     _Atomic uint32_t holds_place;      /* 1: among the connections that its target may have */
+    _Atomic uint32_t degraded;         /* its record + 1 in state/degraded.h; 0: it is what was asked for */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
 };
 _Static_assert(sizeof(struct descriptor) <= 112,

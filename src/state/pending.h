@@ -16,6 +16,7 @@
 #include "base/hidden.h"
 #include "policy/budget.h"
 #include "policy/call.h"
+#include "state/descent.h"
 #include "state/descriptors.h"
 #include "state/registrations.h"
 #include "state/siblings.h"
@@ -84,6 +85,7 @@ struct pending {
         struct sockaddr_in6 v6;
     } address; /* of a UNIX socket its beginning; all of it is in `path` */
     socklen_t length;
+    struct descent descent; /* where it stands on its rule's ladder */
     /* What no wait shows of the descriptor, until then: 0 = it is shown, NEVER = until somebody shows it. Read without a
      * claim too. */
     _Atomic uint64_t withheld_in_ns, withheld_out_ns;

@@ -17,7 +17,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 8u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 9u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -46,7 +46,9 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have failed the call at once")                \
     COUNT(WOULD_CUT, "would_cut", "of these: an attempt would have been cut short")                          \
     COUNT(WOULD_RETRY, "would_retry", "of these: an attempt would have been followed by another one")        \
-    COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")
+    COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")                                  \
+    COUNT(DEGRADED, "degraded", "calls that a lower rung of the ladder served")                              \
+    COUNT(UNSERVED, "unserved", "calls that no rung of the ladder could serve")
 enum host_count {
 #define COUNT(name, text, help) HOST_##name,
     HOST_COUNTS(COUNT)
@@ -82,6 +84,8 @@ enum sample_kind {
     SAMPLE_CONNECTIONS,
     SAMPLE_RATE,
     SAMPLE_WAIT,
+    SAMPLE_DEGRADED,
+    SAMPLE_SKIPPED,
     SAMPLE_FUNCTION,
     SAMPLE_KINDS
 };
@@ -100,6 +104,8 @@ struct host {
     _Atomic uint64_t failed_addresses;   /* marks of policy/addresses.h */
     _Atomic uint64_t told[SAMPLE_KINDS]; /* which of them are told (policy/sample.h) */
     _Atomic uint64_t probe_holder;       /* generation << 32 | process id of the last probe's */
+    _Atomic uint64_t served;             /* by which rung, and when: state/served.h */
+    _Atomic uint64_t stays_until_ns;     /* so long new connections stay with a fallback host */
     _Atomic uint32_t steering;           /* enum steering */
     char target[72];                     /* "payments.internal:443" */
     char rule[64];
@@ -128,6 +134,26 @@ struct fault_slot {
     } sites[FAULT_SITES];
 };
 
+/* The last good answer of a lookup (state/kept_names.h). */
+#define KEPT_NAMES_MAX  256u
+#define KEPT_NAME_BYTES 128u /* with its zero; longer names are not kept */
+struct kept_answer {
+    uint64_t answered_ns; /* CLOCK_BOOTTIME */
+    uint32_t family;      /* that was asked for: enum kept_family */
+    uint32_t count;
+    uint8_t addresses[8][16];
+    char name[KEPT_NAME_BYTES];
+};
+struct kept_name {
+    _Atomic uint64_t mark;         /* of the name; 0: free */
+    _Atomic uint64_t writer;       /* since when somebody has been writing; 0: nobody is */
+    _Atomic uint64_t failed_ns;    /* when the last real lookup failed; 0: it did not */
+    struct kept_version {          /* the last one, and the one that is being written or was before */
+        _Atomic uint64_t checksum; /* of the answer: any other means that there is none */
+        struct kept_answer answer;
+    } versions[2];
+};
+
 struct segment {
     struct {
         uint64_t magic;
@@ -144,6 +170,7 @@ struct segment {
     _Atomic uint64_t recorded;                    /* events ever recorded: the next one's number */
     struct recorder_slot recorder[RECORDER_SLOTS];
     struct host hosts[HOSTS_MAX];
+    struct kept_name names[KEPT_NAMES_MAX];
     _Atomic uint64_t faults_steered; /* how often somebody has switched one by hand */
     struct fault_slot faults[FAULT_SLOTS];
 };

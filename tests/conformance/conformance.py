@@ -184,7 +184,8 @@ def main():
         results = dict(zip(WAYS, pool.map(lambda way: run(way, FIRING_CELLS if way == FIRING else filter_text), WAYS)))
     bare = results["bare"][0]
     failed, met = not bare, set()
-    for name in sorted(symbols(LIBRARY, "--defined-only") - symbols(CONFORM, "-u")):
+    hooks = {name for name in symbols(LIBRARY, "--defined-only") if not name.startswith("resil_")}  # those are in no libc
+    for name in sorted(hooks - symbols(CONFORM, "-u")):
         print(f"--- no cell calls {name}")
         failed = True
     for way, (lines, errors, seconds) in results.items():

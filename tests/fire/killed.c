@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "state/breakers.h"
+#include "state/kept_names.h"
 #include "state/process.h"
 #include "state/recorder.h"
 #include "state/segment.h"
@@ -91,6 +92,29 @@ static void fill_table(void)
     }
 }
 
+/* Answers of three addresses each, which all tell which answer it was. */
+static void keep_answer(unsigned number)
+{
+    struct address addresses[3];
+    for (unsigned i = 0; i < 3; i++)
+        for (unsigned byte = 0; byte < sizeof addresses[i].bytes; byte++)
+            addresses[i].bytes[byte] = (uint8_t)(number + i);
+    kept_names_answered("kept.test", KEPT_ANY, addresses, 3);
+}
+
+/* Which one is known; 0: none. */
+static unsigned kept_answer(void)
+{
+    struct address addresses[KEPT_ADDRESSES_MAX];
+    struct stale_state state;
+    unsigned count = kept_names_find("kept.test", KEPT_ANY, &state, addresses);
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned byte = 0; byte < sizeof addresses[i].bytes; byte++)
+            if (count != 3 || addresses[i].bytes[byte] != addresses[0].bytes[0] + i)
+                return 255;
+    return count ? addresses[0].bytes[0] : 0;
+}
+
 static void open_it(void)
 {
     segment_open(RULES, NULL);
@@ -129,6 +153,19 @@ static void fill_it(void)
     fill_table();
 }
 
+static void keep_it(void)
+{
+    open_it();
+    keep_answer(10);
+}
+
+static void renew_it(void)
+{
+    keep_answer(20);
+    kept_names_failed("kept.test", false);
+    keep_answer(30);
+}
+
 static const struct story {
     const char *name;
     void (*before)(void); /* not stepped */
@@ -137,7 +174,7 @@ static const struct story {
 } stories[] = {
     {"create", nothing, open_it, false},      {"write", open_it, write_it, true},
     {"evict", fill_it, write_it, true},       {"unlinked", unlink_it, replace_it, false},
-    {"damaged", damage_it, replace_it, true},
+    {"damaged", damage_it, replace_it, true}, {"names", keep_it, renew_it, true},
 };
 
 /* ---- what must hold afterwards ---- */
@@ -254,6 +291,12 @@ static void go_on(void)
              "nothing can be recorded");
     }
     check_content(segment_current);
+    if (strcmp(*story_now, "names") == 0) {
+        unsigned kept = kept_answer();
+        must(kept == 10 || kept == 20 || kept == 30, "the last good answer is lost, or two are mixed");
+        keep_answer(40);
+        must(kept_answer() == 40 || kept_answer() == kept, "an answer is mixed");
+    }
 }
 
 static void check(const struct story *story)

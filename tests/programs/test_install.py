@@ -23,6 +23,15 @@ class Install(Stage):
             ended = self.run_program([self.tool, "check", os.path.join(rules, name)], how=BARE)
             self.assertEqual(ended.status, 0, ended)
 
+    def test_programs_find_the_header(self):
+        header = os.path.join(self.prefix, "include/resil.h")
+        code = self.write("ask.c", "#include <resil.h>\nint main(void) { return resil_degraded ? resil_degraded(0) : 0; }\n")
+        for compiler in ["cc", "-std=c99", "-pedantic"], ["c++", "-xc++"]:
+            ended = self.run_program([*compiler, "-Wall", "-Wextra", "-Werror", "-I", os.path.dirname(header), "-o",
+                                      os.path.join(self.folder, "ask"), code], how=BARE)
+            self.assertEqual(ended.status, 0, ended)
+            self.assertEqual(self.run_program([os.path.join(self.folder, "ask")], how=BARE).status, 0)
+
     def test_the_installed_tool_finds_the_installed_library(self):
         server = self.server("up-after 500 answer --body here-I-am")
         rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {total: 20s}\n"

@@ -14,12 +14,17 @@ class Library(Stage):
         with open(os.path.join(SOURCE, "src/hooks/hooks.def")) as file:
             return set(re.findall(r"^HOOK\w*\([^,]+, *(\w+),", file.read(), re.M))
 
+    def public_names(self):
+        with open(os.path.join(SOURCE, "include/resil.h")) as file:
+            return set(re.findall(r"^\w[\w *]*?(resil_\w+)\(.*__attribute__\(\(weak\)\)", file.read(), re.M))
+
     def symbols(self, path, *options):
         lines = subprocess.run(["nm", "-D", *options, path], capture_output=True, text=True, check=True).stdout
         return {line.split()[-1].split("@")[0] for line in lines.splitlines()}
 
-    def test_it_exports_the_hook_table_and_nothing_else(self):
-        self.assertEqual(self.symbols(LIBRARY, "--defined-only"), self.hook_names())
+    def test_it_exports_the_hook_table_and_its_header_and_nothing_else(self):
+        self.assertGreaterEqual(len(self.public_names()), 2)
+        self.assertEqual(self.symbols(LIBRARY, "--defined-only"), self.hook_names() | self.public_names())
 
     def test_libc_has_every_hook(self):
         libc = re.search(r"libc\.so\.6 => (\S+)", subprocess.run(["ldd", LIBRARY], capture_output=True, text=True,

@@ -84,6 +84,20 @@ def match(rng):
         "program": list_or_one(["curl", "worker*", "[a-z]?"]), "protocol": list_or_one(["tcp", "udp"])})
 
 
+def rung(rng):
+    return some(rng, [
+        lambda: {"host": list_or_one(["a.b:80", "10.0.0.7", "10.0.0.7:443", "[::1]:80", "::1", "a-b"])(rng),
+                 **some_of(rng, {"present": of("asked", "real"), "stick": of("1s", "2m")})},
+        lambda: {"stale": None if rng.random() < 0.3 else some_of(rng, {"max_age": of("1h", "1s"), "after": of("1.8s", "5s")})},
+        lambda: {"respond": {"text": some(rng, ["HTTP/1.1 503 x\r\n\r\n", "-ERR", "\u00ff"]),
+                             **some_of(rng, {"when": of("connect", "request"), "delay": of("1ms", "1s")})}},
+        lambda: {"addresses": list_or_one(["10.0.0.9", "fd00::9"])(rng)}])()
+
+
+def degrade(rng):
+    return "off" if rng.random() < 0.1 else [rung(rng) for _ in range(rng.randint(1, 4))]
+
+
 def function(rng, number):
     """One that could be: what is left out of these is so for the reasons given above."""
     returns = some(rng, ["int", "pointer", "long", "string", "ssize_t"])
@@ -155,7 +169,7 @@ def document(rng):
         made["defaults"] = some(rng, [None, {}]) if rng.random() < 0.2 else some_of(
             rng, {key: make for key, make in PARTS.items() if key != "limit"})
     made["rules"] = [{"name": f"r{number}", "match": match(rng), **some_of(rng, PARTS),
-                      **some_of(rng, {"patience": of(*DURATIONS)})} for number in range(rng.randint(0, 3))]
+                      **some_of(rng, {"patience": of(*DURATIONS), "degrade": degrade})} for number in range(rng.randint(0, 3))]
     if rng.random() < 0.3:
         made["functions"] = [function(rng, number) for number in range(rng.randint(0, 2))]
     return made
@@ -176,7 +190,7 @@ COUNTS = ("max_retries", "factor", "failure_threshold", "success_threshold", "mi
 def bad_for(rng, key):
     """Something that most likely does not belong there, in the type that the schema wants of it."""
     value = copy.deepcopy(some(rng, BAD))
-    is_text = isinstance(key, int) or key in ("name", "host", "program", "unix", "failure_prefix", "symbol", "library", "caller")
+    is_text = isinstance(key, int) or key in ("name", "host", "program", "unix", "failure_prefix", "symbol", "library", "caller", "text", "file")
     if is_text and isinstance(value, (bool, int, float)):
         return json.dumps(value)
     if key in COUNTS and isinstance(value, str) and value.isdigit():
@@ -197,7 +211,7 @@ def mutate(rng, made):
 
 
 # What the loader refuses for reasons that the schema does not know; such documents are left out.
-BEYOND = re.compile(r"limits nothing|is longer than max_recovery|runs backwards|bits set beyond|is called|too large \(at most \d+[hms]|"
+BEYOND = re.compile(r"respond.file|limits nothing|is longer than max_recovery|runs backwards|bits set beyond|is called|too large \(at most \d+[hms]|"
                     r"too small \(at least \d+m?s|only a file can|cannot be opened|include:|"
                     # functions: what depends on their types and on what else is said of them
                     r"^default(\.returns)?: is missing|nothing that rejects|nothing is to be done|is never null|more than a value|"

@@ -157,6 +157,10 @@ static struct feature_list features_of(const struct policy *policy)
         text_add(&text, "%s%s", *last ? ", " : "", section);
         last = section;
     }
+    if (policy->ladder) {
+        text_add(&text, "%sdegrade", *last ? ", " : "");
+        last = "degrade";
+    }
     if (!*last)
         text_add(&text, "nothing: left alone");
     else if (policy->enforce_ppm == 0)

@@ -9,6 +9,7 @@
 #include "explain.h"
 #include "fault_explain.h"
 #include "json_out.h"
+#include "ladder.h"
 #include "message.h"
 #include "policy/call.h"
 #include "policy/random.h"
@@ -34,6 +35,7 @@ static void print_notes(const struct ruleset *set, const struct rule *rule, cons
 static void print_other_protocol(const struct ruleset *set, const struct asked *asked);
 static const struct rule *first_missing(const struct ruleset *set, uint32_t end, const struct asked *asked,
                                         unsigned misses);
+static void print_ladder(const struct rule *rule, struct table *table);
 static void print_json(const struct ruleset *set, const struct rule *rule, const struct request *request,
                        const struct asked *asked);
 static void print_json_of_bad(const struct request *request, const char *path,
@@ -194,7 +196,27 @@ static void print_values(const struct rule *rule)
     table_row(&table, "enforce", enforced, origin);
     free(enforced);
     free(origin);
+    print_ladder(rule, &table);
     table_end(&table, stdout);
+}
+
+/* Its rungs in the order in which they are tried; the error is always the last one. */
+static void print_ladder(const struct rule *rule, struct table *table)
+{
+    const struct ladder *ladder = rule->policy.ladder;
+    if (!ladder) {
+        table_row(table, "degrade", "off", "");
+        return;
+    }
+    for (uint32_t i = 0; i < ladder->shape.count; i++) {
+        char *name = formatted("degrade %u", i + 1);
+        char *value = ladder_rung_text(ladder, i);
+        char *origin = formatted("%s:%u:%u", rule->path, ladder->rungs[i].line, ladder->rungs[i].column);
+        table_row(table, name, value, origin);
+        free(name);
+        free(value);
+        free(origin);
+    }
 }
 
 char *origin_text(const char *path, const struct origin *origin)
@@ -305,6 +327,7 @@ static void print_json(const struct ruleset *set, const struct rule *rule, const
         json_object_object_add(values, "enforce", value_report(enforced, &rule->enforce_origin));
         free(enforced);
         json_object_object_add(report, "values", values);
+        json_object_object_add(report, "degrade", ladder_report(rule->policy.ladder));
         bool is_udp = asked->target.protocol == PROTOCOL_UDP;
         uint64_t worst_ns = is_udp ? 0 : policy_worst_case_ns(&rule->policy);
         if (worst_ns == NEVER)

@@ -134,6 +134,7 @@ static bool read_host(const struct host *host, uint64_t now_ns, struct host_view
     view->host = host;
     view->probe_pid = breakers_probe_holder(host);
     view->steering = breakers_steering(host);
+    view->served = served_last(host, now_ns);
     printable_field(view->target, host->target, sizeof host->target);
     printable_field(view->rule, host->rule, sizeof host->rule);
     return true;

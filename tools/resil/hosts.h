@@ -4,6 +4,7 @@
 
 #include "policy/breaker.h"
 #include "state/segment.h"
+#include "state/served.h"
 
 struct host_view {
     const struct host *host; /* in the segment */
@@ -15,6 +16,7 @@ struct host_view {
     uint64_t idle_ns;   /* since the last call */
     uint32_t probe_pid; /* who holds the probe; 0: nobody, or not known */
     enum steering steering;
+    struct served served; /* by which rung of its rule's ladder, last */
     uint64_t counts[HOST_COUNT_KINDS];
     uint64_t latencies[LATENCY_KINDS][LATENCY_BUCKETS];
     uint64_t latency_sums_ns[LATENCY_KINDS];

@@ -76,6 +76,13 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
     json_add_ms(line, "delay_ms", event->delay_ns);
     json_add_ms(line, "duration_ms", event->duration_ns);
     json_add_number(line, "count", event_reason(event) ? 0 : event->count);
+    bool is_of_ladder = event->kind == EVENT_DEGRADED || event->kind == EVENT_RUNG_SKIPPED;
+    bool has_age = is_of_ladder && event_rung(event) == RUNG_STALE && event->kind == EVENT_DEGRADED;
+    json_add_text(line, "rung", is_of_ladder ? rung_name(event_rung(event)) : NULL);
+    if (has_age)
+        json_add_ms(line, "age_ms", event->duration_ns);
+    else
+        json_add_text(line, "age_ms", NULL);
     json_add_bool(line, "shadow", event->flags & EVENT_SHADOW);
     json_add_text(line, "rules", moment->file->rules);
     if (event->fault[0])

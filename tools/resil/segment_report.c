@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "hosts.h"
 #include "json_out.h"
@@ -59,8 +60,20 @@ static void print_hosts(const struct host_list *hosts)
 static char *details_of(const struct host_view *host)
 {
     char *details = NULL;
-    if (host->breaker.failures)
-        details = formatted("failures in a row %u", host->breaker.failures);
+    static const char *const rungs[RUNG_KINDS] = {
+        [RUNG_HOST] = "a fallback host",    [RUNG_STALE] = "the last good answer",
+        [RUNG_RESPOND] = "a canned answer", [RUNG_ADDRESSES] = "the rule's addresses",
+        [RUNG_ERROR] = "nothing any more",
+    };
+    if (host->served.rung != RUNG_FULL)
+        details = formatted("served by %s, %s ago", rungs[host->served.rung],
+                            duration_text(host->served.ago_ms * NS_PER_MS).text);
+    if (host->breaker.failures) {
+        char *before = details;
+        details = formatted("%s%sfailures in a row %u", before ? before : "", before ? ", " : "",
+                            host->breaker.failures);
+        free(before);
+    }
     for (unsigned i = 0; i < HOST_COUNT_KINDS; i++) {
         if (i == HOST_CALLS || i == HOST_CONNECTED || i == HOST_FAILED || host->counts[i] == 0)
             continue;
@@ -179,6 +192,11 @@ static struct json_object *host_report(const struct host_view *host)
     json_add_number(report, "failures_in_a_row", host->breaker.failures);
     json_add_number(report, "openings_in_a_row", host->breaker.openings);
     json_add_ms(report, "idle_ms", host->idle_ns);
+    json_add_text(report, "served_by", rung_name(host->served.rung));
+    if (host->served.rung != RUNG_FULL)
+        json_add_number(report, "served_ago_ms", host->served.ago_ms);
+    else
+        json_add_text(report, "served_ago_ms", NULL);
     for (unsigned i = 0; i < HOST_COUNT_KINDS; i++)
         json_add_number(report, host_count_name(i), host->counts[i]);
     json_add_ms(report, "spared_ms", host->spared_ns);

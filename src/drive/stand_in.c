@@ -1,0 +1,369 @@
+#include "drive/stand_in.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/clock.h"
+#include "drive/connect.h"
+#include "drive/options.h"
+#include "drive/perform.h"
+#include "drive/raw.h"
+#include "hooks/real.h"
+
+/* Loopback connects at once; so long nobody waits unless the machine is stuck. */
+#define WITHIN_NS     (100 * NS_PER_MS)
+#define STRANGERS_MAX 64
+#define HIGHEST       (1u << 16) /* a number above it would make the kernel's table of them large */
+
+/* Where a stand-in listens, for a moment. */
+struct listener {
+    int fd;
+    union descent_address own, seen; /* as it is, and as the program's socket sees it */
+    socklen_t own_length, seen_length;
+};
+
+static bool can_reach_loopback(int fd);
+static bool listen_at(struct listener *listener, int fd, const struct sockaddr *like);
+static bool listen_on(struct listener *listener, int family);
+static bool connect_to(int fd, const struct listener *listener);
+static int accept_own(const struct listener *listener, int fd, enum skipped_reason *why);
+static bool is_its_peer(int fd, const struct sockaddr *peer, socklen_t length);
+static bool wait_for(int fd, short events, uint64_t until_ns);
+static int raise_number(int fd);
+static bool say(int end, const struct canned *canned, uint32_t *said);
+static void answer(struct degraded *record);
+static void hang_up(struct degraded *record);
+static bool is_held(const struct degraded *record);
+static bool is_host_back(const struct degraded *record);
+static ssize_t swallow(const struct transfer *transfer);
+static ssize_t swallow_messages(const struct transfer *transfer);
+static bool has_shut(const struct transfer *transfer);
+
+static void raw_close(int fd)
+{
+    syscall(SYS_close, fd);
+}
+
+bool stand_in_connect(int fd, const struct sockaddr *like, const struct rung *rung, struct stand_in *made,
+                      enum skipped_reason *why)
+{
+    struct listener listener;
+    int error = errno, end = -1;
+    *why = SKIPPED_NO_LOOPBACK;
+    raw_disconnect(fd);
+    if (can_reach_loopback(fd) && listen_at(&listener, fd, like)) {
+        if (connect_to(fd, &listener))
+            end = accept_own(&listener, fd, why);
+        raw_close(listener.fd);
+    }
+    uint32_t said = 0;
+    bool has_room = end < 0 || rung->awaits_request || say(end, &rung->canned, &said);
+    if (end >= 0 && has_room) {
+        *made = (struct stand_in){.end = -1};
+        if (rung->awaits_request) {
+            made->end = raise_number(end);
+            made->cookie = option_cookie(made->end);
+        } else {
+            raw_close(end); /* what it has said is delivered all the same */
+        }
+        errno = error;
+        return true;
+    }
+    if (!has_room) {
+        *why = SKIPPED_NO_ROOM;
+        raw_close(end);
+    }
+    raw_disconnect(fd);
+    errno = error;
+    return false;
+}
+
+void stand_in_begin(struct degraded *record, const struct stand_in *made, const struct descent *descent)
+{
+    const struct rung *rung = &descent->kept->ladder.rungs[descent->place.rung];
+    const struct policy *policy = &descent->kept->rule.policy;
+    record->canned = &rung->canned;
+    record->hangs_up = rung->hangs_up || !policy->breaker.is_on;
+    record->asked_host = descent->asked;
+    record->breaker = &policy->breaker.params;
+    record->said = 0;
+    record->has_answered = !rung->awaits_request;
+    record->end = made->end;
+    record->end_cookie = made->cookie;
+    record->stands_in = true;
+}
+
+struct degraded *stand_in_of(const struct descriptor *entry)
+{
+    struct degraded *record = degraded_of(entry);
+    return record && record->stands_in ? record : NULL;
+}
+
+ssize_t stand_in_send(struct degraded *record, const struct transfer *transfer, int error)
+{
+    if (has_shut(transfer)) {
+        errno = error;
+        return perform(transfer); /* the kernel says what it says to who sends after that */
+    }
+    /* The next request on a connection that is kept open: it is not for a stand-in any more once what it stands in for may
+     * be asked again. Programs connect anew then, as whenever a connection has gone stale. */
+    if (record->said && !record->has_answered && is_host_back(record)) {
+        hang_up(record);
+        raw_disconnect(transfer->fd);
+        errno = ECONNRESET;
+        return -1;
+    }
+    ssize_t swallowed = swallow(transfer);
+    if (swallowed <= 0)
+        return swallowed;
+    if (!record->has_answered)
+        answer(record);
+    errno = error;
+    return swallowed;
+}
+
+ssize_t stand_in_receive(struct degraded *record, const struct transfer *transfer, int error)
+{
+    if (record->has_answered && record->said < record->canned->length)
+        answer(record); /* there was no room for the rest */
+    errno = error;
+    ssize_t got = perform(transfer);
+    /* Whoever has read of an answer asks anew with what is sent next. */
+    if (got > 0 && !(transfer->flags & MSG_PEEK) && is_held(record) && record->said == record->canned->length)
+        record->has_answered = false;
+    return got;
+}
+
+void stand_in_shut(const struct descriptor *entry, int how)
+{
+    struct degraded *record = stand_in_of(entry);
+    if (record && how != SHUT_RD)
+        hang_up(record);
+}
+
+void stand_in_ended(const struct descriptor *entry)
+{
+    struct degraded *record = stand_in_of(entry);
+    if (record)
+        hang_up(record);
+}
+
+/* A socket that is bound to a device does not. */
+static bool can_reach_loopback(int fd)
+{
+    char device[IFNAMSIZ] = "";
+    socklen_t length = sizeof device;
+    return real.getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &length) != 0 || device[0] == '\0' ||
+           strncmp(device, "lo", sizeof device) == 0;
+}
+
+static bool listen_at(struct listener *listener, int fd, const struct sockaddr *like)
+{
+    static const struct in6_addr mapped = {.s6_addr = {[10] = 0xff, 0xff, 127, 0, 0, 1}};
+    bool is_v6 = like->sa_family == AF_INET6;
+    bool is_mapped = is_v6 && IN6_IS_ADDR_V4MAPPED(&((const struct sockaddr_in6 *)like)->sin6_addr);
+    if (is_v6 && !is_mapped && listen_on(listener, AF_INET6))
+        return true;
+    int v6_only = 0;
+    socklen_t length = sizeof v6_only;
+    if (is_v6 && (real.getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, &length) != 0 || v6_only))
+        return false;
+    if (!listen_on(listener, AF_INET))
+        return false;
+    if (is_v6) {
+        in_port_t port = listener->own.v4.sin_port;
+        listener->seen.v6 =
+            (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = mapped, .sin6_port = port};
+        listener->seen_length = sizeof listener->seen.v6;
+    }
+    return true;
+}
+
+static bool listen_on(struct listener *listener, int family)
+{
+    memset(&listener->own, 0, sizeof listener->own);
+    listener->own.any.sa_family = (sa_family_t)family;
+    listener->own_length = family == AF_INET ? sizeof listener->own.v4 : sizeof listener->own.v6;
+    if (family == AF_INET)
+        listener->own.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        listener->own.v6.sin6_addr = in6addr_loopback;
+    listener->fd = (int)syscall(SYS_socket, family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (listener->fd < 0)
+        return false;
+    socklen_t length = listener->own_length;
+    if (syscall(SYS_bind, listener->fd, &listener->own.any, listener->own_length) != 0 ||
+        syscall(SYS_listen, listener->fd, STRANGERS_MAX) != 0 ||
+        syscall(SYS_getsockname, listener->fd, &listener->own.any, &length) != 0) {
+        raw_close(listener->fd);
+        return false;
+    }
+    listener->seen = listener->own;
+    listener->seen_length = length;
+    return true;
+}
+
+/* Established, or all but: the listener's queue is empty. One that blocks is bounded, whatever the program has set. */
+static bool connect_to(int fd, const struct listener *listener)
+{
+    uint64_t own_ns = option_get_timeout(fd, SO_SNDTIMEO);
+    option_set_timeout(fd, SO_SNDTIMEO, WITHIN_NS);
+    bool is_begun = raw_connect(fd, &listener->seen.any, listener->seen_length) == 0 || errno == EINPROGRESS;
+    option_set_timeout(fd, SO_SNDTIMEO, own_ns);
+    return is_begun;
+}
+
+/* Anybody on this machine could have come first. */
+static int accept_own(const struct listener *listener, int fd, enum skipped_reason *why)
+{
+    uint64_t until_ns = clock_now_ns() + WITHIN_NS;
+    *why = SKIPPED_STRANGER;
+    for (unsigned strangers = 0; strangers < STRANGERS_MAX; strangers++) {
+        union descent_address peer;
+        socklen_t length = sizeof peer;
+        if (!wait_for(listener->fd, POLLIN, until_ns))
+            return -1;
+        int end = (int)syscall(SYS_accept4, listener->fd, &peer, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (end < 0)
+            continue;
+        if (is_its_peer(fd, &peer.any, length))
+            return end;
+        raw_close(end);
+    }
+    return -1;
+}
+
+static bool is_its_peer(int fd, const struct sockaddr *peer, socklen_t length)
+{
+    union descent_address own;
+    socklen_t own_length = sizeof own;
+    struct target here, there;
+    return syscall(SYS_getsockname, fd, &own, &own_length) == 0 &&
+           target_of_sockaddr(&own.any, own_length, &here) && target_of_sockaddr(peer, length, &there) &&
+           here.port == there.port && address_equal(&here.address, &there.address);
+}
+
+static bool wait_for(int fd, short events, uint64_t until_ns)
+{
+    for (;;) {
+        uint64_t now = clock_now_ns();
+        struct pollfd asked = {.fd = fd, .events = events};
+        struct timespec left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
+        long ready = syscall(SYS_ppoll, &asked, 1, &left, NULL, 8);
+        if (ready > 0)
+            return true;
+        if (ready == 0 || errno != EINTR)
+            return false;
+    }
+}
+
+/* Out of the way: programs expect the numbers that they are given to be low, and hand 0, 1 and 2 on. */
+static int raise_number(int fd)
+{
+    struct rlimit most = {.rlim_cur = 1024};
+    getrlimit(RLIMIT_NOFILE, &most);
+    rlim_t last = most.rlim_cur < HIGHEST ? most.rlim_cur : HIGHEST;
+    int high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, (int)(last - last / 4));
+    if (high < 0)
+        return fd;
+    raw_close(fd);
+    return high;
+}
+
+/* False: there was no room for all of it. */
+static bool say(int end, const struct canned *canned, uint32_t *said)
+{
+    int room = (int)canned->length * 2;
+    if (*said == 0)
+        real.setsockopt(end, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    while (*said < canned->length) {
+        long sent = syscall(SYS_sendto, end, canned->bytes + *said, (size_t)(canned->length - *said),
+                            MSG_NOSIGNAL | MSG_DONTWAIT, NULL, 0);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent <= 0)
+            return false;
+        *said += (uint32_t)sent;
+    }
+    return true;
+}
+
+/* The answer to a request, or the rest of it. */
+static void answer(struct degraded *record)
+{
+    if (!is_held(record))
+        return;
+    if (!record->has_answered)
+        record->said = 0;
+    record->has_answered = true;
+    if (say(record->end, record->canned, &record->said) && record->hangs_up)
+        hang_up(record);
+}
+
+void stand_in_let_go(struct degraded *record)
+{
+    hang_up(record);
+}
+
+static void hang_up(struct degraded *record)
+{
+    if (is_held(record))
+        raw_close(record->end);
+    record->end = -1;
+}
+
+/* The program may have closed the number, with all that it did not know of. */
+static bool is_held(const struct degraded *record)
+{
+    return record->end >= 0 && option_cookie(record->end) == record->end_cookie;
+}
+
+static bool is_host_back(const struct degraded *record)
+{
+    uint64_t now = clock_now_ns();
+    struct breaker_answer answer = breakers_look(record->asked_host, record->breaker, now);
+    return answer.verdict != BREAKER_REJECT || answer.until_ns <= now;
+}
+
+static ssize_t swallow(const struct transfer *transfer)
+{
+    if (transfer->call == TRANSFER_SENDMMSG)
+        return swallow_messages(transfer);
+    if (transfer->call != TRANSFER_SENDFILE && transfer->call != TRANSFER_SPLICE_OUT)
+        return (ssize_t)perform_size(transfer);
+    /* What is at the other end goes where it goes, and offsets move. */
+    int nowhere = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC);
+    if (nowhere < 0)
+        return -1;
+    struct transfer away = *transfer;
+    away.fd = nowhere;
+    ssize_t moved = perform(&away);
+    int error = errno;
+    raw_close(nowhere);
+    errno = error;
+    return moved;
+}
+
+static ssize_t swallow_messages(const struct transfer *transfer)
+{
+    struct mmsghdr *messages = transfer->data;
+    for (unsigned i = 0; i < transfer->count; i++) {
+        struct transfer one = {.call = TRANSFER_SENDMSG, .data = &messages[i].msg_hdr};
+        messages[i].msg_len = (unsigned)perform_size(&one);
+    }
+    return (ssize_t)transfer->count;
+}
+
+static bool has_shut(const struct transfer *transfer)
+{
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    if (!(descriptor_note(transfer->fd) & SOCKET_SHUT))
+        return false;
+    return real.getsockopt(transfer->fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 &&
+           info.tcpi_state != TCP_ESTABLISHED && info.tcpi_state != TCP_CLOSE_WAIT;
+}
