@@ -208,12 +208,101 @@ def functions(keys, budget, rate, enforce):
             "breaker": section("A function that keeps failing is left alone for a while.", {**own["breaker"], "failure_rate": rate}),
             "limit": section("How many calls one process makes at once (connections), and how often.", own["limit"]),
             "enforce": enforce,
+            "faults": {"description": "Calls that are not made and fail on purpose, where faults are armed.", **mapping({
+                "probability": {"type": "string", "pattern": r"^(100|[1-9]?[0-9](\.[0-9]{1,4})?)%$"},
+                **{key: {"type": "integer", "minimum": 1} for key in ("nth", "every", "after", "times")},
+                "returns": {"anyOf": [{"type": "null"}, whole]}, "errno": error}, ["returns"])},
             "default": {"description": "What a call returns that is not made.", **mapping({
                 "returns": {"anyOf": [{"type": "null"}, whole]}, "errno": error,
                 "when": {"description": "rejected: by an open circuit or a limit; failed: also for calls that failed for good.",
                          "enum": ["rejected", "failed"], "default": "rejected"}}, [])},
         },
     }
+
+
+ERRNOS = ["ECONNREFUSED", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNRESET", "EHOSTDOWN", "ENETDOWN", "EACCES", "EPERM",
+          "EADDRNOTAVAIL", "EADDRINUSE", "ENOENT", "EPIPE", "EMSGSIZE", "ECONNABORTED", "EPROTO", "EMFILE", "ENFILE", "EAFNOSUPPORT",
+          "ENOBUFS", "ENOMEM"]
+EAIS = ["EAI_AGAIN", "EAI_FAIL", "EAI_NONAME", "EAI_MEMORY", "EAI_NODATA"]
+
+
+def fault():
+    """One of `faults`. Which errors a call can have, and what can never happen, is said by `resil check`."""
+    time = duration(False, False)
+    share = {"type": "string", "pattern": f"^{NOT_ZERO}(100|[1-9]?[0-9](\\.[0-9]{{1,4}})?)%$"}
+    any_share = {"type": "string", "pattern": r"^(100|[1-9]?[0-9](\.[0-9]{1,4})?)%$"}
+    count = {"type": "integer", "minimum": 1, "maximum": 2**32 - 1}
+    amount = f"(?!0(\\.0+)?[a-zA-Z])({NUMBER}[kMG]B|(0|[1-9][0-9]*)B)"
+    size = {"anyOf": [count, {"type": "string", "pattern": f"^{amount}$"}]}
+    rate = {"type": "string", "pattern": f"^{amount}/s$"}
+
+    def parts(text, properties, required=(), alone=None):
+        whole = {"type": ["object", "null"] if not required else "object", "additionalProperties": False,
+                 "properties": properties, "required": list(required)}
+        return {"description": text, **({"anyOf": [alone, whole]} if alone else whole)}
+
+    nothing = {"type": ["object", "null"], "maxProperties": 0}
+    latency = parts("It takes longer.", {
+        "delay": {"description": "By so long.", **time}, "jitter": {"description": "Give or take; at most the delay.", **time},
+        "distribution": {"description": "How the delays are spread.", "enum": ["uniform", "normal", "pareto"]},
+        "correlation": {"description": "How often a delay is that of the time before.", **any_share}}, ["delay"], time)
+    latency["anyOf"][1]["dependencies"] = {"distribution": ["jitter"], "correlation": ["jitter"]}
+    reset = parts("The connection is broken off.", {
+        "after_bytes": {"description": "Once so many bytes are through.", **size}, "after": {"description": "Once it is so old.", **time}})
+    reset["not"] = {"type": "object", "required": ["after_bytes", "after"]}
+    kinds = {
+        "error": {"description": "The call fails at once.", "enum": ERRNOS + EAIS},
+        "latency": latency,
+        "timeout": {"description": "No answer ever comes.", **nothing},
+        "reset": reset,
+        "bandwidth": parts("No more than so many bytes a second, each way.", {
+            "rate": {"description": "Bytes a second.", **rate}, "burst": {"description": "At once, after a pause.", **size},
+            "direction": {"description": "One way only.", "enum": ["recv", "send"]}}, ["rate"], rate),
+        "slice": parts("Few bytes at a time.", {
+            "size": {"description": "So many.", **size}, "variation": {"description": "Give or take.", **size},
+            "gap": {"description": "A pause between two.", **time}}, ["size"], size),
+        "limit_data": parts("The connection ends.", {"bytes": {"description": "After so many.", **size}}, ["bytes"], size),
+        "slow_close": parts("The end of the connection comes late.", {"delay": {"description": "By so long.", **time}}, ["delay"], time),
+        "corrupt": parts("Bytes have a bit flipped.", {"ratio": {"description": "That share of them.", **share}}, ["ratio"], share),
+        "loss": {"description": "Datagrams are lost.", "anyOf": [share, {
+            "type": "object", "additionalProperties": False, "minProperties": 1, "properties": {
+                "ratio": {"description": "That share of them.", **any_share},
+                "burst": {"description": "Several in a row (Gilbert and Elliott).", "type": "object", "additionalProperties": False,
+                          "required": ["enter", "leave"], "properties": {
+                              "enter": {"description": "How likely a bad time begins with a datagram.", **share},
+                              "leave": {"description": "How likely it ends.", **share},
+                              "ratio": {"description": "The share that is lost meanwhile.", "default": "100%", **any_share}}}}}]},
+        "duplicate": parts("Datagrams come twice.", {"ratio": {"description": "That share of them.", **share}}, ["ratio"], share),
+        "interrupt": {"description": "The call fails with EINTR, as by a signal.", **nothing},
+        "exhaust": {"description": "No descriptor is left: EMFILE.", **nothing},
+        "address": {"description": "A lookup gives that address.", "type": "string", "pattern": f"^({ADDRESS})$"},
+    }
+    selectors = {
+        "name": {"description": "It is switched and reported by it; no two faults have the same.", "type": "string",
+                 "pattern": "^[A-Za-z0-9._-]{1,63}$"},
+        "match": match(),
+        "on": {"description": "What it happens to; where the kind applies, unless it is said.",
+               **one_or_list({"enum": ["connect", "send", "recv", "resolve", "accept", "socket"]})},
+        "probability": {"description": "How often it happens.", "default": "100%", **share},
+        "nth": {"description": "Only that time.", **count},
+        "every": {"description": "One time in so many.", **count},
+        "after": {"description": "Not the first so many times.", **count},
+        "times": {"description": "So often at most, in one process.", **count},
+        "per": {"description": "What is drawn for, and counted.", "enum": ["call", "exchange", "connection", "process"]},
+        "caller": {"description": "Only calls by that library (a shell pattern) or exported function.",
+                   **one_or_list({"type": "string", "pattern": "^[^/]+$"})},
+        "schedule": {"description": "When, from when it was armed.", "type": "object", "additionalProperties": False, "properties": {
+            "start": {"description": "Not before.", **time},
+            "ramp": {"description": "The probability grows from nothing in that time.", **time},
+            "flap": {"description": "On and off in turn.", "type": "object", "additionalProperties": False, "required": ["on", "off"],
+                     "properties": {"on": time, "off": time}},
+            "burst": {"description": "So long, somewhere in each such time.", "type": "object", "additionalProperties": False,
+                      "required": ["length", "every"], "properties": {"length": time, "every": time}}}},
+        "expires": {"description": "Not after that time.", **time},
+        "seed": {"description": "Instead of the run's.", "type": "integer", "minimum": 0, "maximum": 2**32 - 1},
+    }
+    return {"type": "object", "additionalProperties": False, "required": ["name", "match"], "properties": {**selectors, **kinds},
+            "oneOf": [{"required": [kind]} for kind in kinds], "not": {"required": ["nth", "every"]}}
 
 
 def make():
@@ -252,6 +341,8 @@ def make():
             "rules": {"description": "The first that matches decides.", "type": ["array", "null"], "items": rule},
             "functions": {"description": "Functions of libraries that are put under retry, breaker and limit.", "type": ["array", "null"],
                           "maxItems": 64, "items": functions(keys, budget, rate, parts["enforce"])},
+            "faults": {"description": "What goes wrong on purpose, where faults are armed; all that match happen.",
+                       "type": ["array", "null"], "items": fault(), "maxItems": 64},
         },
     }
 

@@ -15,6 +15,10 @@ _resil_circuits() {
         sed -n 's/^ *"\(target\|rule\)": *"\([^":]*\)\(:[0-9]*\)\{0,1\}",\{0,1\}$/\2/p' | sort -u
 }
 
+_resil_faults() {
+    resil fault list --json 2>/dev/null | sed -n 's/^ *"name": *"\(.*\)",\{0,1\}$/\1/p' | sort -u
+}
+
 _resil_events() {
     resil log --help 2>/dev/null | sed -n 's/^  \([a-z_]\{1,\}\): .*/\1/p'
 }
@@ -40,7 +44,7 @@ _resil_program() {
     for ((at = 2; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
         --) ((at++)) && return ;;
-        -[rls] | --rules | --log | --seed)
+        -[rlsF] | --rules | --log | --seed | --fault)
             [[ ${COMP_WORDS[at + 1]} == = ]] && ((at++))
             ((at++))
             ;;
@@ -73,7 +77,7 @@ _resil() {
         option=${COMP_WORDS[COMP_CWORD - 2]}
     fi
     case $command$option in
-    *--rules | *-r) _resil_files ;;
+    *--rules | *-r | *--output | *-o) _resil_files ;;
     *--log | *-l) _resil_files && _resil_words < <(printf '%s\n' stderr off) ;;
     *--event) _resil_words < <(_resil_events) ;;
     *--unit | enable-u | disable-u) _resil_words < <(_resil_units) ;;
@@ -101,6 +105,13 @@ _resil_rest() {
     run | doctor) _resil_programs ;;
     check) _resil_files ;;
     explain) _resil_words < <(_resil_circuits) ;;
+    fault)
+        if ((COMP_CWORD == 2)); then
+            _resil_words < <(printf '%s\n' list on off auto)
+        else
+            _resil_words < <(_resil_faults)
+        fi
+        ;;
     breaker)
         if ((COMP_CWORD == 2)); then
             _resil_words < <(printf '%s\n' open close reset auto)

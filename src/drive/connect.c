@@ -321,8 +321,8 @@ static bool find_host(struct connecting *call, const struct ruleset *rules, uint
 }
 
 /* The coarse clock, which is at most some ms late and costs a quarter, does unless the time is about to come. */
-static inline uint64_t open_until(struct connecting *call, const struct policy *policy,
-                                  struct host_handle host)
+static inline __attribute__((always_inline)) uint64_t
+open_until(struct connecting *call, const struct policy *policy, struct host_handle host)
 {
     if (!policy->breaker.is_on)
         return 0;

@@ -103,7 +103,7 @@ static bool find_listener(int listener, struct accepted *accepted)
         struct sockaddr any;
         struct sockaddr_un local;
         struct sockaddr_storage whole;
-    } address;
+    } address = {.any.sa_family = AF_UNSPEC};
     socklen_t length = sizeof address;
     int error = errno;
     memset(&accepted->target, 0, sizeof accepted->target);

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "drive/tell.h"
 
+static void look_ahead(struct flow *flow, enum fault_operation operation);
 static bool fires(struct faulted *faulted, struct flow_fault *here, struct fault_moment *moment);
 static bool is_decided_once(const struct fault_params *params);
 static void add(struct faulted *faulted, uint32_t number, const struct fault_moment *moment);
@@ -22,19 +23,22 @@ static void tell_fault(struct faulted *faulted, uint32_t number, uint64_t delay_
 static struct flow_side *side_of(const struct faulted *faulted);
 
 #define SIDE_OF(operation) ((operation) == FAULT_SEND)
+#define LOOK_AHEAD         256u
 
 bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operation operation,
                   uintptr_t caller, const struct descriptor *entry)
 {
     struct flow_side *side = &flow->sides[operation];
-    bool is_first = side->is_turn;
-    if (operation == FAULT_SEND || operation == FAULT_RECV) {
-        flow->sides[operation == FAULT_SEND ? FAULT_RECV : FAULT_SEND].is_turn = true;
-        side->is_turn = false;
-    }
+    bool is_transfer = operation == FAULT_SEND || operation == FAULT_RECV;
+    bool is_first = !is_transfer || flow->last != (uint32_t)operation;
+    if (is_transfer)
+        flow->last = operation;
     if (!(flow->operations & FAULT_ON(operation)) ||
         atomic_exchange_explicit(&side->claim, 1, memory_order_acquire))
         return false; /* or another thread is at it */
+    uint64_t number = side->number - flow->quiet[operation];
+    flow->quiet[operation] = 0;
+    side->number = number + 1;
     faulted->flow = flow;
     faulted->entry = entry;
     faulted->operation = operation;
@@ -52,17 +56,40 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
         if (!(params->operations & FAULT_ON(operation)) || !fault_is_armed(here->fault) ||
             (params->per == FAULT_PER_EXCHANGE && !is_first))
             continue;
-        struct fault_moment moment = {.key = here->key + operation, .number = side->number};
+        struct fault_moment moment = {.key = here->key + operation, .number = number};
         if (fires(faulted, here, &moment))
             add(faulted, i, &moment);
     }
-    side->number++;
     bool is_nothing = !faulted->plan.fired && !faulted->corrupts && !faulted->closes &&
                       faulted->most == UINT64_MAX && faulted->break_ns == FAULT_NEVER &&
                       !(flow->is_counting & FAULT_ON(operation));
-    if (is_nothing)
+    if (is_nothing) {
+        look_ahead(flow, operation);
         faults_end(faulted);
+    }
     return !is_nothing;
+}
+
+/* How many of the next operations meet nothing for certain: mostly that is known beforehand, and they need not be asked about
+ * one by one. */
+static void look_ahead(struct flow *flow, enum fault_operation operation)
+{
+    uint32_t quiet = LOOK_AHEAD;
+    flow->steered = atomic_load_explicit(faults_steered, memory_order_relaxed);
+    for (uint32_t i = 0; i < flow->count && quiet; i++) {
+        const struct flow_fault *here = &flow->faults[i];
+        const struct fault_params *params = &here->fault->params;
+        if (!(params->operations & FAULT_ON(operation)) || here->decided == DOES_NOT)
+            continue;
+        bool is_steered =
+            here->fault->slot && atomic_load_explicit(&here->fault->slot->steering, memory_order_relaxed);
+        if (is_decided_once(params) || params->has_counts || params->has_schedule || is_steered ||
+            here->fault->callers[0][0])
+            return;
+        quiet = fault_quiet(params, here->key + operation, flow->sides[operation].number, quiet);
+    }
+    flow->quiet[operation] = quiet;
+    flow->sides[operation].number += quiet;
 }
 
 uint64_t faults_room(struct faulted *faulted, uint64_t now_ns)

@@ -12,13 +12,19 @@
 #include "drive/shape.h"
 #include "drive/silence.h"
 #include "drive/throttle.h"
+#include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/credits.h"
 #include "state/faults.h"
 #include "state/latencies.h"
 #include "state/segment.h"
 
+#define QUEUE_LOOK_NS      NS_PER_MS
+#define QUEUE_LOOK_MOST_NS (50 * NS_PER_MS)
+
 static struct call_step attempt(struct pending *pending);
+static bool enqueue(struct pending *pending);
+static uint64_t next_look_ns(const struct pending *pending);
 
 void flight_settle(struct pending *pending, unsigned seen)
 {
@@ -119,6 +125,8 @@ static struct call_step attempt(struct pending *pending)
     unsigned seen = error == EINPROGRESS && pending->is_withheld ? raw_poll(pending->fd) : 0;
     if (seen)
         error = seen & (POLLERR | POLLHUP) ? flight_take_so_error(pending->fd) ?: ECONNRESET : 0;
+    if (error == EAGAIN && enqueue(pending))
+        return (struct call_step){.action = CALL_ATTEMPT, .until_ns = next_look_ns(pending)};
     if (error == EINPROGRESS) {
         silence_is_over(pending);
         if (flow)
@@ -127,6 +135,51 @@ static struct call_step attempt(struct pending *pending)
     }
     return call_ended(&pending->call, outcome_of_connect(error, flight_has_left(pending)), error,
                       clock_now_ns());
+}
+
+bool flight_queue(struct pending *pending)
+{
+    if (!enqueue(pending))
+        return false;
+    pending_release(pending, next_look_ns(pending));
+    return true;
+}
+
+void flight_queue_again(struct pending *pending)
+{
+    if (clock_now_ns() >= pending->call.due_ns) {
+        pending->is_queued = false;
+        flight_judge(pending, OUTCOME_TIMEOUT, ETIMEDOUT);
+        return;
+    }
+    int error =
+        raw_connect(pending->fd, (struct sockaddr *)&pending->path.address, pending->length) == 0 ? 0 : errno;
+    if (error == EAGAIN) {
+        pending_release(pending, next_look_ns(pending));
+        return;
+    }
+    pending->is_queued = false;
+    flight_judge(pending, outcome_of_connect(error, true), error);
+}
+
+static bool enqueue(struct pending *pending)
+{
+    if (pending->address.any.sa_family != AF_UNIX || pending->call.due_ns == NEVER)
+        return false;
+    pending->is_queued = pending->is_withheld = true;
+    withhold(pending, WITHHOLD_ALL, NEVER);
+    return true;
+}
+
+/* Rarer and rarer: nobody says when there is room. */
+static uint64_t next_look_ns(const struct pending *pending)
+{
+    uint64_t now = clock_now_ns(), pause_ns = (now - pending->began_ns) / 4;
+    if (pause_ns < QUEUE_LOOK_NS)
+        pause_ns = QUEUE_LOOK_NS;
+    if (pause_ns > QUEUE_LOOK_MOST_NS)
+        pause_ns = QUEUE_LOOK_MOST_NS;
+    return now + pause_ns < pending->call.due_ns ? now + pause_ns : pending->call.due_ns;
 }
 
 struct sockaddr *flight_address(struct pending *pending, union flight_address *other)

@@ -16,6 +16,13 @@ void flight_judge(struct pending *pending, enum outcome outcome, int error);
 /* Does what the policy says, until there is something to wait for. */
 void flight_carry_on(struct pending *pending, struct call_step step);
 
+/* The queue of a UNIX socket's server is full: a program that does not block is told so at once, and one that blocks waits for
+ * room. Waits for it, unless the attempt has no end. False: it has none. */
+bool flight_queue(struct pending *pending);
+
+/* It is time to try again, or to give up. */
+void flight_queue_again(struct pending *pending);
+
 /* The call is over. */
 void flight_succeed(struct pending *pending);
 void flight_fail(struct pending *pending, const struct call_step *step);

@@ -218,6 +218,10 @@ static void act(struct pending *pending, void *context)
         flight_carry_on(pending, call_due(&pending->call, now));
         return;
     }
+    if (pending->is_queued) {
+        flight_queue_again(pending);
+        return;
+    }
     if (now < pending->call.due_ns) {
         pending_release(pending, pending->call.due_ns);
         return;

@@ -129,6 +129,8 @@ static void decide_at_once(struct connecting *call, struct pending *pending, int
         pending = pending_claim(entry);
     if (pending && result == 0) {
         flight_succeed(pending);
+    } else if (pending && *error == EAGAIN && !pending->is_shadow && flight_queue(pending)) {
+        *error = EINPROGRESS;
     } else if (pending) {
         flight_judge(pending, outcome_at_once(pending, *error), *error);
         if (!readiness_take_error(entry, error))
@@ -161,7 +163,7 @@ static struct pending *begin(struct connecting *call)
     pending->breaker_error = policy->breaker.error;
     pending->has_breaker = policy->breaker.is_on;
     pending->has_retry = policy->retry.is_on && !call->is_shadow;
-    pending->is_unparkable = pending->is_withheld = false;
+    pending->is_unparkable = pending->is_withheld = pending->is_queued = false;
     pending->is_shadow = call->is_shadow;
     pending->shadow.connect_ns = policy->timeout.connect_ns;
     pending->shadow.max_retries = policy->retry.is_on ? policy->retry.max_retries : 0;

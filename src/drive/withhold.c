@@ -202,7 +202,7 @@ static void report_anew_of(struct pending *pending, int fd)
 static bool leads_to(const struct pending *pending, int fd)
 {
     const struct descriptor *entry = atomic_load_explicit(&pending->entry, memory_order_relaxed);
-    return descriptor_of(fd) == entry && option_cookie(fd) == entry->cookie;
+    return entry && descriptor_of(fd) == entry && option_cookie(fd) == entry->cookie;
 }
 
 static int change(int operation, int fd, const struct registration *registration, unsigned events)

@@ -4,16 +4,21 @@
 
 #include "functions/call.h"
 
+static void give(const struct calling *call, int64_t value);
 static int64_t value_of(const void *result, enum value_type type);
 static void call_inner(const struct calling *call, const struct inner_call *inner, ffi_cif *shape,
                        uintptr_t function, void *result);
 
 void call_attempt(struct calling *call)
 {
+    if (call_meets_fault(call)) {
+        give(call, call->function->faults.value);
+        call->error = call->function->faults.error ? call->function->faults.error : call->error_before;
+        return;
+    }
     errno = call->error_before;
     ffi_call(&call->binding->shape, FFI_FN(call->binding->original), call->result, call->arguments);
     call->error = errno;
-    call->is_tried = true;
 }
 
 bool call_has_failed(const struct calling *call)
@@ -46,8 +51,12 @@ void call_clean_up(const struct calling *call)
 
 void call_give_default(const struct calling *call)
 {
+    give(call, call->function->fallback.value);
+}
+
+static void give(const struct calling *call, int64_t value)
+{
     const struct function *function = call->function;
-    int64_t value = function->fallback.value;
     float narrow = (float)value;
     double wide = (double)value;
     switch (function->returns) {

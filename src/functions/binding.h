@@ -16,6 +16,7 @@ struct binding {
     char symbol[BINDING_NAME_BYTES]; /* the declaration may be gone */
     uint32_t place;                  /* where the declaration was found last among those of the rule set */
     uint64_t host_known, host_key;   /* the place of the function's own circuit (target.c) */
+    uint64_t attempts, faults;       /* how often it was called, and a fault fired */
     ffi_cif shape, check_shape, cleanup_shape;
     ffi_type *types[FUNCTION_ARGUMENTS_MAX], *check_types[FUNCTION_INNER_ARGUMENTS],
         *cleanup_types[FUNCTION_INNER_ARGUMENTS];

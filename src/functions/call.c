@@ -58,7 +58,6 @@ void function_called(ffi_cif *shape, void *result, void **arguments, void *data)
     call.arguments = arguments;
     call.error_before = error;
     call.text[0] = '\0';
-    call.is_tried = false;
     carry_out(&call);
     inside.mark = 0;
     innermost = inside.outer;

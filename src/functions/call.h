@@ -17,7 +17,6 @@ struct calling {
     struct limit_handle limit;
     bool has_place;
     bool is_shadow; /* what is decided is recorded, not carried out */
-    bool is_tried;  /* the first attempt has been made */
     uint64_t begun_ns;
     int error_before; /* errno as the program had it */
     int error;        /* as the last attempt left it */
@@ -35,6 +34,9 @@ void call_attempt(struct calling *call);
 bool call_has_failed(const struct calling *call); /* the last attempt */
 void call_clean_up(const struct calling *call);
 void call_give_default(const struct calling *call);
+
+/* fault.c: is this attempt one that fails on purpose? Told, then. */
+bool call_meets_fault(struct calling *call);
 
 /* admit.c. False: it is rejected, and told; nothing is to be called. */
 bool call_admit(struct calling *call);

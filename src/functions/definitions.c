@@ -24,7 +24,7 @@ static void add(struct pass *pass, const struct object *object, uint32_t name, u
 {
     /* A choice between implementations can be asked for only once the loader has finished with the object. */
     bool is_choice = ELF64_ST_TYPE(object->symbols[symbol].st_info) == STT_GNU_IFUNC;
-    bool may_ask = is_choice && object_is_settled(object);
+    bool may_ask = is_choice && patch_may_touch(object);
     if (is_choice && !may_ask)
         pass->is_unfinished = true;
     uintptr_t address = object_function(object, symbol, may_ask);
@@ -89,7 +89,7 @@ static bool find_inner(const struct object *object, const char *symbol, uintptr_
         return true;
     uint32_t found = object_symbol(object, symbol, 0);
     if (found)
-        sought.address = object_function(object, found, object_is_settled(object));
+        sought.address = object_function(object, found, patch_may_touch(object));
     if (!sought.address)
         dl_iterate_phdr(find_elsewhere, &sought);
     *address = sought.address;
@@ -102,7 +102,7 @@ static int find_elsewhere(struct dl_phdr_info *info, size_t size, void *data)
     struct sought *sought = data;
     struct object object;
     uint32_t found = object_read(info, &object) ? object_symbol(&object, sought->symbol, 0) : 0;
-    if (found && object_is_settled(&object))
+    if (found && patch_may_touch(&object))
         sought->address = object_function(&object, found, true);
     return sought->address != 0;
 }

@@ -35,6 +35,11 @@ void patch_make(struct pass *pass)
     dl_iterate_phdr(make, pass);
 }
 
+bool patch_may_touch(const struct object *object)
+{
+    return functions_at_start || object_is_settled(object);
+}
+
 unsigned long long patch_adds(void)
 {
     unsigned long long adds = 0;
@@ -100,7 +105,7 @@ static void patch_object(struct pass *pass, const struct object *object)
             if (name == pass->name_count)
                 continue;
             /* Asked once there is anything to change, which is seldom. */
-            if (!is_looked_at && !object_is_settled(object)) {
+            if (!is_looked_at && !patch_may_touch(object)) {
                 pass->is_unfinished = true;
                 return;
             }

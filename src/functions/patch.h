@@ -42,6 +42,9 @@ void patch_make(struct pass *pass);
 /* How many objects the loader has loaded so far. */
 unsigned long long patch_adds(void);
 
+/* Is it as it will stay? When the program begins the loader has finished with all there is. */
+bool patch_may_touch(const struct object *object);
+
 /* definitions.c: one object of each step. */
 void definitions_find(struct pass *pass, const struct object *object);
 void definitions_bind(struct pass *pass);

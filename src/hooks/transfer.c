@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
+#include "state/faults.h"
 
 /* Where the program makes the call. The guarded forms are jumped to, so this holds there too. */
 #define CALLER ((uintptr_t)__builtin_return_address(0))
@@ -17,6 +18,12 @@
 static inline bool needs_care(const struct descriptor *entry, uint32_t states)
 {
     return __builtin_expect((atomic_load_explicit(&entry->state, memory_order_relaxed) & states) != 0, 0);
+}
+
+/* Has it nothing to be cared for, or faults that will not happen to this call? */
+static inline bool is_plain(struct descriptor *entry, uint32_t states, enum fault_operation operation)
+{
+    return !needs_care(entry, states) || flow_is_quiet(entry, states, operation);
 }
 
 /* Is the entry that of the call, which has been made or is about to be? Else its socket has been closed meanwhile, and the
@@ -87,7 +94,7 @@ static GUARDED ssize_t guarded_read(int fd, void *data, size_t size, struct desc
     struct kept kept = {entry->cookie, data, size, fd, 0};
     KEEP(kept);
     ssize_t got = NOT_YET;
-    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.read(fd, data, size)) > 0)
+    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && (got = real.read(fd, data, size)) > 0)
         return got;
     return receive_kept(&kept, TRANSFER_READ, got, CALLER);
 }
@@ -110,7 +117,7 @@ static GUARDED ssize_t guarded_readv(struct descriptor *entry, int fd, const str
 {
     uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
-    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && (got = real.readv(fd, parts, count)) > 0)
+    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && (got = real.readv(fd, parts, count)) > 0)
         return got;
     return receive(entry,
                    &(struct transfer){.caller = CALLER,
@@ -132,7 +139,7 @@ static GUARDED ssize_t guarded_recv(int fd, void *data, size_t size, int flags, 
 {
     struct kept kept = {entry->cookie, data, size, fd, flags};
     ssize_t got = NOT_YET;
-    if (!needs_care(entry, RECEIVE_NEEDS_CARE)) {
+    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV)) {
         KEEP(kept); /* here, it also keeps the two tests apart, which together cost one instruction more */
         if (!__builtin_expect(flags & MSG_WAITALL, 0) && (got = real.recv(fd, data, size, flags)) > 0)
             return got;
@@ -158,7 +165,7 @@ static GUARDED ssize_t guarded_recvfrom(struct descriptor *entry, int fd, void *
 {
     uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
-    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
+    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
         (got = real.recvfrom(fd, data, size, flags, address, length)) > 0)
         return got;
     return receive(entry,
@@ -193,7 +200,7 @@ static GUARDED ssize_t guarded_recvmsg(struct descriptor *entry, int fd, struct 
 {
     uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
-    if (!needs_care(entry, RECEIVE_NEEDS_CARE) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
+    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
         (got = real.recvmsg(fd, message, flags)) > 0)
         return got;
     return receive(entry,
@@ -217,7 +224,7 @@ static GUARDED int guarded_recvmmsg(struct descriptor *entry, int fd, struct mms
 {
     uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
-    if (!needs_care(entry, RECEIVE_NEEDS_CARE) &&
+    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) &&
         (got = real.recvmmsg(fd, messages, count, flags, timeout)) > 0)
         return (int)got;
     return (int)receive(entry,
@@ -244,7 +251,7 @@ static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, stru
     struct kept kept = {entry->cookie, (void *)data, size, fd, 0};
     KEEP(kept);
     ssize_t sent = NOT_YET;
-    if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
+    if (is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND) && size < LARGE_BYTES &&
         __builtin_expect((sent = real.write(fd, data, size)) == (ssize_t)kept.size, 1))
         return sent;
     return send_kept(&kept, TRANSFER_WRITE, sent, CALLER);
@@ -280,7 +287,7 @@ static GUARDED ssize_t guarded_send(int fd, const void *data, size_t size, int f
     struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
     KEEP(kept);
     ssize_t sent = NOT_YET;
-    if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
+    if (is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND) && size < LARGE_BYTES &&
         __builtin_expect((sent = real.send(fd, data, size, flags)) == (ssize_t)kept.size, 1))
         return sent;
     return send_kept(&kept, TRANSFER_SEND, sent, CALLER);
@@ -297,7 +304,7 @@ static GUARDED ssize_t guarded_sendto(struct descriptor *entry, int fd, const vo
 {
     uint64_t cookie = entry->cookie;
     ssize_t sent = NOT_YET;
-    if (!needs_care(entry, SEND_NEEDS_CARE) && size < LARGE_BYTES &&
+    if (is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND) && size < LARGE_BYTES &&
         (sent = real.sendto(fd, data, size, flags, address, length)) == (ssize_t)size)
         return sent;
     return send_with_care(entry,

@@ -5,7 +5,9 @@
 #include "base/hash.h"
 
 #define NS_PER_S UINT64_C(1000000000)
+#define STEP     UINT64_C(0x9e3779b97f4a7c15)
 
+static bool is_drawn(uint64_t key, uint64_t number, uint32_t ratio_ppm);
 static uint64_t probability_ppm(const struct fault_params *params, uint64_t running_ns);
 static bool is_in_burst(const struct fault_params *params, uint64_t running_ns);
 static uint64_t uniform(const struct fault_params *params, uint64_t drawn);
@@ -14,9 +16,10 @@ static uint64_t pareto(const struct fault_params *params, uint64_t drawn);
 static uint64_t cube_root(unsigned __int128 of);
 static uint64_t scaled(uint64_t value, uint64_t by, uint64_t of);
 
+/* For what is drawn once it fires: that is another question than whether it does, and has numbers of its own. */
 static struct random random_of(const struct fault_moment *moment)
 {
-    return (struct random){hash_mix(moment->key + moment->number * 0x9e3779b97f4a7c15)};
+    return (struct random){hash_mix(moment->key + moment->number * STEP)};
 }
 
 uint64_t fault_key(const struct fault_params *params, uint64_t seed, uint64_t process, uint64_t target,
@@ -41,8 +44,50 @@ bool fault_fires(const struct fault_params *params, const struct fault_moment *m
             return false;
         ppm = probability_ppm(params, moment->running_ns);
     }
-    struct random random = random_of(moment);
-    return ppm >= PPM_ONE || random_chance(&random, (uint32_t)ppm);
+    return ppm >= PPM_ONE || is_drawn(moment->key, moment->number, (uint32_t)ppm);
+}
+
+/* splitmix64, as in random.c, written out: this is asked for every call. Each number of it decides about two operations. */
+static inline uint64_t mixed(uint64_t state)
+{
+    state = (state ^ (state >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    state = (state ^ (state >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return state ^ (state >> 31);
+}
+
+static inline uint64_t state_of(uint64_t key, uint64_t number)
+{
+    return key + (number / 2 + 1) * STEP;
+}
+
+static inline uint64_t limit_of(uint32_t ratio_ppm)
+{
+    return ((uint64_t)ratio_ppm << 32) / PPM_ONE;
+}
+
+static bool is_drawn(uint64_t key, uint64_t number, uint32_t ratio_ppm)
+{
+    uint64_t two = mixed(state_of(key, number));
+    return (number & 1 ? two >> 32 : two & UINT32_MAX) < limit_of(ratio_ppm);
+}
+
+uint32_t fault_quiet(const struct fault_params *params, uint64_t key, uint64_t number, uint32_t most)
+{
+    uint32_t quiet = 0, ratio_ppm = params->probability_ppm;
+    uint64_t limit = limit_of(ratio_ppm);
+    if (most && number & 1 && !is_drawn(key, number, ratio_ppm))
+        quiet++;
+    else if (number & 1)
+        return 0;
+    uint64_t state = state_of(key, number + quiet);
+    for (; quiet + 2 <= most; quiet += 2, state += STEP) {
+        uint64_t two = mixed(state);
+        if ((uint32_t)two < limit || two >> 32 < limit)
+            break;
+    }
+    while (quiet < most && !is_drawn(key, number + quiet, ratio_ppm))
+        quiet++;
+    return quiet;
 }
 
 bool fault_is_on(const struct fault_params *params, uint64_t running_ns)
@@ -78,7 +123,6 @@ uint64_t fault_delay_ns(const struct fault_params *params, const struct fault_mo
                         struct fault_memory *memory)
 {
     struct random random = random_of(moment);
-    random_next(&random); /* whether it fires is another question */
     bool is_repeated = memory->has_drawn && random_chance(&random, params->latency.correlation_ppm);
     if (!is_repeated)
         memory->drawn = random_next(&random);
@@ -161,7 +205,6 @@ static uint64_t scaled(uint64_t value, uint64_t by, uint64_t of)
 uint64_t fault_slice_bytes(const struct fault_params *params, const struct fault_moment *moment)
 {
     struct random random = random_of(moment);
-    random_next(&random);
     uint64_t least = params->slice.size - params->slice.variation;
     return least + random_below(&random, 2 * params->slice.variation + 1);
 }
@@ -170,7 +213,6 @@ bool fault_takes_datagram(const struct fault_params *params, const struct fault_
                           struct fault_memory *memory)
 {
     struct random random = random_of(moment);
-    random_next(&random);
     uint32_t ratio_ppm = params->ratio_ppm;
     if (params->burst.enter_ppm) {
         bool changes =

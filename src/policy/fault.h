@@ -125,6 +125,9 @@ uint64_t fault_key(const struct fault_params *params, uint64_t seed, uint64_t pr
 /* Does it, unless its `times` are used up? The caller counts those. */
 bool fault_fires(const struct fault_params *params, const struct fault_moment *moment);
 
+/* For how many operations from `number` on, `most` at most, a fault that only has a probability does not fire. */
+uint32_t fault_quiet(const struct fault_params *params, uint64_t key, uint64_t number, uint32_t most);
+
 /* Is it on at all, so long after it was armed? */
 bool fault_is_on(const struct fault_params *params, uint64_t running_ns);
 

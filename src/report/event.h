@@ -138,7 +138,7 @@ enum unbound_reason {
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
     X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")              \
     X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")                       \
-    X(NOT_DELAYED, "not_delayed", "a fault that takes time, on a descriptor that does not block")
+    X(NOT_DELAYED, "not_delayed", "a fault that takes time, where nothing could wait for it")
 enum passed_reason {
 #define PASSED_REASON(name, text, help) PASSED_##name,
     PASSED_REASONS(PASSED_REASON)

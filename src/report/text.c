@@ -57,8 +57,9 @@ void event_say(const struct event *event, struct text *text)
     bool is_lookup = event->kind == EVENT_LOOKUP_FAILED || event->kind == EVENT_LOOKUP_RETRY ||
                      event->flags & EVENT_LOOKUP;
     const char *error = is_lookup ? said_of_lookup(event->error) : said(event->error);
-    const char *code = event->error ? errno_name(event->error) : "what is declared for it";
+    const char *code = event->error ? errno_name(event->error) : "the declared default";
     struct tried tried = tried_by(event);
+    bool is_function = event->flags & EVENT_DEFAULT; /* a declared one's limit */
     static const char *const steered[] = {
 #define STEERED(name, text, help) help,
         STEERINGS(STEERED)
@@ -114,14 +115,14 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "the answer says that it failed");
         break;
     case EVENT_LIMIT_CONNECTIONS:
-        text_add(text, "too many connections at once");
+        text_add(text, "too many %s at once", is_function ? "calls" : "connections");
         if (event->duration_ns)
             text_add(text, ", still after %s", duration.text);
         text_add(text, "; the call gets %s", code);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_RATE:
-        text_add(text, "too many connects in a second; the call gets %s", code);
+        text_add(text, "too many %s in a second; the call gets %s", is_function ? "calls" : "connects", code);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_WAIT:
@@ -216,7 +217,7 @@ void event_say(const struct event *event, struct text *text)
                      duration.text);
         say_why(text, event);
         if (event->flags & EVENT_DEFAULT)
-            text_add(text, "; the call gets what is declared for it");
+            text_add(text, "; the call gets the declared default");
         break;
     case EVENT_FUNCTION_LATE:
         text_add(text, "succeeded at attempt %u of %u, after %s", event->attempt, event->attempts,

@@ -15,7 +15,7 @@
 #define QUOTED(node) quote((node)->text, (node)->length).text
 #define DELAY_MAX_NS (24 * 3600ull * 1000000000)
 #define BYTES_MAX    (UINT64_C(1) << 50)
-#define BURST_PER_S  20u /* a burst nobody asked for is worth 50 ms of the rate */
+#define BURST_PER_S  10u /* a burst nobody asked for is worth 100 ms of the rate */
 #define BURST_LEAST  1500u
 
 const struct fault_kind_info fault_kinds[FAULT_KINDS] = {
@@ -370,6 +370,10 @@ static bool delay_read(struct reader *reader, const struct node *node, const cha
 {
     if (!duration_read(reader, node, path, ns))
         return false;
+    if (*ns == 0) {
+        COMPLAIN(reader, node, "%s: is no time at all (leave it out)", path);
+        return false;
+    }
     if (*ns <= DELAY_MAX_NS)
         return true;
     COMPLAIN(reader, node, "%s: %s is too large (at most 24h)", path, QUOTED(node));

@@ -2,6 +2,7 @@
 #ifndef RULES_FUNCTION_H
 #define RULES_FUNCTION_H
 
+#include "policy/fault.h"
 #include "rules/rules.h"
 
 #define FUNCTIONS_MAX             64 /* in a rule file and those that it includes */
@@ -93,6 +94,12 @@ struct function {
         int64_t value;
         int error; /* 0: errno stays as it is */
     } fallback;
+    struct {
+        bool is_given;
+        struct fault_params params;
+        int64_t value;
+        int error;
+    } faults;           /* calls that fail on purpose */
     uint64_t signature; /* of symbol, library and types: what a binding is made for */
 };
 
@@ -127,6 +134,15 @@ struct function_text inner_call_text(const struct inner_call *call);
 
 /* Does the pattern LIBRARY:SYMBOL, or SYMBOL, of a command line mean it? */
 bool function_is_meant(const struct function *function, const char *library, const char *symbol);
+
+/* Does any of them fail on purpose, where faults are armed? */
+static inline bool functions_have_faults(const struct ruleset *set)
+{
+    bool has = false;
+    for (uint32_t i = 0; i < set->function_count; i++)
+        has |= set->functions[i].faults.is_given;
+    return has;
+}
 
 /* Adds warnings: declarations that are legal and are probably not what the function is. */
 void functions_lint(const struct ruleset *set, struct problems *problems);

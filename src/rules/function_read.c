@@ -1,31 +1,10 @@
 /* Reads `functions:`. */
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/hash.h"
 #include "rules/function_reader.h"
 
-/* Nobody knows how long a function of somebody else's takes. A probe whose process has died is found out sooner. */
-#define LEASE_NS (60 * NS_PER_S)
-
 #define QUOTED(node) quote((node)->text, (node)->length).text
-
-enum {
-    NAME,
-    LIBRARY,
-    SYMBOL,
-    RETURNS,
-    ARGUMENTS,
-    FAILS_WHEN,
-    CLEANUP,
-    TARGET,
-    RETRY,
-    BREAKER,
-    LIMIT,
-    ENFORCE,
-    DEFAULT,
-    TIMEOUT
-};
 
 static void function_read(struct reader *reader, const struct node *node, struct function *function);
 static void wrapped_read(struct reader *reader, const struct node *node, struct function *function);
@@ -33,15 +12,9 @@ static void types_read(struct reader *reader, const struct node *const *values, 
                        struct function *function);
 static bool type_read(struct reader *reader, const struct node *node, const char *path,
                       enum value_type *type);
-static void policy_read(struct reader *reader, const struct node *const *values, struct function *function);
-static void refuse_setting(struct reader *reader, const struct settings *settings, const char *section,
-                           const char *key, const char *why);
 static void target_read(struct reader *reader, const struct node *node, struct function *function);
 static bool argument_read(struct reader *reader, const struct node *node, const char *path,
                           const struct function *function, uint32_t *number);
-static void default_read(struct reader *reader, const struct node *node, struct function *function);
-static void check_together(struct reader *reader, const struct node *node, const struct node *const *values,
-                           const struct function *function);
 static uint64_t signature_of(const struct function *function);
 
 /* The functions of one file, until all of them are read. */
@@ -107,14 +80,15 @@ void functions_join(struct reader *reader, struct ruleset *set)
 
 static void function_read(struct reader *reader, const struct node *node, struct function *function)
 {
-    static const char *const names[] = {
-        [NAME] = "name",       [LIBRARY] = "library", [SYMBOL] = "symbol",
-        [RETURNS] = "returns", [ARGUMENTS] = "args",  [FAILS_WHEN] = "fails_when",
-        [CLEANUP] = "cleanup", [TARGET] = "target",   [RETRY] = "retry",
-        [BREAKER] = "breaker", [LIMIT] = "limit",     [ENFORCE] = "enforce",
-        [DEFAULT] = "default", [TIMEOUT] = "timeout", NULL};
-    static const char *const unsupported[] = {"degrade", "fallback", "fault", "faults",
-                                              "inject",  "patience", NULL};
+    static const char *const names[] = {[FUNCTION_NAME] = "name",       [FUNCTION_LIBRARY] = "library",
+                                        [FUNCTION_SYMBOL] = "symbol",   [FUNCTION_RETURNS] = "returns",
+                                        [FUNCTION_ARGUMENTS] = "args",  [FUNCTION_FAILS_WHEN] = "fails_when",
+                                        [FUNCTION_CLEANUP] = "cleanup", [FUNCTION_TARGET] = "target",
+                                        [FUNCTION_RETRY] = "retry",     [FUNCTION_BREAKER] = "breaker",
+                                        [FUNCTION_LIMIT] = "limit",     [FUNCTION_ENFORCE] = "enforce",
+                                        [FUNCTION_DEFAULT] = "default", [FUNCTION_TIMEOUT] = "timeout",
+                                        [FUNCTION_FAULTS] = "faults",   NULL};
+    static const char *const unsupported[] = {"degrade", "fallback", "patience", NULL};
     const struct fields fields = {.path = "", .names = names, .unsupported = unsupported};
     const struct node *values[FIELDS_MAX];
     if (!fields_read(reader, node, &fields, values)) {
@@ -126,42 +100,39 @@ static void function_read(struct reader *reader, const struct node *node, struct
     rule->file = reader->file;
     rule->line = node->line;
     rule->column = node->column;
-    if (values[NAME])
-        rule->name = name_read(reader, values[NAME], &rule->identity);
+    if (values[FUNCTION_NAME])
+        rule->name = name_read(reader, values[FUNCTION_NAME], &rule->identity);
     else
         COMPLAIN(reader, node, "name: is missing (every function needs a name of its own)");
-    if (values[LIBRARY]) {
-        const char *library = scalar_text(reader, values[LIBRARY], "library");
+    if (values[FUNCTION_LIBRARY]) {
+        const char *library = scalar_text(reader, values[FUNCTION_LIBRARY], "library");
         if (library && strchr(library, '/'))
-            COMPLAIN(reader, values[LIBRARY],
+            COMPLAIN(reader, values[FUNCTION_LIBRARY],
                      "library: %s has a slash in it (write the soname: libpq.so.5, libcurl*.so.4)",
-                     QUOTED(values[LIBRARY]));
+                     QUOTED(values[FUNCTION_LIBRARY]));
         else if (library)
             function->library = reader_text(reader, library);
     }
-    if (values[SYMBOL])
-        wrapped_read(reader, values[SYMBOL], function);
+    if (values[FUNCTION_SYMBOL])
+        wrapped_read(reader, values[FUNCTION_SYMBOL], function);
     else
         COMPLAIN(reader, node, "symbol: is missing (the name of the function)");
     types_read(reader, values, node, function);
-    if (values[TIMEOUT])
-        COMPLAIN(reader, values[TIMEOUT],
+    if (values[FUNCTION_TIMEOUT])
+        COMPLAIN(reader, values[FUNCTION_TIMEOUT],
                  "timeout: cannot be had for a function: there is no safe way to stop somebody else's code "
                  "in the middle "
                  "(bound what it connects to by a rule)");
-    if (values[FAILS_WHEN])
-        fails_when_read(reader, values[FAILS_WHEN], function);
+    if (values[FUNCTION_FAILS_WHEN])
+        fails_when_read(reader, values[FUNCTION_FAILS_WHEN], function);
     else
         COMPLAIN(reader, node,
                  "fails_when: is missing (what it returns when it has failed: fails_when: {returns: null})");
-    if (values[CLEANUP])
-        cleanup_read(reader, values[CLEANUP], function);
-    if (values[TARGET])
-        target_read(reader, values[TARGET], function);
-    if (values[DEFAULT])
-        default_read(reader, values[DEFAULT], function);
-    policy_read(reader, values, function);
-    check_together(reader, node, values, function);
+    if (values[FUNCTION_CLEANUP])
+        cleanup_read(reader, values[FUNCTION_CLEANUP], function);
+    if (values[FUNCTION_TARGET])
+        target_read(reader, values[FUNCTION_TARGET], function);
+    function_policy_read(reader, node, values, function);
     function->signature = signature_of(function);
 }
 
@@ -177,17 +148,17 @@ static void types_read(struct reader *reader, const struct node *const *values, 
                        struct function *function)
 {
     struct child single;
-    if (!values[RETURNS])
+    if (!values[FUNCTION_RETURNS])
         COMPLAIN(reader, node, "returns: is missing (a type: int, pointer, void)");
-    else if (!type_read(reader, values[RETURNS], "returns", &function->returns))
+    else if (!type_read(reader, values[FUNCTION_RETURNS], "returns", &function->returns))
         function->returns = VALUE_INT;
-    if (!values[ARGUMENTS]) {
+    if (!values[FUNCTION_ARGUMENTS]) {
         COMPLAIN(reader, node, "args: is missing (the types of its arguments: [string, int]; [] for none)");
         return;
     }
-    if (values[ARGUMENTS]->kind == NODE_SEQUENCE && !values[ARGUMENTS]->children)
+    if (values[FUNCTION_ARGUMENTS]->kind == NODE_SEQUENCE && !values[FUNCTION_ARGUMENTS]->children)
         return;
-    for (const struct child *item = list_items(reader, values[ARGUMENTS], "args", &single); item;
+    for (const struct child *item = list_items(reader, values[FUNCTION_ARGUMENTS], "args", &single); item;
          item = item->next) {
         enum value_type type;
         if (function->argument_count == FUNCTION_ARGUMENTS_MAX) {
@@ -227,65 +198,6 @@ static bool type_read(struct reader *reader, const struct node *node, const char
                  "structures by value cannot be had)",
                  path, QUOTED(node));
     return false;
-}
-
-/* They say what they want themselves: `defaults` are for connects, and nobody else's function may be called twice unless
- * somebody says so. */
-static void policy_read(struct reader *reader, const struct node *const *values, struct function *function)
-{
-    struct rule *rule = &function->rule;
-    struct settings *settings = arena_get(reader->scratch, 2 * sizeof *settings);
-    if (!settings) {
-        reader->is_out_of_memory = true;
-        return;
-    }
-    struct settings *defaults = &settings[1];
-    *defaults = reader->defaults;
-    memset(&reader->defaults, 0, sizeof reader->defaults);
-    if (values[RETRY])
-        section_read(reader, values[RETRY], SECTION_RETRY, settings);
-    if (values[BREAKER])
-        section_read(reader, values[BREAKER], SECTION_BREAKER, settings);
-    if (values[LIMIT])
-        section_read(reader, values[LIMIT], SECTION_LIMIT, settings);
-    refuse_setting(reader, settings, "retry", "retry_on", "fails_when says what a failure is");
-    refuse_setting(reader, settings, "retry", "addresses", "it has no addresses");
-    refuse_setting(reader, settings, "breaker", "scope", "its calls are all there is");
-    refuse_setting(reader, settings, "breaker", "failure_prefix", "fails_when says what a failure is");
-    refuse_setting(reader, settings, "breaker", "error", "default says what a call returns that is not made");
-    refuse_setting(reader, settings, "limit", "error", "default says what a call returns that is not made");
-    struct origin origins[KEY_COUNT_MAX];
-    settings_resolve(reader, settings, &rule->policy, origins);
-    struct policy *policy = &rule->policy;
-    memset(&policy->timeout, 0, sizeof policy->timeout);
-    if (policy->breaker.is_on)
-        policy->breaker.params.lease_ns = LEASE_NS;
-    if (reader->flags & LOAD_ORIGINS) {
-        struct origin *kept = reader_get(reader, key_count * sizeof *kept);
-        if (kept)
-            memcpy(kept, origins, key_count * sizeof *kept);
-        rule->origins = kept;
-    }
-    rule->policy.enforce_ppm = PPM_ONE;
-    rule->enforce_origin = (struct origin){.source = SOURCE_FIGURE};
-    if (values[ENFORCE] && ratio_read(reader, values[ENFORCE], "enforce", &rule->policy.enforce_ppm))
-        rule->enforce_origin = (struct origin){.line = values[ENFORCE]->line,
-                                               .column = (uint16_t)values[ENFORCE]->column,
-                                               .source = SOURCE_RULE};
-    rule->breaker_params_hash =
-        hash_bytes(&function->fails, sizeof function->fails, rule_params_hash(&rule->policy));
-    rule->breaker_params_hash =
-        hash_bytes(&function->check_fails, sizeof function->check_fails, rule->breaker_params_hash);
-    reader->defaults = *defaults;
-}
-
-static void refuse_setting(struct reader *reader, const struct settings *settings, const char *section,
-                           const char *key, const char *why)
-{
-    const struct setting *setting = &settings->keys[key_find(section, key)];
-    if (setting->is_set)
-        problem_add(reader->problems, PROBLEM_ERROR, setting->line, setting->column,
-                    "%s.%s: means nothing to a function (%s)", section, key, why);
 }
 
 static void target_read(struct reader *reader, const struct node *node, struct function *function)
@@ -335,59 +247,6 @@ static bool argument_read(struct reader *reader, const struct node *node, const 
     }
     COMPLAIN(reader, node, "%s: %s is no argument (write arg 1 for the first)", path, QUOTED(node));
     return false;
-}
-
-static void default_read(struct reader *reader, const struct node *node, struct function *function)
-{
-    static const char *const names[] = {"returns", "errno", "when", NULL};
-    const struct fields fields = {.path = "default", .names = names};
-    const struct node *values[FIELDS_MAX];
-    if (!fields_read(reader, node, &fields, values)) {
-        COMPLAIN(reader, node, "default: needs returns, and maybe errno and when below it");
-        return;
-    }
-    function->fallback.is_given = true;
-    bool is_void = function->returns == VALUE_VOID;
-    if (values[0] && is_void)
-        COMPLAIN(reader, values[0], "default.returns: it returns void");
-    else if (values[0])
-        value_of_result(reader, values[0], "default.returns", function->returns, &function->fallback.value);
-    else if (!is_void)
-        COMPLAIN(reader, node, "default.returns: is missing (what a call returns that is not made)");
-    if (values[1] && scalar_text(reader, values[1], "default.errno")) {
-        function->fallback.error = errno_by_name(values[1]->text);
-        if (function->fallback.error == 0)
-            COMPLAIN(reader, values[1],
-                     "default.errno: %s is no error that is known here (write ECONNREFUSED)",
-                     QUOTED(values[1]));
-    }
-    if (!values[2])
-        return;
-    if (node_is(values[2], "failed"))
-        function->fallback.is_for_failed = true;
-    else if (!node_is(values[2], "rejected"))
-        COMPLAIN(reader, values[2],
-                 "default.when: %s is not known (rejected: for calls that are not made; failed: for those "
-                 "that failed, too)",
-                 values[2]->kind == NODE_SCALAR ? QUOTED(values[2]) : "that");
-}
-
-/* What no single value shows. */
-static void check_together(struct reader *reader, const struct node *node, const struct node *const *values,
-                           const struct function *function)
-{
-    const struct policy *policy = &function->rule.policy;
-    bool rejects = policy->breaker.is_on || policy->limit.is_on;
-    if (rejects && !values[DEFAULT])
-        COMPLAIN(reader, values[policy->breaker.is_on ? BREAKER : LIMIT],
-                 "default: is missing (a call that is rejected is not made: default: {returns: ...} says "
-                 "what it returns)");
-    if (values[DEFAULT] && !rejects && !function->fallback.is_for_failed)
-        COMPLAIN(reader, values[DEFAULT],
-                 "default: there is nothing that rejects a call (add breaker:, or when: failed)");
-    if (!policy->retry.is_on && !rejects && !function->fallback.is_for_failed)
-        COMPLAIN(reader, node,
-                 "nothing is to be done for this function (add retry:, breaker:, limit: or default:)");
 }
 
 /* All that a binding is made of. */

@@ -10,9 +10,29 @@ static const char frame[] =
 static const char memory[] = "every other function needs it, ours too";
 static const char loader[] = "what it does depends on who calls it";
 
+static const char hooked[] = "libresil stands in front of it already (write a rule for where it leads to)";
+
 static const struct {
     const char *symbol, *why;
 } refused[] = {
+    {"connect", hooked},
+    {"send", hooked},
+    {"sendto", hooked},
+    {"sendmsg", hooked},
+    {"recv", hooked},
+    {"recvfrom", hooked},
+    {"recvmsg", hooked},
+    {"read", hooked},
+    {"write", hooked},
+    {"close", hooked},
+    {"poll", hooked},
+    {"select", hooked},
+    {"epoll_wait", hooked},
+    {"socket", hooked},
+    {"accept", hooked},
+    {"getaddrinfo", hooked},
+    {"gethostbyname", hooked},
+    {"gethostbyname_r", hooked},
     {"curl_easy_setopt", variadic},
     {"curl_easy_getinfo", variadic},
     {"curl_multi_setopt", variadic},

@@ -32,7 +32,9 @@ static struct chunk {
     _Atomic uint64_t taken;
     struct flow flows[FLOWS_PER_CHUNK];
 } * _Atomic chunks[CHUNKS_MAX];
-static struct flow *_Atomic *attached; /* by the number of the descriptor's entry */
+struct flow *_Atomic *flows_attached;
+static const _Atomic uint64_t never_steered;
+const _Atomic uint64_t *faults_steered = &never_steered;
 
 static _Atomic uint64_t own_seed, process_path;
 static uint32_t forks;
@@ -46,7 +48,10 @@ bool faults_are_possible;
 
 void faults_found(const struct ruleset *set)
 {
+    struct segment *segment = segment_current;
     __atomic_store_n(&faults_are_possible, true, __ATOMIC_RELAXED);
+    if (segment)
+        __atomic_store_n(&faults_steered, &segment->faults_steered, __ATOMIC_RELEASE);
     if (!settings.are_faults_armed)
         return;
     struct event event = {.kind = EVENT_FAULTS_ARMED, .count = set->fault_count, .delay_ns = faults_seed()};
@@ -142,8 +147,7 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
         flow->faults[i].key = fault_key(params, faults_seed(), faults_process(), is_one ? 0 : flow->target,
                                         is_one ? 0 : flow->connection);
     }
-    for (unsigned i = 0; i < FAULT_OPERATIONS; i++)
-        flow->sides[i].is_turn = true;
+    flow->last = FAULT_OPERATIONS;
     return flow;
 }
 
@@ -164,25 +168,25 @@ void flow_end(struct flow *flow)
 struct flow *flow_of(const struct descriptor *entry)
 {
     bool has_one = atomic_load_explicit(&entry->state, memory_order_acquire) & FAULTY;
-    return has_one ? atomic_load_explicit(&attached[entry->number], memory_order_acquire) : NULL;
+    return has_one ? atomic_load_explicit(&flows_attached[entry->number], memory_order_acquire) : NULL;
 }
 
 bool flow_attach(struct descriptor *entry, struct flow *flow)
 {
     find_table();
-    if (!attached) {
+    if (!flows_attached) {
         flow_end(flow);
         return false;
     }
-    flow_end(atomic_exchange_explicit(&attached[entry->number], flow, memory_order_acq_rel));
+    flow_end(atomic_exchange_explicit(&flows_attached[entry->number], flow, memory_order_acq_rel));
     atomic_fetch_or_explicit(&entry->state, FAULTY, memory_order_release);
     return true;
 }
 
 void flow_detach(const struct descriptor *last)
 {
-    if (attached && atomic_load_explicit(&last->state, memory_order_relaxed) & FAULTY)
-        flow_end(atomic_exchange_explicit(&attached[last->number], NULL, memory_order_acq_rel));
+    if (flows_attached && atomic_load_explicit(&last->state, memory_order_relaxed) & FAULTY)
+        flow_end(atomic_exchange_explicit(&flows_attached[last->number], NULL, memory_order_acq_rel));
 }
 
 uint32_t fault_count_site(struct armed_fault *fault, uintptr_t address)
@@ -360,9 +364,9 @@ static struct flow *take_flow(void)
 
 static void find_table(void)
 {
-    if (attached)
+    if (flows_attached)
         return;
     struct flow *_Atomic *made = map_zeroed(POOL_ENTRIES_MAX * sizeof *made), *_Atomic *none = NULL;
     if (made)
-        __atomic_compare_exchange_n(&attached, &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+        __atomic_compare_exchange_n(&flows_attached, &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }

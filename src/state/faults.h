@@ -32,11 +32,15 @@ struct armed_fault {
 
 /* What happens to one connection, or one call that is not about any (a lookup, a socket that is made). */
 struct flow {
+    uint32_t quiet
+        [FAULT_OPERATIONS]; /* so many of the next operations meet nothing, unless somebody switches faults */
+    uint32_t last; /* the last one that moved data, as enum fault_operation: another one begins an exchange */
     uint64_t target, connection; /* hash of it; the how-manieth to it, from 1 */
     uint64_t made_ns;
     uint32_t operations; /* mask of FAULT_ON: of its faults, taken together */
     uint32_t count;
     uint32_t is_counting; /* mask of FAULT_ON: what happens depends on the bytes that were moved */
+    uint64_t steered;     /* segment.faults_steered when it was looked ahead */
     bool is_told;         /* that something could not be carried out */
     bool is_message;      /* what is moved are messages */
     /* While nobody answers: what is to be put back (drive/park.h). */
@@ -54,8 +58,7 @@ struct flow {
     uint64_t connect_delay_ns; /* of an attempt that has begun, and is to be seen later (drive/shape.h) */
     struct flow_side {
         _Atomic uint32_t claim;
-        bool is_turn; /* the first of an exchange is still to come */
-        uint64_t number, exchange;
+        uint64_t number; /* of the next operation, or of the one after those that are quiet */
         uint64_t bytes;
         /* What the next call is to be, where none may wait: drive/shape.c. */
         struct flow_planned {
@@ -92,6 +95,29 @@ struct flow *flow_of(const struct descriptor *entry);
 bool flow_attach(struct descriptor *entry, struct flow *flow);
 /* The entry has gone; this is what it was. */
 void flow_detach(const struct descriptor *last);
+
+/* The flows of descriptors, by the numbers of their entries. */
+extern struct flow *_Atomic *flows_attached HIDDEN;
+
+/* How often somebody has switched faults by hand. */
+extern const _Atomic uint64_t *faults_steered HIDDEN;
+
+/* Is this operation, with nothing else to be cared for (`needs` are bits of descriptor.state), one of those that meet no fault?
+ * Then it counts as made. Asked before every call, so it is here. */
+static inline bool flow_is_quiet(const struct descriptor *entry, uint32_t needs,
+                                 enum fault_operation operation)
+{
+    if ((atomic_load_explicit(&entry->state, memory_order_acquire) & needs) != FAULTY)
+        return false;
+    struct flow *flow = atomic_load_explicit(&flows_attached[entry->number], memory_order_acquire);
+    if (!flow || !flow->quiet[operation] ||
+        flow->steered != atomic_load_explicit(faults_steered, memory_order_relaxed))
+        return false;
+    /* Two threads at once may count one operation for two: what they meet was not decided before either. */
+    flow->quiet[operation]--;
+    flow->last = operation;
+    return true;
+}
 
 /* Counts that it has fired from there, and gives the place for the event: 0 = not known. */
 uint32_t fault_count_site(struct armed_fault *fault, uintptr_t caller);

@@ -73,8 +73,9 @@ struct pending {
     bool has_breaker, has_retry;
     bool is_unparkable; /* a retry was due, and the descriptor could not be kept silent until then */
     bool is_withheld;   /* PARKED, and not by the kernel: what it shows is withheld */
-    bool is_shadow;     /* learn and tell, change nothing */
-    struct {            /* what it would do then */
+    bool is_queued; /* FLYING: the queue of a UNIX socket's server is full, and is tried from time to time */
+    bool is_shadow; /* learn and tell, change nothing */
+    struct {        /* what it would do then */
         uint64_t connect_ns;
         uint32_t max_retries;
     } shadow;

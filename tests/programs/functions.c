@@ -53,6 +53,7 @@ static void ask(const char *times)
         int answer = flaky_ask(20, 22);
         printf("%d %s\n", answer,
                errno == EIO            ? "EIO"
+               : errno == EPIPE        ? "EPIPE"
                : errno == ECONNREFUSED ? "ECONNREFUSED"
                : errno                 ? "?"
                                        : "0");
@@ -356,20 +357,11 @@ int main(int count, char **arguments)
         void (*tell)(void);
         void (*tell_with)(const char *argument);
     } stories[] = {
-        {"open", open_it, NULL},
-        {"ask", NULL, ask},
-        {"mixed", mixed, NULL},
-        {"errno", keep_errno, NULL},
-        {"recurse", recurse, NULL},
-        {"back", call_back, NULL},
-        {"jump", NULL, jump},
-        {"exit", exit_thread, NULL},
-        {"look-up", look_up, NULL},
-        {"plug-in", NULL, plug_in},
-        {"rounds", NULL, load_and_unload},
-        {"crowd", crowd, NULL},
-        {"follow", follow, NULL},
-        {"fork", fork_it, NULL},
+        {"open", open_it, NULL},        {"ask", NULL, ask},          {"succeed", NULL, ask},
+        {"mixed", mixed, NULL},         {"errno", keep_errno, NULL}, {"recurse", recurse, NULL},
+        {"back", call_back, NULL},      {"jump", NULL, jump},        {"exit", exit_thread, NULL},
+        {"look-up", look_up, NULL},     {"plug-in", NULL, plug_in},  {"rounds", NULL, load_and_unload},
+        {"crowd", crowd, NULL},         {"follow", follow, NULL},    {"fork", fork_it, NULL},
         {"interrupt", interrupt, NULL},
     };
     if (strcmp(story, "early") == 0)

@@ -133,9 +133,16 @@ class Stage(unittest.TestCase):
         return environment
 
     def start(self, command, rules=None, how=RULED, **extra):
-        return subprocess.Popen(command, env=self.environment(rules, how, **extra), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-                                start_new_session=True)
+        process = subprocess.Popen(command, env=self.environment(rules, how, **extra), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                                   start_new_session=True)
+        self.addCleanup(self.end, process)
+        return process
+
+    def end(self, process):
+        """Also when the test failed before it was finished with."""
+        if process.returncode is None:
+            self.finish(process, 0)
 
     def finish(self, process, seconds=PATIENCE_S):
         began = time.monotonic()

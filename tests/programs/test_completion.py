@@ -64,7 +64,8 @@ class Completion(Stage):
     def test_bash_knows_what_stands_behind_options(self):
         self.write("mine.yaml", "")
         before = os.path.join(self.folder, "mi")
-        for words in (["run", "--rules", "=", before], ["explain", "-r", before], ["check", before], ["run", "--log", "=", before]):
+        for words in (["run", "--rules", "=", before], ["explain", "-r", before], ["check", before], ["run", "--log", "=", before],
+                      ["report", "-o", before]):
             self.assertIn(os.path.join(self.folder, "mine.yaml"), self.complete("resil", *words), words)
         self.assertEqual(self.complete("resil", "run", "--log", "=", "st"), ["stderr"])
         self.assertEqual(self.complete("resil", "log", "--event", "=", "circuit_o"), ["circuit_open"])
@@ -84,6 +85,16 @@ class Completion(Stage):
         self.assertEqual(self.complete("resil", "breaker", "open", "127"), ["127.0.0.1"])
         self.assertEqual(self.complete("resil", "breaker", "open", "te"), ["tested"])
 
+    def test_bash_knows_the_faults(self):
+        self.assertEqual(self.complete("resil", "fault", ""), ["list", "on", "off", "auto"])
+        port = self.free_port()
+        rules = self.rules(f"version: 1\nrules: []\nfaults: [{{name: flaky, match: {{address: 127.0.0.1, port: {port}}}, "
+                           "error: ECONNREFUSED}]\n")
+        self.run_program(["perl", "-e", f'socket(S, 2, 1, 0); connect(S, pack("SnCCCCx8", 2, {port}, 127, 0, 0, 1))'], rules,
+                         RESIL_FAULTS="1")
+        self.assertEqual(self.complete("resil", "fault", "off", "fl"), ["flaky"])
+        self.assertEqual(self.complete_in_zsh("resil", "fault", "off", ""), ["flaky"])
+
     def test_zsh_knows_the_same(self):
         usages = self.usages()
         self.assertEqual(set(self.complete_in_zsh("resil", "")), set(usages) | {"help"})
@@ -92,6 +103,7 @@ class Completion(Stage):
             self.assertEqual({word.rstrip("=") for word in self.complete_in_zsh("resil", command, "-")}, wanted, command)
         self.assertEqual(self.complete_in_zsh("resil", "run", "--rules=x"), ["FILES"])
         self.assertEqual(self.complete_in_zsh("resil", "run", "-r", "x"), ["FILES"])
+        self.assertEqual(self.complete_in_zsh("resil", "report", "--output=x"), ["FILES"])
         self.assertEqual(self.complete_in_zsh("resil", "run", "--", "w"), ["PROGRAMS"])
         self.assertEqual(self.complete_in_zsh("resil", "run", "--strict", "--", "wget", "-"), ["THE PROGRAM'S OWN: wget -"])
         self.assertIn("circuit_open", self.complete_in_zsh("resil", "log", "--event=c"))

@@ -8,11 +8,11 @@ import subprocess
 from stage import BARE, BUILD, EMPTIED, PYTHON, RESIL, RULED, Stage, main
 
 TESTS = os.path.join(BUILD, "tests")
-WAYS = ["lazy", "now", "noplt", "nopie", "norelro"]
+WAYS = ["lazy", "now", "noplt", "nopie", "norelro", "sysv"]
 
 OPEN = """
   - name: open
-    library: libflaky.so.*
+    library: libflaky*.so.*
     symbol: flaky_open
     returns: pointer
     args: [string]
@@ -103,6 +103,18 @@ class Policy(Functions):
         rules = self.declare(WITH + "    limit: {connections: 2}\n    default: {returns: -9}\n")
         self.only_under(rules, "2 through, 4 turned away\n", "crowd")
         self.assertEqual(sum(event["count"] for event in self.events("limit_connections")), 4)
+
+    def test_every_third_call_is_made_to_fail_where_faults_are_armed(self):
+        rules = self.declare(ASK + "    faults: {every: 3, returns: -1, errno: EPIPE}\n")
+        good = "42 0\n42 0\n-1 EPIPE\n" * 2 + "4 calls\n"
+        self.assertNotEqual(self.tell("succeed", "6", rules=rules), good)
+        self.only_under(rules, good, "succeed", "6", RESIL_FAULTS="1")
+        self.assertEqual(len(self.events("fault")), 2)
+
+    def test_a_fault_is_what_the_rule_deals_with(self):
+        rules = self.declare(RETRIED + "    faults: {every: 2, returns: -1, errno: EPIPE}\n")
+        self.assertEqual(self.tell("succeed", "6", rules=rules, RESIL_FAULTS="1"), "42 0\n" * 6 + "6 calls\n")
+        self.assertGreater(len(self.events("function_retry")), 3)
 
     def test_what_is_not_enforced_is_recorded_and_changes_nothing(self):
         rules = self.declare(GUARDED + "    retry:\n    enforce: 0%\n")
@@ -279,6 +291,11 @@ class Tools(Functions):
         self.assertIn("retry.max_retries", said)
         report = json.loads(self.resil("explain", "--json", "--rules", rules, "--function", "flaky_open"))
         self.assertEqual(report["values"]["retry.max_retries"], "3")
+
+    def test_explain_tells_of_faults(self):
+        rules = self.declare(ASK + "    faults: {every: 3, returns: -1, errno: EPIPE}\n")
+        self.assertIn("-1, errno EPIPE; every 3, where faults are armed",
+                      " ".join(self.resil("explain", "--rules", rules, "--function", "flaky_ask").split()))
 
     def test_explain_says_when_none_is_meant(self):
         rules = self.declare(OPEN)

@@ -114,8 +114,9 @@ class Manual(Stage):
                 self.assertIn("--help", options)
                 for option in sorted(options - COMMON):
                     written = "Fl " + option[1:]
-                    self.assertRegex(told[command], rf"(?m)^\.It (?:.* )?{re.escape(written)}(?= |$)",
-                                     f"docs/man/resil.1, in `.Ss resil {command}`: add\n" + items.get(option[1:], f".It {written}\n"))
+                    with self.subTest(option=option):
+                        self.assertRegex(told[command], rf"(?m)^\.It (?:.* )?{re.escape(written)}(?= |$)",
+                                         f"docs/man/resil.1, in `.Ss resil {command}`: add\n" + items.get(option[1:], f".It {written}\n"))
 
     def test_no_page_tells_of_options_that_are_not_there(self):
         page = read("docs/man/resil.1")
@@ -215,7 +216,9 @@ class Manual(Stage):
                 for name in names:
                     if name.endswith((".c", ".h")):
                         used |= set(re.findall(r'"(RESIL_[A-Z][A-Z_]*)=?"', read(os.path.join(path, name))))
-        self.assertIn("RESIL_RULES", used)
+        used |= {"RESIL_" + name for name in re.findall(r'value_of\(ours, "([A-Z_]+)"\)', read("src/state/process.c"))}
+        known = {"RESIL_RULES", "RESIL_LOG", "RESIL_STATE_DIR", "RESIL_SEED", "RESIL_EARLY", "RESIL_DISABLE", "RESIL_LIBRARY"}
+        self.assertEqual(known - used, set(), "where these are read has changed, and this test does not find them any more")
         for name in sorted(used):
             with self.subTest(variable=name):
                 self.assertRegex(told, rf"(?m)^\.It Ev (?:.* )?{name}\b",

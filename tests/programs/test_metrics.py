@@ -41,6 +41,12 @@ class Told(Stage):
         rules = self.rules(RULE % enforce)
         self.assertTrue(self.run_program([PYTHON, "-c", CONNECTS, *map(str, ports)], rules, how).is_good)
 
+    def call_with_a_fault(self, times, how=RULED):
+        rules = self.rules("version: 1\nrules: []\nfaults:\n  - name: flaky\n    match: {address: 127.0.0.1}\n"
+                           "    on: [connect]\n    error: ECONNREFUSED\n")
+        command = [PYTHON, "-c", CONNECTS, *[str(self.server("answer").port)] * times]
+        self.assertTrue(self.run_program(command, rules, how, RESIL_FAULTS="1").is_good)
+
     def samples(self, text, name):
         """{labels: value} of a family, the labels as a frozen set."""
         found = {}
@@ -103,6 +109,13 @@ class Metrics(Told):
             self.assertEqual(bounds, sorted(bounds))
         self.assertEqual(self.value(text, "resil_first_byte_duration_seconds_bucket", target=target, le="0.1"), 0)
         self.assertGreaterEqual(self.value(text, "resil_first_byte_duration_seconds_sum", target=target), 0.36)
+
+    def test_faults_that_fired(self):
+        for how in BARE, RULED:
+            self.call_with_a_fault(3, how)
+            fired = list(self.samples(self.metrics(), "resil_faults_injected_total").items())
+            self.assertEqual([value for _, value in fired], [] if how == BARE else [3])
+        self.assertIn('fault="flaky', " ".join(fired[0][0]))
 
     def test_two_versions_of_a_rule_are_one_series(self):
         port = self.free_port()
@@ -172,6 +185,7 @@ class Promtool(Told):
 
     def test_the_alerts_ask_for_series_that_there_are(self):
         self.calls(self.free_port())
+        self.call_with_a_fault(1)
         text = self.metrics("--prometheus")
         with open(ALERTS) as file:
             alerts = file.read()

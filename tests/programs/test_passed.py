@@ -221,12 +221,20 @@ class Passed(Stage):
         self.upstream.process.terminate()  # those that wait are let go
         self.assertFalse(self.finish(process).has_hung)
 
+    def test_unbound(self):
+        """A function whose check is in no library is left alone."""
+        rules = self.write("functions.yaml", "version: 1\nfunctions: [{name: a, symbol: flaky_ask, returns: int, args: [int, int], "
+                           "fails_when: {check: {symbol: there_is_none, args: [], fails_when: 0}}, retry: {}}]\n")
+        ended = self.run_program([os.path.join(BUILD, "tests/functions_now"), "ask", "1"], rules, RESIL_EARLY="1")
+        self.assertEqual(ended.out, "-1 EIO\n1 calls\n", ended)
+        self.assertEqual(self.passed(), {"unbound": 1})
+
     def test_every_reason_is_counted_and_tested_here(self):
         with open(os.path.join(SOURCE, "src/report/event.h")) as file:
             reasons = re.findall(r'^    X\((\w+), "(\w+)", "', file.read(), re.M)
         self.assertGreater(len(reasons), 10)
         code = ""
-        for folder in "drive", "hooks", "state":
+        for folder in "drive", "functions", "hooks", "state":
             for name in os.listdir(os.path.join(SOURCE, "src", folder)):
                 with open(os.path.join(SOURCE, "src", folder, name)) as file:
                     code += file.read()

@@ -68,6 +68,45 @@ for i in range(count):
 print("all", in_vain)
 """
 
+# Four threads on one epoll, for many connections; each is served by whoever is woken.
+THREADS = """
+import select, socket, sys, threading
+port, connections, rounds = map(int, sys.argv[1:])
+loop, lock, left, got, failed = select.epoll(), threading.Lock(), connections, {}, []
+sockets = {}
+MODE = select.EPOLLIN | select.EPOLLONESHOT
+def serve():
+    global left
+    while left and not failed:
+        for fd, _ in loop.poll(0.2):
+            s = sockets[fd]
+            try: got[fd] += s.recv(100)
+            except BlockingIOError: pass
+            if len(got[fd]) % 8 == 0 and len(got[fd]) == 8 * sent[fd]:
+                if sent[fd] == rounds:
+                    with lock: left -= 1
+                    continue
+                sent[fd] += 1
+                s.send(b"%07d." % sent[fd])
+            loop.modify(fd, MODE)
+sent = {}
+for _ in range(connections):
+    s = socket.create_connection(("127.0.0.1", port))
+    s.setblocking(False)
+    sockets[s.fileno()], got[s.fileno()], sent[s.fileno()] = s, b"", 1
+    loop.register(s, MODE)
+for s in sockets.values():
+    s.send(b"%07d." % 1)
+threads = [threading.Thread(target=serve) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join(60)
+good = all(got[fd] == b"".join(b"%07d." % (i + 1) for i in range(rounds)) for fd in sockets)
+print("all" if good and not left else f"{left} are left")
+sys.stdout.flush()
+import os
+os._exit(0)
+"""
+
 NGINX = """
 daemon off;
 master_process off;
@@ -320,6 +359,18 @@ class Waits(Shape):
 
     def test_epoll_exclusive_edge(self):
         self.loop("epoll,EPOLLEXCLUSIVE,EPOLLET")
+
+    def test_four_threads_on_one_epoll(self):
+        server = self.server("echo")
+        rules = self.faults("on: [recv], latency: {delay: 5ms, jitter: 4ms}")
+        command = [PYTHON, "-c", THREADS, str(server.port), "40", "20"]
+
+        def story(how):
+            ended = self.faulty(command, rules, how)
+            self.assertEqual(ended.out, "all\n", ended)
+            return how == RULED and len(self.fired()) >= 40 * 20
+
+        self.only_when_armed(story)
 
     def test_nothing_goes_round_and_round_while_an_answer_is_held_up(self):
         """How often the kernel is asked to wait, for one answer that is a second late."""

@@ -153,6 +153,43 @@ class Unix(Late):
         self.assert_nothing_passed_through("not_parked")
 
 
+class Queue(Late):
+    """Who listens and does not accept has a queue, and it is full."""
+
+    def test_python_asyncio_waits_for_room(self):
+        rules = self.rules('match: {unix: "%s"}\ntimeout: {connect: 20s}\n' % self.path)
+
+        def story(how):
+            server = Local(self.path).busy()
+            process = self.start([PYTHON, "-c", ASYNCIO, self.path], rules, how)
+            if how == RULED:
+                self.wait_for(lambda: self.is_in_epoll(process.pid) or process.poll() is not None)
+                server.answering(ANSWER)
+            ended = self.finish(process)
+            server.close()
+            return ended.is_good and "here-I-am" in ended.out
+
+        self.only_with_rules(story)
+        self.assert_nothing_passed_through()
+
+    def test_python_asyncio_is_told_that_there_is_none(self):
+        rules = self.rules('match: {unix: "%s"}\ntimeout: {connect: 300ms}\n' % self.path)
+        server = Local(self.path).busy()
+        self.addCleanup(server.close)
+        self.only_with_rules(lambda how: "TimeoutError" in self.run_program([PYTHON, "-c", ASYNCIO, self.path], rules, how).err)
+        failed, = self.events("connect_failed")
+        self.assertEqual(failed["error"], "ETIMEDOUT")
+        self.assert_nothing_passed_through()
+
+    def is_in_epoll(self, pid):
+        """It has connected, and waits for that."""
+        try:
+            with open(f"/proc/{pid}/wchan") as file:
+                return "ep" in file.read() and len(self.reports()) > 0
+        except OSError:
+            return False
+
+
 class Waits(Late):
     """Every wait, and every way in which an epoll can be asked."""
 

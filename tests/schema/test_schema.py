@@ -22,7 +22,7 @@ import jsonschema
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 RESIL = os.path.join(os.environ.get("RESIL_BUILD", os.path.join(ROOT, "build/release")), "resil")
-DOCUMENTS = 6000
+DOCUMENTS = 7000
 IN_ONE_CALL = 500
 
 DURATIONS = ["1ms", "250ms", "1s", "1.5s", "30s", "2m"]
@@ -112,7 +112,8 @@ def function(rng, number):
     made = {"name": f"f{number}", "symbol": "f", "returns": returns, "args": some(rng, [["string"], ["string", "int"], "string"]),
             "fails_when": fails, "retry": {}, "breaker": {}, "default": {"returns": None if is_pointer else -1}}
     made.update(some_of(rng, {
-        "library": of("libpq.so.5", "lib*.so.[0-9]"), "cleanup": of(inner), "target": of("arg 1", ["arg 1"]), "enforce": of(*SHARES),
+        "library": of("libpq.so.5", "lib*.so.[0-9]"), "faults": lambda rng: {"returns": None if is_pointer else -1, **some_of(
+            rng, {"every": of(1, 3), "times": of(2), "after": of(7), "probability": of(*SHARES), "errno": of("EIO")})}, "cleanup": of(inner), "target": of("arg 1", ["arg 1"]), "enforce": of(*SHARES),
         "retry": section(max_retries=of(0, 1, 100, "off"), base_delay=of("0s", "50ms", "off"), jitter=of("full", "none")),
         "breaker": lambda rng: some_of(rng, {"failure_threshold": of(1, 255), "recovery_timeout": of("1s", "5s")}),
         "default": lambda rng: {"returns": 0 if not is_pointer else None, **some_of(
@@ -120,8 +121,50 @@ def function(rng, number):
     return made
 
 
+BYTES = of(1, 4096, "4096B", "1.5kB", "2MB", "1GB")
+RATES = of("100kB/s", "1MB/s", "1.5GB/s", "64B/s")
+KINDS = {
+    "error": of("ECONNREFUSED", "EPIPE", "EMFILE", "EAI_AGAIN", "EAI_NONAME", "ECONNABORTED"),
+    "latency": lambda rng: "300ms" if rng.random() < 0.3 else {"delay": "300ms", **(
+        {"jitter": "50ms", **some_of(rng, {"distribution": of("uniform", "normal", "pareto"), "correlation": of("0%", *SHARES)})}
+        if rng.random() < 0.5 else {})},
+    "timeout": of({}, None),
+    "reset": lambda rng: some(rng, [None, {}, {"after_bytes": BYTES(rng)}, {"after": "5s"}]),
+    "bandwidth": lambda rng: RATES(rng) if rng.random() < 0.3 else {
+        "rate": RATES(rng), **some_of(rng, {"burst": BYTES, "direction": of("recv", "send")})},
+    "slice": lambda rng: BYTES(rng) if rng.random() < 0.3 else {"size": "2GB", **some_of(rng, {"variation": BYTES, "gap": of("1ms")})},
+    "limit_data": lambda rng: some(rng, [BYTES(rng), {"bytes": BYTES(rng)}]),
+    "slow_close": of("1s", {"delay": "20ms"}),
+    "corrupt": lambda rng: some(rng, [some(rng, SHARES), {"ratio": some(rng, SHARES)}]),
+    "loss": lambda rng: some(rng, [some(rng, SHARES), {"ratio": some(rng, ["0%", *SHARES])}, {
+        **some_of(rng, {"ratio": of(*SHARES)}), "burst": {"enter": "1%", "leave": "25%", **some_of(rng, {"ratio": of("0%", "80%")})}}]),
+    "duplicate": lambda rng: some(rng, [some(rng, SHARES), {"ratio": some(rng, SHARES)}]),
+    "interrupt": of({}, None), "exhaust": of({}, None),
+    "address": of("192.0.2.1", "::1", "2001:db8::1"),
+}
+SELECTORS = {
+    "probability": of(*SHARES), "after": of(1, 100), "times": of(1, 4294967295),
+    "per": of("call", "exchange", "connection"), "caller": list_or_one(["libpq.so.5", "*python*"]),
+    "schedule": lambda rng: some_of(rng, {"start": of("1s"), "ramp": of("10s"), "flap": of({"on": "1s", "off": "2s"}),
+                                          "burst": of({"length": "1s", "every": "1m"})}),
+    "expires": of("1h"), "seed": of(0, 7, 4294967295),
+}
+
+
+def fault(rng, number):
+    kind = some(rng, list(KINDS))
+    made = copy.deepcopy({"name": f"f{number}", "match": match(rng), kind: KINDS[kind](rng), **some_of(rng, SELECTORS)})
+    if rng.random() < 0.3:
+        made[some(rng, ["nth", "every"])] = rng.randint(1, 9)
+    if rng.random() < 0.3:
+        made["on"] = list_or_one(["connect", "send", "recv", "resolve", "accept", "socket"])(rng)
+    return made
+
+
 def document(rng):
     made = {"version": 1}
+    if rng.random() < 0.5:
+        made["faults"] = some(rng, [None, []]) if rng.random() < 0.1 else [fault(rng, number) for number in range(rng.randint(1, 3))]
     if rng.random() < 0.3:
         made["defaults"] = some(rng, [None, {}]) if rng.random() < 0.2 else some_of(
             rng, {key: make for key, make in PARTS.items() if key != "limit"})
@@ -140,13 +183,14 @@ def places(node):
             yield from places(value)
 
 
-COUNTS = ("max_retries", "factor", "failure_threshold", "success_threshold", "minimum_calls", "connections")
+COUNTS = ("max_retries", "factor", "failure_threshold", "success_threshold", "minimum_calls", "connections", "nth", "every", "after",
+          "times", "seed", "size", "variation", "bytes", "after_bytes", "burst", "slice", "limit_data")
 
 
 def bad_for(rng, key):
     """Something that most likely does not belong there, in the type that the schema wants of it."""
     value = copy.deepcopy(some(rng, BAD))
-    is_text = isinstance(key, int) or key in ("name", "host", "program", "unix", "failure_prefix", "symbol", "library", "text", "file")
+    is_text = isinstance(key, int) or key in ("name", "host", "program", "unix", "failure_prefix", "symbol", "library", "caller", "text", "file")
     if is_text and isinstance(value, (bool, int, float)):
         return json.dumps(value)
     if key in COUNTS and isinstance(value, str) and value.isdigit():
@@ -171,7 +215,10 @@ BEYOND = re.compile(r"respond.file|limits nothing|is longer than max_recovery|ru
                     r"too small \(at least \d+m?s|only a file can|cannot be opened|include:|"
                     # functions: what depends on their types and on what else is said of them
                     r"^default(\.returns)?: is missing|nothing that rejects|nothing is to be done|is never null|more than a value|"
-                    r"is declared as|: it has \d+ argument|returns void|neither less nor more|is not judged|cannot be wrapped|no error that is known")
+                    r"is declared as|: it has \d+ argument|returns void|neither less nor more|is not judged|cannot be wrapped|no error that is known|is no failure by|"
+                    # faults: what can happen to which calls
+                    r"cannot fail so|no call fails with|cannot happen to|never fires|says it already by its direction|more than the delay|"
+                    r"slices of nothing|is longer than every|over before it starts|is drawn once|is no number of bytes a")
 
 
 class Schema(unittest.TestCase):

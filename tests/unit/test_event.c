@@ -56,6 +56,31 @@ TEST(what_is_not_enforced_says_so)
                      "a.test:80: (not enforced) too many connects in a second; the call gets EHOSTUNREACH");
 }
 
+TEST(a_declared_function_speaks_of_calls)
+{
+    struct event event = about(EVENT_FUNCTION_FAILED);
+    event.attempt = event.attempts = 3;
+    event.duration_ns = 90 * MS;
+    event.count = GIVEN_UP_RETRIES;
+    event.flags = EVENT_DEFAULT;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: failed (attempt 3 of 3), given up after 90ms: no retries are "
+                     "left; the call gets the declared default");
+    ck_assert_str_eq(event_reason(&event), "retries");
+    event.kind = EVENT_FUNCTION_LATE;
+    ck_assert_str_eq(event_text(&event).text, "a.test:80: succeeded at attempt 3 of 3, after 90ms");
+    event.kind = EVENT_LIMIT_CONNECTIONS;
+    event.duration_ns = event.count = 0;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: too many calls at once; the call gets the declared default");
+    event.kind = EVENT_FUNCTION_UNBOUND;
+    event.count = UNBOUND_NO_MEMORY;
+    ck_assert_str_eq(
+        event_text(&event).text,
+        "a.test:80: is not under its policy: this process may not have executable memory of its own");
+    ck_assert_str_eq(event_reason(&event), "no_memory");
+}
+
 TEST(a_rejected_call_says_what_it_is_that_others_wait_for)
 {
     struct event event = about(EVENT_REJECTED);
@@ -69,6 +94,6 @@ TEST(a_rejected_call_says_what_it_is_that_others_wait_for)
                      "a.test:80: circuit half-open, a probe is under way; the call gets ECONNREFUSED");
 }
 
-SUITE("event", a_rejected_call_says_what_it_is_that_others_wait_for,
+SUITE("event", a_declared_function_speaks_of_calls, a_rejected_call_says_what_it_is_that_others_wait_for,
       an_attempt_says_which_of_several_addresses_it_was_made_to,
       a_limit_says_how_long_was_waited_and_how_many_were_left_out, what_is_not_enforced_says_so)

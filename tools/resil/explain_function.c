@@ -20,6 +20,7 @@ static bool is_of_functions(uint32_t key);
 static char *failure_of(const struct function *function);
 static char *fallback_of(const struct function *function);
 static char *target_of(const struct function *function);
+static char *faults_of(const struct function *function);
 static struct json_object *report_of(const struct function *function);
 
 int explain_function(const char *rules, const char *wanted, bool is_json)
@@ -98,6 +99,10 @@ static void print_function(const struct function *function)
     print_values(function, &table);
     if (fallback)
         table_row(&table, "default", fallback, "");
+    char *faults = faults_of(function);
+    if (faults)
+        table_row(&table, "faults", faults, "");
+    free(faults);
     char *enforced = formatted("%g%%", rule->policy.enforce_ppm * 100.0 / PPM_ONE);
     char *origin = origin_text(rule->path, &rule->enforce_origin);
     table_row(&table, "enforce", enforced, origin);
@@ -183,6 +188,37 @@ static char *fallback_of(const struct function *function)
     return text;
 }
 
+/* "every 3rd call, 20%: null, errno ECONNRESET" */
+static char *faults_of(const struct function *function)
+{
+    const struct fault_params *params = &function->faults.params;
+    const char *error = function->faults.error ? errno_name(function->faults.error) : NULL;
+    char buffer[200];
+    struct text text = text_begin(buffer, sizeof buffer);
+    if (!function->faults.is_given)
+        return NULL;
+    bool is_null = value_type_class(function->returns) == CLASS_POINTER && function->faults.value == 0;
+    if (is_null)
+        text_add(&text, "null");
+    else
+        text_add(&text, "%ld", (long)function->faults.value);
+    text_add(&text, "%s%s", error ? ", errno " : "", error ? error : "");
+    if (params->nth)
+        text_add(&text, "; nth %u", params->nth);
+    if (params->every)
+        text_add(&text, "; every %u", params->every);
+    if (params->after)
+        text_add(&text, "; after %u", params->after);
+    if (params->times)
+        text_add(&text, "; times %u", params->times);
+    char *all = params->probability_ppm < PPM_ONE
+                    ? formatted("%s; %g%% of these", buffer, params->probability_ppm * 100.0 / PPM_ONE)
+                    : copy_of(buffer);
+    char *said = formatted("%s, where faults are armed", all);
+    free(all);
+    return said;
+}
+
 static char *target_of(const struct function *function)
 {
     if (function->target == 0)
@@ -208,6 +244,9 @@ static struct json_object *report_of(const struct function *function)
     json_add_text(report, "cleanup",
                   function->cleanup.symbol ? inner_call_text(&function->cleanup).text : NULL);
     json_add_text(report, "default", fallback);
+    char *faults = faults_of(function);
+    json_add_text(report, "faults", faults);
+    free(faults);
     for (uint32_t key = 0; key < key_count; key++) {
         if (!is_of_functions(key))
             continue;

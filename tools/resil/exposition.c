@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "hosts.h"
+#include "printable.h"
 #include "series.h"
 
 #define PREFIX "resil_"
@@ -25,6 +26,7 @@ static void say_latencies(struct exposition *out, enum latency_kind kind);
 static void say_spared(struct exposition *out);
 static void say_events(struct exposition *out);
 static void say_passed(struct exposition *out);
+static void say_faults(struct exposition *out);
 static bool is_of_shadow(unsigned count);
 static unsigned state_of(const struct host_view *host);
 static void family(struct exposition *out, const char *name, const char *type, const char *unit,
@@ -60,6 +62,7 @@ void exposition_print(const struct segments *segments, enum exposition_format fo
     say_spared(&out);
     say_events(&out);
     say_passed(&out);
+    say_faults(&out);
     if (format == OPENMETRICS)
         fputs("# EOF\n", to);
     series_end(&out.hosts);
@@ -225,6 +228,24 @@ static void say_passed(struct exposition *out)
             label(out, "rules", file->rules);
             label(out, "reason", passed_name((enum passed_reason)reason));
             end(out, atomic_load_explicit(&file->segment->passed[reason], memory_order_relaxed));
+        }
+    }
+}
+
+static void say_faults(struct exposition *out)
+{
+    family(out, "faults_injected", "counter", NULL, "How often a fault of the rule file has fired");
+    for (size_t i = 0; i < out->segments->count; i++) {
+        const struct segment_file *file = out->segments->files[i];
+        for (unsigned n = 0; file->segment && n < FAULT_SLOTS; n++) {
+            const struct fault_slot *slot = &file->segment->faults[n];
+            char name[sizeof slot->name + 1];
+            if (!atomic_load_explicit(&slot->key, memory_order_acquire))
+                continue;
+            begin(out, "faults_injected", "_total");
+            label(out, "rules", file->rules);
+            label(out, "fault", printable_field(name, slot->name, sizeof slot->name));
+            end(out, atomic_load_explicit(&slot->fired, memory_order_relaxed));
         }
     }
 }

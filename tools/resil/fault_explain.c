@@ -1,7 +1,10 @@
 #include "fault_explain.h"
 
+#include <string.h>
+
 #include "base/text.h"
 #include "json_out.h"
+#include "message.h"
 #include "rules/values.h"
 #include "table.h"
 
@@ -67,8 +70,8 @@ static void add_operations(struct text *text, const struct fault *fault)
 
 static void print(const struct ruleset *set, const struct target *target, const char *program, FILE *to)
 {
-    struct table table = table_begin("llll");
-    table_row(&table, "FAULT", "HAPPENS TO", "WHAT", "WHEN");
+    struct table table = table_begin("lll");
+    table_row(&table, "FAULT", "HAPPENS TO", "WHAT");
     for (uint32_t i = 0; i < set->fault_count; i++) {
         const struct fault *fault = &set->faults[i];
         char operations[80];
@@ -76,7 +79,9 @@ static void print(const struct ruleset *set, const struct target *target, const 
         if (target && !fault_matches(fault, target, program))
             continue;
         add_operations(&text, fault);
-        table_row(&table, fault->name, operations, fault_text(fault).text, fault_when(fault).text);
+        table_row(&table, fault->name, operations, fault_text(fault).text);
+        if (strncmp(fault_when(fault).text, "all ", 4) != 0 || strchr(fault_when(fault).text, ','))
+            table_note(&table, formatted("%s", fault_when(fault).text));
     }
     table_end(&table, to);
 }

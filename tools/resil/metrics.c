@@ -94,8 +94,10 @@ static char *make_page(const char *accept, const char **type, size_t *size, void
     enum exposition_format format = wants_openmetrics ? OPENMETRICS : PROMETHEUS_TEXT;
     char *text = NULL;
     FILE *to = open_memstream(&text, size);
-    if (!to)
-        allocate(SIZE_MAX); /* which says so, and ends */
+    if (!to) {
+        complain("no memory");
+        exit(STATUS_UNUSABLE);
+    }
     segments_scan(&source->segments);
     exposition_print(&source->segments, format, source->request->hosts_most, to);
     fclose(to);

@@ -18,6 +18,7 @@
 #include "preload.h"
 #include "program.h"
 #include "rule_file.h"
+#include "rules/function.h"
 #include "rules/sources.h"
 #include "state/faults.h"
 #include "state/process.h"
@@ -93,8 +94,10 @@ int run_command(int argc, char **argv)
         return STATUS_UNUSABLE;
     if (request.fault_count && !(request.rules = add_faults(&request)))
         return STATUS_UNUSABLE;
+    if (request.prints_rules && !request.fault_count)
+        complain("--print-rules: prints what --fault stands for, and there is none");
     if (request.prints_rules)
-        return STATUS_GOOD;
+        return request.fault_count ? STATUS_GOOD : STATUS_UNUSABLE;
     int status = program_find(request.program[0], path);
     if (status == STATUS_NOT_FOUND && !strchr(request.program[0], '/'))
         complain("%s is not found in any folder of PATH", request.program[0]);
@@ -224,7 +227,7 @@ static int run_armed(const struct request *request)
     struct ruleset *set = rule_file_load(&file, &problems);
     if (set && set->fault_count && is_open)
         fault_table_print(set, segment_current, &before, stderr);
-    else if (set && !set->fault_count)
+    else if (set && !set->fault_count && !functions_have_faults(set))
         complain("%s has no faults, so nothing was to happen (add faults:, or give --fault)", file.path);
     if (set)
         ruleset_free(set);
