@@ -215,11 +215,20 @@ class Passed(Stage):
         """Eight lookups at a time have a thread to leave behind; the others wait for their module."""
         rules = self.rules('match: {host: "*.slow"}\ntimeout: {resolve: 300ms}\n')
         command = self.in_namespace({"/etc/nsswitch.conf": "hosts: files slowtest\n"}, [LOOKUPS, "threads", "a.slow", "20"])
-        process = self.start(command, rules, SLOWTEST_PORT=str(self.upstream.port), RESIL_EARLY="1",
+        process = self.start(command, rules, SLOWTEST_PORT=str(self.upstream.port), RESIL_STRICT="1", # read before main
                              LD_LIBRARY_PATH=os.path.join(BUILD, "tests"))
         self.wait_for(lambda: self.passed().get("lookup_direct", 0) == 12)
         self.upstream.process.terminate()  # those that wait are let go
         self.assertFalse(self.finish(process).has_hung)
+
+    def test_not_delayed(self):
+        """A connect that does not block is over at once on a UNIX socket: there is nothing to be waited for."""
+        faults = self.write("faults.yaml", "version: 1\nfaults:\n  - name: late\n    match: {unix: '*'}\n    on: [connect]\n"
+                            "    latency: 10s\n")
+        self.python("listener = socket.socket(socket.AF_UNIX)\nos.chdir(os.environ['TO'])\nlistener.bind('socket')\nlistener.listen()\n"
+                    "s = socket.socket(socket.AF_UNIX)\ns.setblocking(False)\ns.connect('socket')\n"
+                    "listener.accept()\n", faults, RESIL_FAULTS="1", TO=self.folder)
+        self.assertEqual(self.passed(), {"not_delayed": 1})
 
     def test_unbound(self):
         """A function whose check is in no library is left alone."""
