@@ -64,7 +64,7 @@ static RARE int get_asked_peer(struct descriptor *entry, int fd, struct sockaddr
     struct degraded *degraded = degraded_of(entry);
     socklen_t room = length ? *length : 0;
     int result = real.getpeername(fd, address, length);
-    if (result != 0 || !degraded || !degraded->presents_asked || !transfer_is_same(entry, fd))
+    if (result != 0 || !length || !degraded || !degraded->presents_asked || !transfer_is_same(entry, fd))
         return result;
     memcpy(address, &degraded->asked, degraded->asked_length < room ? degraded->asked_length : room);
     *length = degraded->asked_length;

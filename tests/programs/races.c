@@ -193,7 +193,7 @@ static void *reads_a_little(void *listener)
 {
     static char data[65536];
     int peer = accept(*(int *)listener, NULL, NULL);
-    for (int i = 0; i < 150; i++) {
+    for (int i = 0; i < 300; i++) {
         recv(peer, data, sizeof data, MSG_WAITALL);
         pause_ms(20);
     }

@@ -136,10 +136,10 @@ class Stage(unittest.TestCase):
         process = subprocess.Popen(command, env=self.environment(rules, how, **extra), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                                    start_new_session=True)
-        self.addCleanup(self.end, process)
+        self.addCleanup(self.end_program, process)
         return process
 
-    def end(self, process):
+    def end_program(self, process):
         """Also when the test failed before it was finished with."""
         if process.returncode is None:
             self.finish(process, 0)

@@ -141,7 +141,7 @@ class Doctor(Stage):
     def test_every_hook_has_its_place(self):
         """What libresil stands in front of is in the table: a program that imports all of it shows all of it."""
         names = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], capture_output=True, text=True, check=True).stdout
-        names = sorted({line.split()[-1].split("@")[0] for line in names.splitlines()})
+        names = sorted({line.split()[-1].split("@")[0] for line in names.splitlines()} - {"resil_degraded", "resil_last"})
         source = "".join(f"extern void {name}(void);\n" for name in names)
         source += "void *all[] = {" + ", ".join(names) + "};\nint main(void) { return 0; }\n"
         path = self.compile("all", source, "-fno-builtin", "-w")

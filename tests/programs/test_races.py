@@ -79,7 +79,7 @@ class Races(Stage):
             self.assertEqual(self.said("blocking-unseen", server.port, rules=rules, how=how), "EAGAIN answered", how)
 
     def test_a_send_that_is_cut_raises_no_signal_before_its_time(self):
-        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {send: 1s}\n")
+        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {send: 3s}\n")
         bare = self.said("cut-in-send", rules=rules, how=BARE)
         self.assertEqual(self.said("cut-in-send", rules=rules), bare)
         self.assertTrue(bare.startswith("a part, 0 signals"), bare)
