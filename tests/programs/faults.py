@@ -37,6 +37,11 @@ class FaultStage(Stage):
             extra.setdefault("RESIL_FAULTS", "1")
         return self.run_program(command, rules, RULED if how == UNARMED else how, **extra)
 
+    def start_faulty(self, command, rules, how=RULED):
+        """The same of a program that goes on running."""
+        armed = {} if how == UNARMED else {"RESIL_FAULTS": "1"}
+        return self.start(command, rules, RULED if how == UNARMED else how, **armed)
+
     def only_when_armed(self, story):
         """`story(how)` tells whether the program met the fault. It does only with it, and only where it is armed."""
         for how in BARE, EMPTIED, UNARMED:

@@ -8,15 +8,14 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import unittest
 
-from stage import BARE, BUILD, PYTHON, RULED, Stage, main
+from faults import UNARMED, FaultStage
+from postgres import WithPostgres
+from stage import BUILD, PYTHON, RULED, Stage, main
 
 RULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../rules")
-POSTGRES = (sorted(glob.glob("/usr/lib/postgresql/*/bin")) or [""])[-1]
-NOBODY = 65534
 
 
 def has_pycurl():
@@ -50,34 +49,9 @@ class Clients(Stage):
         return ended
 
 
-@unittest.skipUnless(POSTGRES and os.path.exists(os.path.join(POSTGRES, "initdb")), "PostgreSQL is not installed")
-class Libpq(Clients):
-    def setUp(self):
-        super().setUp()
-        # Its server does not run as root, and wants a folder of its own.
-        self.data = tempfile.mkdtemp(prefix="postgres-")
-        self.addCleanup(shutil.rmtree, self.data, ignore_errors=True)
-        if os.geteuid() == 0:
-            os.chown(self.data, NOBODY, NOBODY)
-        self.port = self.free_port()
-        self.postgres("initdb", "-U", "tester", "-A", "trust", "--no-sync", os.path.join(self.data, "db"))
-        self.addCleanup(self.postgres, "pg_ctl", "stop", "-m", "immediate", check=False)
-
-    def postgres(self, command, *arguments, check=True):
-        as_nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-        subprocess.run([os.path.join(POSTGRES, command), *arguments], check=check, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-                       env=self.environment(how=BARE, PGDATA=os.path.join(self.data, "db")), **as_nobody)
-
-    def begin(self):
-        options = f"-p {self.port} -k '' -h 127.0.0.1 -F"
-        self.postgres("pg_ctl", "start", "-w", "-l", os.path.join(self.data, "log"), "-o", options)
-
-    def end(self):
-        self.postgres("pg_ctl", "stop", "-w", "-m", "fast")
-
+class Libpq(Clients, WithPostgres):
     def client(self, *before):
-        return [*before, os.path.join(BUILD, "tests/libpq_client"), f"host=127.0.0.1 port={self.port} user=tester dbname=postgres"]
+        return [*before, os.path.join(BUILD, "tests/libpq_client"), self.conninfo()]
 
     def survives(self, rules, how, *before):
         """Connects before, while and after the server restarts."""
@@ -124,6 +98,53 @@ class Libpq(Clients):
         self.assertTrue(self.survives(self.starter("libpq.yaml"), RULED, *valgrind))
         leaking = self.starter("libpq.yaml", ("cleanup: {symbol: PQfinish, args: [result]}", "# no cleanup"))
         self.assertFalse(self.survives(leaking, RULED, *valgrind))
+
+
+class Queries(Clients, FaultStage, WithPostgres):
+    """Six queries of a program, the database being well: what comes of them, and how many of them get to the server."""
+
+    QUERY = """version: 1
+functions:
+  - name: query
+    library: libpq.so.*
+    symbol: PQexec
+    returns: pointer
+    args: [pointer, string]
+    fails_when: {returns: null}
+    faults: {every: 3, returns: null}
+"""
+
+    def ask_six_times(self, rules, how):
+        armed = {} if how == UNARMED else {"RESIL_FAULTS": "1"}
+        before = self.statements("select 42")
+        client = [os.path.join(BUILD, "tests/libpq_client"), self.conninfo()]
+        with subprocess.Popen(client, env=self.environment(rules, RULED if how == UNARMED else how, **armed),
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            out, _ = process.communicate("\n" * 6)
+        return ["good" if line == "42" else "failed" for line in out.splitlines()], self.statements("select 42") - before
+
+    def test_every_third_of_them_is_made_to_fail(self):
+        self.begin("log_statement=all")
+        rules = self.write("rules.yaml", self.QUERY)
+
+        def story(how):
+            answers, asked = self.ask_six_times(rules, how)
+            if how != RULED:
+                self.assertEqual((answers, asked), (["good"] * 6, 6))
+            return (answers, asked) == (["good", "good", "failed"] * 2, 4)
+
+        self.only_when_armed(story)
+        self.assertEqual([event["target"] for event in self.fired("query")], ["PQexec"] * 2)
+
+    def test_one_that_is_made_to_fail_is_made_again_where_the_rule_says_so(self):
+        self.begin("log_statement=all")
+        rules = self.write("rules.yaml", self.QUERY + "    retry: {max_retries: 2, base_delay: 1ms}\n")
+
+        def story(how):
+            self.assertEqual(self.ask_six_times(rules, how), (["good"] * 6, 6))
+            return len(self.events("function_late")) == 2
+
+        self.only_when_armed(story)
 
 
 @unittest.skipUnless(has_pycurl(), "pycurl is not installed")

@@ -275,8 +275,7 @@ class Nginx(Shape):
         config = self.write("nginx.conf", NGINX % {"folder": self.folder, "port": port, "patience": patience,
                                                    "upstream": upstream})
         fault = f"match: {{address: 127.0.0.1, port: {upstream}}}, " + fault
-        armed = {"RESIL_FAULTS": "1"} if how == RULED else {}
-        proxy = self.start(["nginx", "-c", config], self.faults(fault), RULED if how not in (BARE,) else how, **armed)
+        proxy = self.start_faulty(["nginx", "-c", config], self.faults(fault), how)
         self.wait_for(lambda: self.is_listening(port) or proxy.poll() is not None)
         began = time.monotonic()
         ended = self.run_program(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code} %{size_download}",
