@@ -1,10 +1,13 @@
-/* Connects to a port of 127.0.0.1 and tells what include/resil.h says of it. Linked with nothing of libresil's. */
+/* Connects to a port of 127.0.0.1, or looks up a name (`lookup NAME`), and tells what include/resil.h says of it. Linked with
+ * nothing of libresil's. */
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <resil.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 int main(int argc, char **argv)
@@ -21,8 +24,14 @@ int main(int argc, char **argv)
     if (resil_last(&decision, sizeof decision) != -1 || resil_degraded(fd) != RESIL_FULL ||
         resil_degraded(-1) != RESIL_FULL)
         return 1;
-    connect(fd, (struct sockaddr *)&address, sizeof address);
-    printf("degraded %d\n", resil_degraded(fd));
+    if (argc > 2 && strcmp(argv[1], "lookup") == 0) {
+        struct addrinfo *answers = NULL;
+        if (getaddrinfo(argv[2], NULL, NULL, &answers) == 0)
+            freeaddrinfo(answers);
+    } else {
+        connect(fd, (struct sockaddr *)&address, sizeof address);
+        printf("degraded %d\n", resil_degraded(fd));
+    }
     if (resil_last(&decision, sizeof decision) != 0)
         puts("no decision");
     else
