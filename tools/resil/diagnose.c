@@ -113,6 +113,10 @@ static void look_at_settings(struct diagnosis *diagnosis)
     if (settings.is_seed_bad)
         findings_add(&diagnosis->findings, FINDING_BAD, "settings",
                      "RESIL_SEED is not a whole number: it is as if it were not set");
+    if (settings.bad_switch)
+        findings_add(&diagnosis->findings, FINDING_BAD, "settings",
+                     "%s is neither 1, on, yes, true nor 0, off, no, false: it is as if it were not set",
+                     settings.bad_switch);
 }
 
 static void look_at_rules(struct diagnosis *diagnosis, const char *named)
