@@ -140,10 +140,12 @@ static void look_at_rules(struct diagnosis *diagnosis, const char *named)
     for (uint32_t i = 0; i < set->rule_count; i++)
         fitting += !(target_misses(&set->rules[i].match, &asked) & MISS_PROGRAM);
     ruleset_lint(set, &problems);
+    bool has_others =
+        set->function_count || set->fault_count; /* a file of these alone is good for what it is */
     if (fitting)
         findings_add(findings, FINDING_GOOD, "rules", "%s: %u of %s may be for %s", path, fitting,
                      counted(set->rule_count, "rule").text, asked.program);
-    else
+    else if (set->rule_count || !has_others)
         findings_add(findings, FINDING_BAD, "rules", "%s: none of %s is for a program called %s", path,
                      counted(set->rule_count, "rule").text, asked.program);
     if (problems.warnings)
