@@ -206,6 +206,7 @@ faults:
     def test_words_that_mean_nothing_are_refused(self):
         for words, why in (("payments.internal latency 3s", "says not for whom"), ("x:", "says not what goes wrong"),
                            ("x: explode", "nothing that goes wrong"), ("x: latency 300", "has no unit"),
+                           ("x: latency", "latency needs a value"), ("x: reset after", "after what?"),
                            ("x: latency 1s often", "is not understood"), ("x: error EPIPE on recv", "recv cannot fail so")):
             ended = self.run_program([RESIL, "run", "--fault", words, "--", "true"], how=BARE)
             self.assertEqual(ended.status, 2, ended)
