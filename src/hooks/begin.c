@@ -41,7 +41,7 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
     fault_site_look_up();
     if (settings.has_inherited)
         inherit_begin(environment);
-    if (settings.log[0] || settings.rules[0] || settings.is_log_bad || settings.is_seed_bad)
+    if (settings.log[0] || settings.rules[0] || settings.has_bad)
         sink_begin(settings.log);
     rules_follower = functions_follow;
     functions_at_start = true;

@@ -23,7 +23,7 @@ static struct identity *identity;
 static pid_t born; /* in ordinary memory: a fork child keeps it */
 static uint64_t calls;
 
-static bool is_set(const char *value);
+static bool is_set(const char *value, const char *variable);
 static bool is_word(const char *value, const char *word);
 static void copy_setting(char *to, size_t capacity, const char *value);
 static void copy_path(char *to, size_t capacity, const char *value);
@@ -51,20 +51,21 @@ void process_begin(char **environment)
         else if ((value = value_of(ours, "LOG")))
             copy_log(value);
         else if ((value = value_of(ours, "STRICT")))
-            settings.is_strict = is_set(value);
+            settings.is_strict = is_set(value, "RESIL_STRICT");
         else if ((value = value_of(ours, "EARLY")))
-            settings.is_early = is_set(value);
+            settings.is_early = is_set(value, "RESIL_EARLY");
         else if ((value = value_of(ours, "NAMESPACES")))
             copy_setting(settings.namespaces, sizeof settings.namespaces, value);
         else if ((value = value_of(ours, "FAULTS")))
-            settings.are_faults_armed = is_set(value);
+            settings.are_faults_armed = is_set(value, "RESIL_FAULTS");
         else if (value_of(ours, "INHERITED"))
             settings.has_inherited = true;
         else if ((value = value_of(ours, "DISABLE")))
-            settings.is_disabled = is_set(value);
+            settings.is_disabled = is_set(value, "RESIL_DISABLE");
         else if ((value = value_of(ours, "SEED")) && *value) {
             settings.has_seed = process_is_seed(value);
             settings.is_seed_bad = !settings.has_seed;
+            settings.has_bad |= settings.is_seed_bad;
             settings.seed = settings.has_seed ? number_of(value) : 0;
         }
     }
@@ -202,9 +203,21 @@ uint64_t process_next_seed(void)
     return hash_bytes(&call, sizeof call, clock_now_ns() ^ (uint64_t)(uintptr_t)&call);
 }
 
-static bool is_set(const char *value)
+/* Who writes "no" must not get what "1" would have given. */
+static bool is_set(const char *value, const char *variable)
 {
-    return value[0] && strcmp(value, "0") != 0;
+    static const char *const on[] = {"on", "yes", "true"}, *const off[] = {"0", "", "off", "no", "false"};
+    if (value[0] == '1' && !value[1])
+        return true;
+    for (unsigned i = 0; i < sizeof on / sizeof *on; i++)
+        if (is_word(value, on[i]))
+            return true;
+    for (unsigned i = 0; i < sizeof off / sizeof *off; i++)
+        if (is_word(value, off[i]))
+            return false;
+    settings.bad_switch = variable;
+    settings.has_bad = true;
+    return false;
 }
 
 static void copy_setting(char *to, size_t capacity, const char *value)
@@ -230,6 +243,7 @@ static void copy_path(char *to, size_t capacity, const char *value)
 static void copy_log(const char *value)
 {
     settings.is_log_bad = !process_is_log(value);
+    settings.has_bad |= settings.is_log_bad;
     if (settings.is_log_bad)
         settings.log[0] = '\0';
     else if (strcmp(value, "stderr") == 0 || strcmp(value, "off") == 0)

@@ -8,9 +8,11 @@
 
 /* The environment as it was at the start, copied: programs clear or overwrite theirs (nginx clears its workers'). */
 struct settings {
-    uint64_t seed; /* RESIL_SEED, if has_seed */
+    uint64_t seed;          /* RESIL_SEED, if has_seed */
+    const char *bad_switch; /* the name of one that is neither on nor off: it is off, and the user is told */
     bool has_seed;
     bool is_seed_bad, is_log_bad; /* set to what means nothing: left out, and the user is told */
+    bool has_bad;                 /* any of these, or bad_switch */
     bool is_strict;               /* RESIL_STRICT=1 */
     bool is_early;                /* RESIL_EARLY=1 */
     bool are_faults_armed;        /* RESIL_FAULTS=1 */

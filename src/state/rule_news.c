@@ -107,7 +107,7 @@ void rule_news_settings(void)
         "libresil: RESIL_LOG is neither stderr, off nor a path: nothing is logged (a file "
         "of such a name is written ./NAME)\n";
     static const char seed[] = "libresil: RESIL_SEED is not a whole number: it is as if it were not set\n";
-    if (!settings.is_log_bad && !settings.is_seed_bad)
+    if (!settings.has_bad)
         return;
     uint64_t session = (uint64_t)getsid(0);
     if (segment_current &&
@@ -117,6 +117,15 @@ void rule_news_settings(void)
         sink_write_stderr(log, sizeof log - 1);
     if (settings.is_seed_bad)
         sink_write_stderr(seed, sizeof seed - 1);
+    if (settings.bad_switch) {
+        char line[128];
+        struct text text = text_begin(line, sizeof line);
+        text_add(
+            &text,
+            "libresil: %s is neither 1, on, yes, true nor 0, off, no, false: it is as if it were not set\n",
+            settings.bad_switch);
+        sink_write_stderr(line, text.length);
+    }
 }
 
 static void tell_problems(const char *path, const struct problems *problems, enum where where)

@@ -156,6 +156,12 @@ class Doctor(Stage):
         self.rule_file = self.rules("match: {program: other}\ntimeout: {connect: 1s}\n")
         self.assertIn("none of 1 rule is for", self.found(self.diagnose("wget", expect=1), "rules", "bad")[0])
 
+    def test_a_file_of_functions_or_faults_alone_is_good(self):
+        for text in ("functions:\n  - {name: f, symbol: f, returns: int, args: [], fails_when: {returns: 1}, retry: {}}\n",
+                     "faults:\n  - {name: f, match: {}, error: EPIPE, on: [send]}\n"):
+            self.rule_file = self.write("other.yaml", "version: 1\n" + text)
+            self.assertEqual(self.found(self.diagnose("wget"), "rules", "bad"), [])
+
     def test_a_state_folder_that_cannot_be_used(self):
         for folder, why in ("/proc/nowhere", "cannot be made"), (self.write("file", ""), "not a folder"):
             diagnosis = self.diagnose("wget", expect=1, RESIL_STATE_DIR=folder)

@@ -181,6 +181,7 @@ class Everybody(Stage):
             ended = self.run_program([RESIL, *command], how=BARE)
             self.assertEqual(ended.status, 2, ended)
             self.assertIn("--help", ended.err)
+            self.assertEqual("--all" in ended.err.split("\n")[0], command[0] == "disable", ended)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,17 @@ class Running(FaultStage):
         self.resil("fault", "auto", "fault-0")
         self.assertEqual(ask(), "0")
 
+    def test_those_that_are_named_are_listed(self):
+        rules = self.write("two.yaml", "version: 1\nfaults:\n  - {name: cut, match: {}, timeout: {}}\n"
+                                       "  - {name: slow, match: {}, latency: 1s}\n")
+        listed = json.loads(self.resil("fault", "list", "c*", "--json", "--rules", rules))["faults"]
+        self.assertEqual([fault["name"] for fault in listed], ["cut"])
+        text = self.resil("fault", "list", "cut", "--rules", rules)
+        self.assertIn("cut", text)
+        self.assertNotIn("slow", text)
+        self.assertIn("slow", self.resil("fault", "list", "--rules", rules))
+        self.resil("fault", "list", "none", "--rules", rules, expect=1)
+
     def test_it_is_as_before_when_the_time_is_over(self):
         rules = self.faults("on: [connect], error: ECONNREFUSED")
         ask = self.asked(rules)
@@ -195,6 +206,7 @@ faults:
     def test_words_that_mean_nothing_are_refused(self):
         for words, why in (("payments.internal latency 3s", "says not for whom"), ("x:", "says not what goes wrong"),
                            ("x: explode", "nothing that goes wrong"), ("x: latency 300", "has no unit"),
+                           ("x: latency", "latency needs a value"), ("x: reset after", "after what?"),
                            ("x: latency 1s often", "is not understood"), ("x: error EPIPE on recv", "recv cannot fail so")):
             ended = self.run_program([RESIL, "run", "--fault", words, "--", "true"], how=BARE)
             self.assertEqual(ended.status, 2, ended)

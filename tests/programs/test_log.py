@@ -265,6 +265,17 @@ class Settings(Stage):
             self.assertEqual(ended.err.count("libresil: RESIL_LOG is neither stderr, off nor a path"), 1, ended)
             self.assertNotIn(bad, os.listdir(self.folder))
 
+    def test_a_switch_that_is_neither_on_nor_off_is_said_once_and_off(self):
+        for name in "RESIL_FAULTS", "RESIL_STRICT", "RESIL_DISABLE":
+            ended = self.run_program(["sh", "-c", '"$@"; "$@"', "sh", *self.command], self.rule_file, **{name: "maybe"})
+            self.assertTrue(ended.is_good, ended)
+            self.assertEqual(ended.err.count(f"libresil: {name} is neither 1, on"), 1, ended)
+        for off in "0", "off", "no", "False", "":
+            self.assertEqual(self.run_program(self.command, self.rule_file, RESIL_DISABLE=off, RESIL_FAULTS=off).err, "")
+        ended = self.run_program([RESIL, "run", "--rules", self.rule_file, "--", *self.command], how=BARE, RESIL_STRICT="2")
+        self.assertTrue(ended.is_good, ended)
+        self.assertEqual(ended.err.count("RESIL_STRICT"), 1, ended)
+
     def test_run_says_it_instead(self):
         ended = self.run_program([RESIL, "run", "--rules", self.rule_file, "--", *self.command], how=BARE,
                                  RESIL_SEED="abc", RESIL_LOG="stdout")

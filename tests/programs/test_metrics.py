@@ -161,7 +161,8 @@ class Metrics(Told):
 
     def test_wrong_usage(self):
         for arguments in (["x"], ["--hosts", "x"], ["--listen", "9911"], ["--listen", "localhost:9911"], ["--listen", "::1:9911"],
-                          ["--listen", "127.0.0.1:http"], ["--listen", "192.0.2.1:9911"]):
+                          ["--listen", "127.0.0.1:http"], ["--listen", "127.0.0.1:65537"],
+                          ["--listen", "127.0.0.1:4294967297"], ["--listen", "127.0.0.1:-1"], ["--listen", "192.0.2.1:9911"]):
             self.resil("metrics", *arguments, expect=2)
 
 

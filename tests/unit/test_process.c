@@ -39,6 +39,33 @@ TEST(a_bad_seed_is_as_if_it_were_not_set)
     ck_assert(!settings.has_seed && !settings.is_seed_bad);
 }
 
+TEST(a_switch_is_on_by_what_says_so)
+{
+    static const char *const on[] = {"RESIL_FAULTS=1", "RESIL_FAULTS=on", "RESIL_FAULTS=yes",
+                                     "RESIL_FAULTS=True"};
+    static const char *const off[] = {"RESIL_FAULTS=0",  "RESIL_FAULTS=",      "RESIL_FAULTS=off",
+                                      "RESIL_FAULTS=no", "RESIL_FAULTS=false", "RESIL_FAULTS=OFF"};
+    static const char *const bad[] = {"RESIL_FAULTS=2", "RESIL_FAULTS=11", "RESIL_FAULTS=o",
+                                      "RESIL_FAULTS=maybe"};
+    for (unsigned i = 0; i < sizeof on / sizeof *on; i++) {
+        begin((char *)(uintptr_t)on[i]);
+        ck_assert_msg(settings.are_faults_armed && !settings.has_bad, "%s", on[i]);
+    }
+    for (unsigned i = 0; i < sizeof off / sizeof *off; i++) {
+        begin((char *)(uintptr_t)off[i]);
+        ck_assert_msg(!settings.are_faults_armed && !settings.has_bad, "%s", off[i]);
+    }
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+        begin((char *)(uintptr_t)bad[i]);
+        ck_assert_msg(!settings.are_faults_armed && settings.has_bad, "%s", bad[i]);
+        ck_assert_str_eq(settings.bad_switch, "RESIL_FAULTS");
+    }
+    begin((char[]){"RESIL_DISABLE=no"});
+    ck_assert(!settings.is_disabled);
+    begin((char[]){"RESIL_STRICT=no"});
+    ck_assert(!settings.is_strict);
+}
+
 TEST(words_that_are_no_place_are_no_log)
 {
     static const char *const bad[] = {"RESIL_LOG=stdout", "RESIL_LOG=1",      "RESIL_LOG=yes",
@@ -65,4 +92,4 @@ TEST(paths_are_absolute_from_the_start)
 }
 
 SUITE("process", a_seed_is_a_whole_number_of_64_bits, a_bad_seed_is_as_if_it_were_not_set,
-      words_that_are_no_place_are_no_log, paths_are_absolute_from_the_start)
+      a_switch_is_on_by_what_says_so, words_that_are_no_place_are_no_log, paths_are_absolute_from_the_start)

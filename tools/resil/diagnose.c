@@ -113,6 +113,10 @@ static void look_at_settings(struct diagnosis *diagnosis)
     if (settings.is_seed_bad)
         findings_add(&diagnosis->findings, FINDING_BAD, "settings",
                      "RESIL_SEED is not a whole number: it is as if it were not set");
+    if (settings.bad_switch)
+        findings_add(&diagnosis->findings, FINDING_BAD, "settings",
+                     "%s is neither 1, on, yes, true nor 0, off, no, false: it is as if it were not set",
+                     settings.bad_switch);
 }
 
 static void look_at_rules(struct diagnosis *diagnosis, const char *named)
@@ -136,10 +140,12 @@ static void look_at_rules(struct diagnosis *diagnosis, const char *named)
     for (uint32_t i = 0; i < set->rule_count; i++)
         fitting += !(target_misses(&set->rules[i].match, &asked) & MISS_PROGRAM);
     ruleset_lint(set, &problems);
+    bool has_others =
+        set->function_count || set->fault_count; /* a file of these alone is good for what it is */
     if (fitting)
         findings_add(findings, FINDING_GOOD, "rules", "%s: %u of %s may be for %s", path, fitting,
                      counted(set->rule_count, "rule").text, asked.program);
-    else
+    else if (set->rule_count || !has_others)
         findings_add(findings, FINDING_BAD, "rules", "%s: none of %s is for a program called %s", path,
                      counted(set->rule_count, "rule").text, asked.program);
     if (problems.warnings)

@@ -19,6 +19,7 @@
 struct request {
     struct unit_request unit;
     bool is_system, is_all;
+    bool is_back; /* disable */
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
@@ -109,7 +110,7 @@ int enable_command(int argc, char **argv)
 
 int disable_command(int argc, char **argv)
 {
-    struct request request = {.is_system = false};
+    struct request request = {.is_back = true};
     if (argp_parse(&disable_parser, argc, argv, 0, NULL, &request) != 0)
         return STATUS_UNUSABLE;
     if (!may_change())
@@ -146,8 +147,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if ((request->unit.name != NULL) + request->is_system + request->is_all != 1)
-            argp_error(state, "say what: either --unit NAME or --system%s",
-                       state->root_argp == &disable_parser ? " or --all" : "");
+            argp_error(state, "say what: %s",
+                       request->is_back ? "--unit NAME, --system or --all"
+                                        : "either --unit NAME or --system");
         if (request->is_system && request->unit.rules)
             argp_error(state, "--rules is for a unit; all programs find theirs in /etc/resil/rules.yaml");
         if (request->is_system && request->unit.log)

@@ -37,9 +37,11 @@ static void take_action(struct request *request, const char *word, struct argp_s
 static int with_rule_files(const struct request *request, struct json_object *report);
 static unsigned with_rules(const struct request *request, const char *path, struct segment *segment,
                            struct json_object *report, bool *found);
-static void list(const struct ruleset *rules, const char *path, const struct segment *segment);
-static void list_json(const struct ruleset *rules, const char *path, const struct segment *segment,
-                      struct json_object *report);
+static bool is_asked_for(const struct request *request, const struct fault *fault);
+static void list(const struct request *request, const struct ruleset *rules, const char *path,
+                 const struct segment *segment);
+static void list_json(const struct request *request, const struct ruleset *rules, const char *path,
+                      const struct segment *segment, struct json_object *report);
 static void steer(const struct request *request, const struct fault *fault, struct segment *segment,
                   const char *path, struct json_object *report);
 
@@ -199,9 +201,9 @@ static unsigned with_rules(const struct request *request, const char *path, stru
         return is_asked;
     }
     if (request->action == ACTION_LIST && request->is_json)
-        list_json(rules, path, segment, report);
-    else if (request->action == ACTION_LIST && rules->fault_count)
-        list(rules, path, segment);
+        list_json(request, rules, path, segment, report);
+    else if (request->action == ACTION_LIST)
+        list(request, rules, path, segment);
     for (uint32_t i = 0; i < rules->fault_count; i++) {
         bool is_named = false;
         for (int n = 0; n < request->count; n++) {
@@ -232,12 +234,29 @@ static const char *steering_text(const struct fault_slot *slot, char *text, size
 
 static const struct fault_counts nothing;
 
-static void list(const struct ruleset *rules, const char *path, const struct segment *segment)
+/* Without a name: all are. */
+static bool is_asked_for(const struct request *request, const struct fault *fault)
 {
+    for (int n = 0; n < request->count; n++)
+        if (fnmatch(request->names[n], fault->name, 0) == 0)
+            return true;
+    return !request->count;
+}
+
+static void list(const struct request *request, const struct ruleset *rules, const char *path,
+                 const struct segment *segment)
+{
+    bool has_any = false;
+    for (uint32_t i = 0; i < rules->fault_count; i++)
+        has_any |= is_asked_for(request, &rules->faults[i]);
+    if (!has_any)
+        return;
     struct table table = table_begin("llrrl");
     table_row(&table, "FAULT", "SWITCHED", "FIRED", "PLACES", "WHAT");
     for (uint32_t i = 0; i < rules->fault_count; i++) {
         const struct fault *fault = &rules->faults[i];
+        if (!is_asked_for(request, fault))
+            continue;
         struct fault_account account = fault_account_of(segment, fault, &nothing);
         char switched[64], fired[24];
         steering_text(account.slot, switched, sizeof switched);
@@ -248,11 +267,13 @@ static void list(const struct ruleset *rules, const char *path, const struct seg
     table_end(&table, stdout);
 }
 
-static void list_json(const struct ruleset *rules, const char *path, const struct segment *segment,
-                      struct json_object *report)
+static void list_json(const struct request *request, const struct ruleset *rules, const char *path,
+                      const struct segment *segment, struct json_object *report)
 {
     for (uint32_t i = 0; i < rules->fault_count; i++) {
         const struct fault *fault = &rules->faults[i];
+        if (!is_asked_for(request, fault))
+            continue;
         struct fault_account account = fault_account_of(segment, fault, &nothing);
         struct json_object *item = json_new(), *sites = json_object_new_array();
         char switched[64];

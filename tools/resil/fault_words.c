@@ -158,11 +158,17 @@ static bool kind_read(const char *text, struct words *words)
     static const struct {
         const char *word, *key, *example;
     } kinds[] = {
-        {"error", "error", "ECONNRESET"}, {"bandwidth", "bandwidth", "100kB/s"},
-        {"slice", "slice", "7"},          {"limit_data", "limit_data", "4096"},
-        {"limit", "limit_data", "4096"},  {"slow_close", "slow_close", "1s"},
-        {"corrupt", "corrupt", "0.1%"},   {"loss", "loss", "5%"},
-        {"duplicate", "duplicate", "5%"}, {"address", "address", "192.0.2.1"},
+        {"latency", "latency", "300ms"},
+        {"error", "error", "ECONNRESET"},
+        {"bandwidth", "bandwidth", "100kB/s"},
+        {"slice", "slice", "7"},
+        {"limit_data", "limit_data", "4096"},
+        {"limit", "limit_data", "4096"},
+        {"slow_close", "slow_close", "1s"},
+        {"corrupt", "corrupt", "0.1%"},
+        {"loss", "loss", "5%"},
+        {"duplicate", "duplicate", "5%"},
+        {"address", "address", "192.0.2.1"},
     };
     static const struct {
         const char *word, *line;
@@ -194,6 +200,10 @@ static bool kind_read(const char *text, struct words *words)
         if (has_after)
             next(words);
         char *after = has_after ? next(words) : NULL;
+        if (has_after && !after) {
+            complain("--fault '%s': after what? (write reset after 4kB or reset after 5s)", text);
+            return false;
+        }
         if (!after)
             add(words, ", reset: {}");
         else

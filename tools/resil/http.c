@@ -34,7 +34,8 @@ int http_serve(const char *address, http_page *page, void *context)
 {
     struct addrinfo *found = find_address(address);
     if (!found) {
-        complain("--listen: \"%s\" is not an address and a port (write 127.0.0.1:9911 or [::1]:9911)",
+        complain("--listen: \"%s\" is not an address and a port of at most 65535 (write 127.0.0.1:9911 or "
+                 "[::1]:9911)",
                  address);
         return STATUS_UNUSABLE;
     }
@@ -71,7 +72,10 @@ static struct addrinfo *find_address(const char *text)
     const char *port;
     struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    if (!split(text, host, sizeof host, &port) || getaddrinfo(host, port, &hints, &found) != 0)
+    /* getaddrinfo takes 65537 for port 1 */
+    bool is_split = split(text, host, sizeof host, &port);
+    if (!is_split || port[strspn(port, "0123456789")] || strtoul(port, NULL, 10) > UINT16_MAX ||
+        getaddrinfo(host, port, &hints, &found) != 0)
         return NULL;
     return found;
 }

@@ -349,6 +349,11 @@ static bool set_environment(const struct request *request)
         complain("RESIL_SEED is not a whole number: it is as if it were not set");
         unsetenv("RESIL_SEED");
     }
+    if (settings.bad_switch) {
+        complain("%s is neither 1, on, yes, true nor 0, off, no, false: it is as if it were not set",
+                 settings.bad_switch);
+        unsetenv(settings.bad_switch);
+    }
     if (request->is_strict)
         setenv("RESIL_STRICT", "1", 1);
     if (request->has_faults)
