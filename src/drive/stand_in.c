@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -12,12 +13,19 @@
 #include "drive/options.h"
 #include "drive/perform.h"
 #include "drive/raw.h"
+#include "drive/readable.h"
 #include "hooks/real.h"
 
 /* Loopback connects at once; so long nobody waits unless the machine is stuck. */
 #define WITHIN_NS     (100 * NS_PER_MS)
 #define STRANGERS_MAX 64
 #define HIGHEST       (1u << 16) /* a number above it would make the kernel's table of them large */
+
+/* What the kernel takes of one call, and how many parts can be looked at together (readable.h). */
+#define PARTS_MAX    ((size_t)IOV_MAX)
+#define MESSAGES_MAX 1024u
+#define BYTES_MAX    ((size_t)INT_MAX & ~(size_t)4095)
+#define PARTS_A_PAGE (4096 / sizeof(struct iovec))
 
 /* Where a stand-in listens, for a moment. */
 struct listener {
@@ -40,7 +48,9 @@ static void hang_up(struct degraded *record);
 static bool is_held(const struct degraded *record);
 static bool is_host_back(const struct degraded *record);
 static ssize_t swallow(const struct transfer *transfer);
+static ssize_t swallow_message(const struct msghdr *message);
 static ssize_t swallow_messages(const struct transfer *transfer);
+static ssize_t size_of(const struct iovec *parts, size_t count, int too_many);
 static bool has_shut(const struct transfer *transfer);
 
 static void raw_close(int fd)
@@ -331,10 +341,19 @@ static bool is_host_back(const struct degraded *record)
 
 static ssize_t swallow(const struct transfer *transfer)
 {
-    if (transfer->call == TRANSFER_SENDMMSG)
+    switch (transfer->call) {
+    case TRANSFER_SENDMMSG:
         return swallow_messages(transfer);
-    if (transfer->call != TRANSFER_SENDFILE && transfer->call != TRANSFER_SPLICE_OUT)
-        return (ssize_t)perform_size(transfer);
+    case TRANSFER_SENDMSG:
+        return swallow_message(transfer->data);
+    case TRANSFER_WRITEV:
+        return size_of(transfer->data, transfer->count, EINVAL);
+    case TRANSFER_SENDFILE:
+    case TRANSFER_SPLICE_OUT:
+        break;
+    default:
+        return (ssize_t)transfer->size;
+    }
     /* What is at the other end goes where it goes, and offsets move. */
     int nowhere = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC);
     if (nowhere < 0)
@@ -348,14 +367,53 @@ static ssize_t swallow(const struct transfer *transfer)
     return moved;
 }
 
+static ssize_t swallow_message(const struct msghdr *message)
+{
+    if (is_readable(message, sizeof *message))
+        return size_of(message->msg_iov, message->msg_iovlen, EMSGSIZE);
+    errno = EFAULT;
+    return -1;
+}
+
+/* As with the kernel, an error is told of the first message only; later it ends what is sent. */
 static ssize_t swallow_messages(const struct transfer *transfer)
 {
     struct mmsghdr *messages = transfer->data;
-    for (unsigned i = 0; i < transfer->count; i++) {
-        struct transfer one = {.call = TRANSFER_SENDMSG, .data = &messages[i].msg_hdr};
-        messages[i].msg_len = (unsigned)perform_size(&one);
+    unsigned count = transfer->count < MESSAGES_MAX ? transfer->count : MESSAGES_MAX, done = 0;
+    for (; done < count; done++) {
+        ssize_t size = -1;
+        unsigned *told = &messages[done].msg_len;
+        socklen_t length = sizeof *told;
+        if (!is_readable(&messages[done], sizeof *messages))
+            errno = EFAULT;
+        else
+            size = swallow_message(&messages[done].msg_hdr);
+        /* Can it be written to? The kernel finds out, with whatever it has to write. */
+        if (size < 0 || real.getsockopt(transfer->fd, SOL_SOCKET, SO_TYPE, told, &length) != 0)
+            return done ? (ssize_t)done : -1;
+        *told = (unsigned)size;
     }
-    return (ssize_t)transfer->count;
+    return (ssize_t)done;
+}
+
+/* Of all parts together. -1: the kernel would not take them, and errno says why. */
+static ssize_t size_of(const struct iovec *parts, size_t count, int too_many)
+{
+    size_t size = 0;
+    int error = count > PARTS_MAX ? too_many : 0;
+    for (size_t i = 0; i < count && !error; i++) {
+        size_t left = count - i < PARTS_A_PAGE ? count - i : PARTS_A_PAGE;
+        if (i % PARTS_A_PAGE == 0 && !is_readable(&parts[i], left * sizeof *parts))
+            error = EFAULT;
+        else if (parts[i].iov_len > SSIZE_MAX)
+            error = EINVAL;
+        else
+            size += parts[i].iov_len < BYTES_MAX - size ? parts[i].iov_len : BYTES_MAX - size;
+    }
+    if (!error)
+        return (ssize_t)size;
+    errno = error;
+    return -1;
 }
 
 static bool has_shut(const struct transfer *transfer)
