@@ -45,7 +45,8 @@ static int raise_number(int fd);
 static bool say(int end, const struct canned *canned, uint32_t *said);
 static void answer(struct degraded *record);
 static void hang_up(struct degraded *record);
-static bool is_held(const struct degraded *record);
+static int held_end(const struct degraded *record);
+static bool is_end_of(const struct degraded *record, int end);
 static bool is_host_back(const struct degraded *record);
 static ssize_t swallow(const struct transfer *transfer);
 static ssize_t swallow_message(const struct msghdr *message);
@@ -143,7 +144,8 @@ ssize_t stand_in_receive(struct degraded *record, const struct transfer *transfe
     errno = error;
     ssize_t got = perform(transfer);
     /* Whoever has read of an answer asks anew with what is sent next. */
-    if (got > 0 && !(transfer->flags & MSG_PEEK) && is_held(record) && record->said == record->canned->length)
+    if (got > 0 && !(transfer->flags & MSG_PEEK) && held_end(record) >= 0 &&
+        record->said == record->canned->length)
         record->has_answered = false;
     return got;
 }
@@ -305,12 +307,13 @@ static bool say(int end, const struct canned *canned, uint32_t *said)
 /* The answer to a request, or the rest of it. */
 static void answer(struct degraded *record)
 {
-    if (!is_held(record))
+    int end = held_end(record);
+    if (end < 0)
         return;
     if (!record->has_answered)
         record->said = 0;
     record->has_answered = true;
-    if (say(record->end, record->canned, &record->said) && record->hangs_up)
+    if (say(end, record->canned, &record->said) && record->hangs_up)
         hang_up(record);
 }
 
@@ -319,17 +322,25 @@ void stand_in_let_go(struct degraded *record)
     hang_up(record);
 }
 
+/* Two threads may do so at once, one that has answered and one that closes: the number is of the one that takes it. */
 static void hang_up(struct degraded *record)
 {
-    if (is_held(record))
-        raw_close(record->end);
-    record->end = -1;
+    int end = __atomic_exchange_n(&record->end, -1, __ATOMIC_ACQ_REL);
+    if (is_end_of(record, end))
+        raw_close(end);
+}
+
+/* -1: it is closed. */
+static int held_end(const struct degraded *record)
+{
+    int end = __atomic_load_n(&record->end, __ATOMIC_ACQUIRE);
+    return is_end_of(record, end) ? end : -1;
 }
 
 /* The program may have closed the number, with all that it did not know of. */
-static bool is_held(const struct degraded *record)
+static bool is_end_of(const struct degraded *record, int end)
 {
-    return record->end >= 0 && option_cookie(record->end) == record->end_cookie;
+    return end >= 0 && option_cookie(end) == record->end_cookie;
 }
 
 static bool is_host_back(const struct degraded *record)
