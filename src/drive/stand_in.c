@@ -44,7 +44,7 @@ static bool wait_for(int fd, short events, uint64_t until_ns);
 static int raise_number(int fd);
 static bool say(int end, const struct canned *canned, uint32_t *said);
 static void answer(struct degraded *record);
-static void hang_up(struct degraded *record);
+static void hang_up(struct degraded *record, void (*leave)(int end));
 static int held_end(const struct degraded *record);
 static bool is_end_of(const struct degraded *record, int end);
 static bool is_host_back(const struct degraded *record);
@@ -57,6 +57,13 @@ static bool has_shut(const struct transfer *transfer);
 static void raw_close(int fd)
 {
     syscall(SYS_close, fd);
+}
+
+/* It has said all. A fork child may have the socket too, unknowingly: closing alone would not tell the program so. */
+static void raw_finish(int end)
+{
+    syscall(SYS_shutdown, end, SHUT_WR);
+    raw_close(end);
 }
 
 bool stand_in_connect(int fd, const struct sockaddr *like, const struct rung *rung, struct stand_in *made,
@@ -79,7 +86,7 @@ bool stand_in_connect(int fd, const struct sockaddr *like, const struct rung *ru
             made->end = raise_number(end);
             made->cookie = option_cookie(made->end);
         } else {
-            raw_close(end); /* what it has said is delivered all the same */
+            raw_finish(end); /* what it has said is delivered all the same */
         }
         errno = error;
         return true;
@@ -123,7 +130,7 @@ ssize_t stand_in_send(struct degraded *record, const struct transfer *transfer, 
     /* The next request on a connection that is kept open: it is not for a stand-in any more once what it stands in for may
      * be asked again. Programs connect anew then, as whenever a connection has gone stale. */
     if (record->said && !record->has_answered && is_host_back(record)) {
-        hang_up(record);
+        hang_up(record, raw_close);
         raw_disconnect(transfer->fd);
         errno = ECONNRESET;
         return -1;
@@ -154,14 +161,14 @@ void stand_in_shut(const struct descriptor *entry, int how)
 {
     struct degraded *record = stand_in_of(entry);
     if (record && how != SHUT_RD)
-        hang_up(record);
+        hang_up(record, raw_finish);
 }
 
 void stand_in_ended(const struct descriptor *entry)
 {
     struct degraded *record = stand_in_of(entry);
     if (record)
-        hang_up(record);
+        hang_up(record, raw_close); /* another process may have the connection still */
 }
 
 /* A socket that is bound to a device does not. */
@@ -314,20 +321,20 @@ static void answer(struct degraded *record)
         record->said = 0;
     record->has_answered = true;
     if (say(end, record->canned, &record->said) && record->hangs_up)
-        hang_up(record);
+        hang_up(record, raw_finish);
 }
 
 void stand_in_let_go(struct degraded *record)
 {
-    hang_up(record);
+    hang_up(record, raw_close);
 }
 
 /* Two threads may do so at once, one that has answered and one that closes: the number is of the one that takes it. */
-static void hang_up(struct degraded *record)
+static void hang_up(struct degraded *record, void (*leave)(int end))
 {
     int end = __atomic_exchange_n(&record->end, -1, __ATOMIC_ACQ_REL);
     if (is_end_of(record, end))
-        raw_close(end);
+        leave(end);
 }
 
 /* -1: it is closed. */

@@ -309,6 +309,37 @@ tell(libc.sendmmsg(fd, ctypes.c_void_p(readonly), 1, 0))
         ended = self.run_program([PYTHON, "-c", code, str(primary.port)], rules)
         self.assertEqual(ended.out, bare.out, ended)
 
+    def test_the_end_comes_though_a_fork_child_lives(self):
+        code = r"""
+import os, socket, sys, time
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.settimeout(None)
+started, begin = os.pipe()
+if os.fork() == 0:
+    if sys.argv[2] == 'closes':
+        s.close()
+    os.write(begin, b'x')
+    sys.stdout.close(); os.close(1); os.close(2)
+    time.sleep(20); os._exit(0)
+os.read(started, 1)
+if sys.argv[2] == 'shuts':
+    s.shutdown(socket.SHUT_WR)
+else:
+    s.sendall(b'GET /')
+got = b''
+while True:
+    more = s.recv(1000)
+    if not more: break
+    got += more
+print(got.decode())
+"""
+        primary = self.server("refuse")
+        for when, child, good in (("request", "lives", "canned\n"), ("request", "closes", "canned\n"),
+                                  ("request", "shuts", "\n"), ("connect", "lives", "canned\n")):
+            rules = self.rules(f"match: {{address: 127.0.0.1, port: {primary.port}}}\ndegrade:\n"
+                               + self.respond(f", when: {when}", "canned"))
+            ended = self.run_program([PYTHON, "-c", code, str(primary.port), child], rules, seconds=10)
+            self.assertEqual(ended.out, good, (when, child, ended))
+
     def test_it_looks_like_a_real_peer(self):
         code = r"""
 import array, fcntl, select, socket, sys, termios
