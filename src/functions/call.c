@@ -26,7 +26,6 @@ static uint64_t nearly_now_ns(void);
 static void pass_on(struct binding *binding, void *result, void **arguments);
 static void carry_out(struct calling *call);
 static bool retry(struct calling *call);
-static void wait_until(uint64_t until_ns);
 static void report(struct calling *call, bool has_failed);
 static void tell_step(struct calling *call, enum event_kind kind, const struct call *state,
                       const struct call_step *step, uint64_t now_ns);
@@ -136,7 +135,7 @@ static bool retry(struct calling *call)
         host_count(call->host, HOST_RETRIES);
         tell_step(call, EVENT_FUNCTION_RETRY, &state, &step, now);
         call_clean_up(call);
-        wait_until(step.until_ns);
+        call_wait(step.until_ns);
         step = call_due(&state, clock_now_ns());
         call_attempt(call);
         bool has_failed = call_has_failed(call);
@@ -154,8 +153,7 @@ static bool retry(struct calling *call)
     return has_failed;
 }
 
-/* Signal handlers run, and then it goes on; the thread is not cancelled where its own call might not have been. */
-static void wait_until(uint64_t until_ns)
+void call_wait(uint64_t until_ns)
 {
     sigset_t mask;
     int cancelling, disabled;

@@ -144,6 +144,28 @@ static void exit_thread(void)
     printf("left with %d, then %d\n", (int)(long)left, flaky_ask(20, 22));
 }
 
+static int asked;
+
+static void *ask_twice(void *data)
+{
+    for (; asked < 2; asked++)
+        flaky_ask(20, 22);
+    pthread_testcancel();
+    return data;
+}
+
+/* The thread is cancelled in a call that nobody can be cancelled in. */
+static void cancel(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, ask_twice, NULL);
+    usleep(200000);
+    pthread_cancel(thread);
+    void *left = NULL;
+    pthread_join(thread, &left);
+    printf("%s after %d\n", left == PTHREAD_CANCELED ? "cancelled" : "done", asked);
+}
+
 static void at_end(void)
 {
     flaky_fail(1);
@@ -362,7 +384,7 @@ int main(int count, char **arguments)
         {"back", call_back, NULL},      {"jump", NULL, jump},        {"exit", exit_thread, NULL},
         {"look-up", look_up, NULL},     {"plug-in", NULL, plug_in},  {"rounds", NULL, load_and_unload},
         {"crowd", crowd, NULL},         {"follow", follow, NULL},    {"fork", fork_it, NULL},
-        {"interrupt", interrupt, NULL},
+        {"interrupt", interrupt, NULL}, {"cancel", cancel, NULL},
     };
     if (strcmp(story, "early") == 0)
         printf("%d before main\n", asked_early);

@@ -254,6 +254,10 @@ class Safety(Functions):
         self.only_under(rules, "left with 7, then 42\n", "exit")
         self.assertEqual(self.calls_of("flaky_with"), 100)
 
+    def test_a_thread_is_not_cancelled_while_it_waits_for_its_turn(self):
+        rules = self.declare(ASK + "    limit: {rate: 1/s, wait: 5s}\n    default: {returns: -9}\n")
+        self.assertEqual(self.tell("cancel", rules=rules), "cancelled after 2\n")
+
     def test_an_exception_passes_through_it(self):
         rules = self.declare(WITH + "    breaker:\n    default: {returns: -9}\n", RETRIED)
 
