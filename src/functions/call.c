@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "drive/connect.h"
+#include "drive/readable.h"
 #include "drive/signals.h"
 #include "policy/random.h"
 #include "state/current.h"
@@ -15,7 +16,8 @@
 
 /* The declared functions that this thread is in. A function that comes back to itself is one call: retries of retries
  * would be made, and one failure counted twice. As with drive/nesting.h a mark counts only while its frame is further out
- * than the current one and still holds it: a call may never return. */
+ * than the current one and still holds it: a call may never return. The stack that it was on may be gone by then, where
+ * coroutines have stacks of their own. */
 struct inside {
     uint64_t mark, signature;
     struct inside *outer;
@@ -205,7 +207,8 @@ static void tell_step(struct calling *call, enum event_kind kind, const struct c
 static bool is_inside(uint64_t signature)
 {
     for (struct inside *inside = innermost; inside; inside = inside->outer) {
-        if ((uintptr_t)inside < (uintptr_t)__builtin_frame_address(0) || inside->mark != mark_of(inside)) {
+        if ((uintptr_t)inside < (uintptr_t)__builtin_frame_address(0) ||
+            !is_readable(inside, sizeof *inside) || inside->mark != mark_of(inside)) {
             innermost = NULL; /* left by a jump */
             return false;
         }

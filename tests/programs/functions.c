@@ -13,10 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <linux/audit.h>
@@ -164,6 +166,48 @@ static void cancel(void)
     void *left = NULL;
     pthread_join(thread, &left);
     printf("%s after %d\n", left == PTHREAD_CANCELED ? "cancelled" : "done", asked);
+}
+
+static ucontext_t outer, given_up, next;
+
+static int yielding(void *data)
+{
+    (void)data;
+    swapcontext(&given_up, &outer);
+    return 0;
+}
+
+static void yield(void)
+{
+    flaky_with(yielding, NULL);
+}
+
+static void ask_next(void)
+{
+    printf("%d\n", flaky_ask(20, 22));
+}
+
+/* A coroutine is given up inside a call, with its stack; then another one calls. */
+static void give_up(void)
+{
+    size_t size = 1 << 16;
+    char *low = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct {
+        ucontext_t *context;
+        char *stack;
+        void (*run)(void);
+    } both[] = {{&given_up, low + size, yield}, {&next, low, ask_next}};
+    for (int i = 0; i < 2; i++) {
+        getcontext(both[i].context);
+        both[i].context->uc_stack.ss_sp = both[i].stack;
+        both[i].context->uc_stack.ss_size = size;
+        both[i].context->uc_link = &outer;
+        makecontext(both[i].context, both[i].run, 0);
+    }
+    swapcontext(&outer, &given_up);
+    munmap(low + size, size);
+    flaky_fail(1);
+    swapcontext(&outer, &next);
 }
 
 static void at_end(void)
@@ -384,7 +428,7 @@ int main(int count, char **arguments)
         {"back", call_back, NULL},      {"jump", NULL, jump},        {"exit", exit_thread, NULL},
         {"look-up", look_up, NULL},     {"plug-in", NULL, plug_in},  {"rounds", NULL, load_and_unload},
         {"crowd", crowd, NULL},         {"follow", follow, NULL},    {"fork", fork_it, NULL},
-        {"interrupt", interrupt, NULL}, {"cancel", cancel, NULL},
+        {"interrupt", interrupt, NULL}, {"cancel", cancel, NULL},    {"give-up", give_up, NULL},
     };
     if (strcmp(story, "early") == 0)
         printf("%d before main\n", asked_early);

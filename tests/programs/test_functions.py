@@ -258,6 +258,9 @@ class Safety(Functions):
         rules = self.declare(ASK + "    limit: {rate: 1/s, wait: 5s}\n    default: {returns: -9}\n")
         self.assertEqual(self.tell("cancel", rules=rules), "cancelled after 2\n")
 
+    def test_a_coroutine_that_is_given_up_inside_it(self):
+        self.only_under(self.declare(WITH + "    breaker:\n    default: {returns: -9}\n", RETRIED), "42\n", "give-up")
+
     def test_an_exception_passes_through_it(self):
         rules = self.declare(WITH + "    breaker:\n    default: {returns: -9}\n", RETRIED)
 
