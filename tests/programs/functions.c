@@ -5,10 +5,13 @@
  * It prints what came of it; whether that is good depends on the rules. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -398,6 +401,56 @@ static void fork_it(void)
     printf("%d in the parent\n", flaky_ask(20, 22));
 }
 
+static int hold(struct dl_phdr_info *info, size_t size, void *data)
+{
+    (void)info;
+    (void)size;
+    sem_post(data);
+    pause();
+    return 1;
+}
+
+static void *look_at_objects(void *data)
+{
+    dl_iterate_phdr(hold, data);
+    return NULL;
+}
+
+static void *idle(void *data)
+{
+    sem_post(data);
+    pause();
+    return NULL;
+}
+
+/* Forks while another thread lives, and if it is to be locked looks at the objects that are loaded. The child connects and
+ * asks, or loads a plugin (of that folder) and asks that. */
+static void fork_among_threads(const char *folder)
+{
+    bool is_locked = strcmp(folder, "locked") == 0;
+    sem_t ready;
+    sem_init(&ready, 0, 0);
+    pthread_t thread;
+    pthread_create(&thread, NULL, is_locked ? look_at_objects : idle, &ready);
+    sem_wait(&ready);
+    fflush(stdout);
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(5);
+        connect_once();
+        flaky_fail(1);
+        if (is_locked)
+            printf("%d in the child\n", flaky_ask(20, 22));
+        else
+            plug_in(folder);
+        fflush(stdout);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    printf("status %x\n", (unsigned)status);
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -423,12 +476,25 @@ int main(int count, char **arguments)
         void (*tell)(void);
         void (*tell_with)(const char *argument);
     } stories[] = {
-        {"open", open_it, NULL},        {"ask", NULL, ask},          {"succeed", NULL, ask},
-        {"mixed", mixed, NULL},         {"errno", keep_errno, NULL}, {"recurse", recurse, NULL},
-        {"back", call_back, NULL},      {"jump", NULL, jump},        {"exit", exit_thread, NULL},
-        {"look-up", look_up, NULL},     {"plug-in", NULL, plug_in},  {"rounds", NULL, load_and_unload},
-        {"crowd", crowd, NULL},         {"follow", follow, NULL},    {"fork", fork_it, NULL},
-        {"interrupt", interrupt, NULL}, {"cancel", cancel, NULL},    {"give-up", give_up, NULL},
+        {"open", open_it, NULL},
+        {"ask", NULL, ask},
+        {"succeed", NULL, ask},
+        {"mixed", mixed, NULL},
+        {"errno", keep_errno, NULL},
+        {"recurse", recurse, NULL},
+        {"back", call_back, NULL},
+        {"jump", NULL, jump},
+        {"exit", exit_thread, NULL},
+        {"look-up", look_up, NULL},
+        {"plug-in", NULL, plug_in},
+        {"rounds", NULL, load_and_unload},
+        {"crowd", crowd, NULL},
+        {"follow", follow, NULL},
+        {"fork", fork_it, NULL},
+        {"interrupt", interrupt, NULL},
+        {"cancel", cancel, NULL},
+        {"give-up", give_up, NULL},
+        {"fork-among", NULL, fork_among_threads},
     };
     if (strcmp(story, "early") == 0)
         printf("%d before main\n", asked_early);

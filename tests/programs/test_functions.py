@@ -279,6 +279,16 @@ class Safety(Functions):
     def test_a_fork_child_goes_on_under_the_rules(self):
         self.only_under(self.declare(RETRIED), "42 in the child\n42 in the parent\n", "fork")
 
+    def test_a_fork_child_does_not_wait_for_a_lock_that_no_thread_of_it_has(self):
+        rules = self.declare(RETRIED)
+        self.assertEqual(self.tell("fork-among", "locked", rules=rules, RESIL_EARLY="0"), "-1 in the child\nstatus 0\n")
+        (report,) = self.reports()
+        self.assertEqual(report["passed_through"]["unbound"], 1)
+
+    def test_a_library_that_a_fork_child_loads_is_bound(self):
+        loaded = self.tell("plug-in", TESTS, rules=self.declare(RETRIED))
+        self.assertEqual(self.tell("fork-among", TESTS, rules=self.declare(RETRIED)), loaded + "status 0\n")
+
     def test_a_signal_during_the_wait_is_handled_and_the_call_goes_on(self):
         rules = self.declare(ASK + "    retry: {max_retries: 1, base_delay: 200ms, jitter: none}\n")
         self.only_under(rules, "42, 1 handled\n", "interrupt")
