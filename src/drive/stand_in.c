@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -12,12 +13,19 @@
 #include "drive/options.h"
 #include "drive/perform.h"
 #include "drive/raw.h"
+#include "drive/readable.h"
 #include "hooks/real.h"
 
 /* Loopback connects at once; so long nobody waits unless the machine is stuck. */
 #define WITHIN_NS     (100 * NS_PER_MS)
 #define STRANGERS_MAX 64
 #define HIGHEST       (1u << 16) /* a number above it would make the kernel's table of them large */
+
+/* What the kernel takes of one call, and how many parts can be looked at together (readable.h). */
+#define PARTS_MAX    ((size_t)IOV_MAX)
+#define MESSAGES_MAX 1024u
+#define BYTES_MAX    ((size_t)INT_MAX & ~(size_t)4095)
+#define PARTS_A_PAGE (4096 / sizeof(struct iovec))
 
 /* Where a stand-in listens, for a moment. */
 struct listener {
@@ -36,16 +44,26 @@ static bool wait_for(int fd, short events, uint64_t until_ns);
 static int raise_number(int fd);
 static bool say(int end, const struct canned *canned, uint32_t *said);
 static void answer(struct degraded *record);
-static void hang_up(struct degraded *record);
-static bool is_held(const struct degraded *record);
+static void hang_up(struct degraded *record, void (*leave)(int end));
+static int held_end(const struct degraded *record);
+static bool is_end_of(const struct degraded *record, int end);
 static bool is_host_back(const struct degraded *record);
 static ssize_t swallow(const struct transfer *transfer);
+static ssize_t swallow_message(const struct msghdr *message);
 static ssize_t swallow_messages(const struct transfer *transfer);
+static ssize_t size_of(const struct iovec *parts, size_t count, int too_many);
 static bool has_shut(const struct transfer *transfer);
 
 static void raw_close(int fd)
 {
     syscall(SYS_close, fd);
+}
+
+/* It has said all. A fork child may have the socket too, unknowingly: closing alone would not tell the program so. */
+static void raw_finish(int end)
+{
+    syscall(SYS_shutdown, end, SHUT_WR);
+    raw_close(end);
 }
 
 bool stand_in_connect(int fd, const struct sockaddr *like, const struct rung *rung, struct stand_in *made,
@@ -68,7 +86,7 @@ bool stand_in_connect(int fd, const struct sockaddr *like, const struct rung *ru
             made->end = raise_number(end);
             made->cookie = option_cookie(made->end);
         } else {
-            raw_close(end); /* what it has said is delivered all the same */
+            raw_finish(end); /* what it has said is delivered all the same */
         }
         errno = error;
         return true;
@@ -112,7 +130,7 @@ ssize_t stand_in_send(struct degraded *record, const struct transfer *transfer, 
     /* The next request on a connection that is kept open: it is not for a stand-in any more once what it stands in for may
      * be asked again. Programs connect anew then, as whenever a connection has gone stale. */
     if (record->said && !record->has_answered && is_host_back(record)) {
-        hang_up(record);
+        hang_up(record, raw_close);
         raw_disconnect(transfer->fd);
         errno = ECONNRESET;
         return -1;
@@ -133,7 +151,8 @@ ssize_t stand_in_receive(struct degraded *record, const struct transfer *transfe
     errno = error;
     ssize_t got = perform(transfer);
     /* Whoever has read of an answer asks anew with what is sent next. */
-    if (got > 0 && !(transfer->flags & MSG_PEEK) && is_held(record) && record->said == record->canned->length)
+    if (got > 0 && !(transfer->flags & MSG_PEEK) && held_end(record) >= 0 &&
+        record->said == record->canned->length)
         record->has_answered = false;
     return got;
 }
@@ -142,14 +161,14 @@ void stand_in_shut(const struct descriptor *entry, int how)
 {
     struct degraded *record = stand_in_of(entry);
     if (record && how != SHUT_RD)
-        hang_up(record);
+        hang_up(record, raw_finish);
 }
 
 void stand_in_ended(const struct descriptor *entry)
 {
     struct degraded *record = stand_in_of(entry);
     if (record)
-        hang_up(record);
+        hang_up(record, raw_close); /* another process may have the connection still */
 }
 
 /* A socket that is bound to a device does not. */
@@ -295,31 +314,40 @@ static bool say(int end, const struct canned *canned, uint32_t *said)
 /* The answer to a request, or the rest of it. */
 static void answer(struct degraded *record)
 {
-    if (!is_held(record))
+    int end = held_end(record);
+    if (end < 0)
         return;
     if (!record->has_answered)
         record->said = 0;
     record->has_answered = true;
-    if (say(record->end, record->canned, &record->said) && record->hangs_up)
-        hang_up(record);
+    if (say(end, record->canned, &record->said) && record->hangs_up)
+        hang_up(record, raw_finish);
 }
 
 void stand_in_let_go(struct degraded *record)
 {
-    hang_up(record);
+    hang_up(record, raw_close);
 }
 
-static void hang_up(struct degraded *record)
+/* Two threads may do so at once, one that has answered and one that closes: the number is of the one that takes it. */
+static void hang_up(struct degraded *record, void (*leave)(int end))
 {
-    if (is_held(record))
-        raw_close(record->end);
-    record->end = -1;
+    int end = __atomic_exchange_n(&record->end, -1, __ATOMIC_ACQ_REL);
+    if (is_end_of(record, end))
+        leave(end);
+}
+
+/* -1: it is closed. */
+static int held_end(const struct degraded *record)
+{
+    int end = __atomic_load_n(&record->end, __ATOMIC_ACQUIRE);
+    return is_end_of(record, end) ? end : -1;
 }
 
 /* The program may have closed the number, with all that it did not know of. */
-static bool is_held(const struct degraded *record)
+static bool is_end_of(const struct degraded *record, int end)
 {
-    return record->end >= 0 && option_cookie(record->end) == record->end_cookie;
+    return end >= 0 && option_cookie(end) == record->end_cookie;
 }
 
 static bool is_host_back(const struct degraded *record)
@@ -331,10 +359,19 @@ static bool is_host_back(const struct degraded *record)
 
 static ssize_t swallow(const struct transfer *transfer)
 {
-    if (transfer->call == TRANSFER_SENDMMSG)
+    switch (transfer->call) {
+    case TRANSFER_SENDMMSG:
         return swallow_messages(transfer);
-    if (transfer->call != TRANSFER_SENDFILE && transfer->call != TRANSFER_SPLICE_OUT)
-        return (ssize_t)perform_size(transfer);
+    case TRANSFER_SENDMSG:
+        return swallow_message(transfer->data);
+    case TRANSFER_WRITEV:
+        return size_of(transfer->data, transfer->count, EINVAL);
+    case TRANSFER_SENDFILE:
+    case TRANSFER_SPLICE_OUT:
+        break;
+    default:
+        return (ssize_t)transfer->size;
+    }
     /* What is at the other end goes where it goes, and offsets move. */
     int nowhere = (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC);
     if (nowhere < 0)
@@ -348,14 +385,53 @@ static ssize_t swallow(const struct transfer *transfer)
     return moved;
 }
 
+static ssize_t swallow_message(const struct msghdr *message)
+{
+    if (is_readable(message, sizeof *message))
+        return size_of(message->msg_iov, message->msg_iovlen, EMSGSIZE);
+    errno = EFAULT;
+    return -1;
+}
+
+/* As with the kernel, an error is told of the first message only; later it ends what is sent. */
 static ssize_t swallow_messages(const struct transfer *transfer)
 {
     struct mmsghdr *messages = transfer->data;
-    for (unsigned i = 0; i < transfer->count; i++) {
-        struct transfer one = {.call = TRANSFER_SENDMSG, .data = &messages[i].msg_hdr};
-        messages[i].msg_len = (unsigned)perform_size(&one);
+    unsigned count = transfer->count < MESSAGES_MAX ? transfer->count : MESSAGES_MAX, done = 0;
+    for (; done < count; done++) {
+        ssize_t size = -1;
+        unsigned *told = &messages[done].msg_len;
+        socklen_t length = sizeof *told;
+        if (!is_readable(&messages[done], sizeof *messages))
+            errno = EFAULT;
+        else
+            size = swallow_message(&messages[done].msg_hdr);
+        /* Can it be written to? The kernel finds out, with whatever it has to write. */
+        if (size < 0 || real.getsockopt(transfer->fd, SOL_SOCKET, SO_TYPE, told, &length) != 0)
+            return done ? (ssize_t)done : -1;
+        *told = (unsigned)size;
     }
-    return (ssize_t)transfer->count;
+    return (ssize_t)done;
+}
+
+/* Of all parts together. -1: the kernel would not take them, and errno says why. */
+static ssize_t size_of(const struct iovec *parts, size_t count, int too_many)
+{
+    size_t size = 0;
+    int error = count > PARTS_MAX ? too_many : 0;
+    for (size_t i = 0; i < count && !error; i++) {
+        size_t left = count - i < PARTS_A_PAGE ? count - i : PARTS_A_PAGE;
+        if (i % PARTS_A_PAGE == 0 && !is_readable(&parts[i], left * sizeof *parts))
+            error = EFAULT;
+        else if (parts[i].iov_len > SSIZE_MAX)
+            error = EINVAL;
+        else
+            size += parts[i].iov_len < BYTES_MAX - size ? parts[i].iov_len : BYTES_MAX - size;
+    }
+    if (!error)
+        return (ssize_t)size;
+    errno = error;
+    return -1;
 }
 
 static bool has_shut(const struct transfer *transfer)

@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include "base/clock.h"
-#include "drive/signals.h"
 #include "drive/tell.h"
 #include "functions/call.h"
 #include "state/process.h"
@@ -12,7 +11,6 @@
 
 static bool take_place(struct calling *call, const struct limit_params *params);
 static bool take_token(struct calling *call, const struct limit_params *params);
-static void wait_until(uint64_t until_ns);
 static bool reject(struct calling *call, enum event_kind kind, enum sample_kind sample, enum host_count count,
                    uint64_t delay_ns);
 
@@ -20,6 +18,8 @@ bool call_admit(struct calling *call)
 {
     const struct policy *policy = &call->function->rule.policy;
     call->has_place = false;
+    call->verdict = BREAKER_ADMIT; /* what is only recorded goes on though it is rejected */
+    call->ticket = (struct breaker_ticket){0, false};
     if (policy->limit.is_on && process_owns_memory()) {
         struct limit_params params = {
             .connections = policy->limit.connections,
@@ -30,8 +30,6 @@ bool call_admit(struct calling *call)
         if (!take_place(call, &params) || !take_token(call, &params))
             return false;
     }
-    call->verdict = BREAKER_ADMIT;
-    call->ticket = (struct breaker_ticket){0, false};
     if (!policy->breaker.is_on)
         return true;
     struct breaker_answer answer = breakers_admit(call->host, &policy->breaker.params, call->begun_ns);
@@ -72,7 +70,7 @@ static bool take_place(struct calling *call, const struct limit_params *params)
         } else if (answer.verdict == LIMIT_REJECT) {
             return reject(call, EVENT_LIMIT_CONNECTIONS, SAMPLE_CONNECTIONS, HOST_LIMITED, 0);
         } else {
-            wait_until(answer.until_ns);
+            call_wait(answer.until_ns);
         }
     }
     return true;
@@ -84,18 +82,8 @@ static bool take_token(struct calling *call, const struct limit_params *params)
     if (answer.verdict == LIMIT_REJECT)
         return reject(call, EVENT_LIMIT_RATE, SAMPLE_RATE, HOST_LIMITED, 0);
     if (answer.verdict == LIMIT_WAIT)
-        wait_until(answer.until_ns);
+        call_wait(answer.until_ns);
     return true;
-}
-
-/* Signal handlers run, then it goes on. */
-static void wait_until(uint64_t until_ns)
-{
-    sigset_t mask;
-    signals_block(&mask);
-    while (signals_wait(-1, 0, until_ns, &mask) == WAITED_INTERRUPTED)
-        ;
-    signals_restore(&mask);
 }
 
 static bool reject(struct calling *call, enum event_kind kind, enum sample_kind sample, enum host_count count,

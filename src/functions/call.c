@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "drive/connect.h"
+#include "drive/readable.h"
 #include "drive/signals.h"
 #include "policy/random.h"
 #include "state/current.h"
@@ -15,7 +16,8 @@
 
 /* The declared functions that this thread is in. A function that comes back to itself is one call: retries of retries
  * would be made, and one failure counted twice. As with drive/nesting.h a mark counts only while its frame is further out
- * than the current one and still holds it: a call may never return. */
+ * than the current one and still holds it: a call may never return. The stack that it was on may be gone by then, where
+ * coroutines have stacks of their own. */
 struct inside {
     uint64_t mark, signature;
     struct inside *outer;
@@ -26,7 +28,6 @@ static uint64_t nearly_now_ns(void);
 static void pass_on(struct binding *binding, void *result, void **arguments);
 static void carry_out(struct calling *call);
 static bool retry(struct calling *call);
-static void wait_until(uint64_t until_ns);
 static void report(struct calling *call, bool has_failed);
 static void tell_step(struct calling *call, enum event_kind kind, const struct call *state,
                       const struct call_step *step, uint64_t now_ns);
@@ -136,7 +137,7 @@ static bool retry(struct calling *call)
         host_count(call->host, HOST_RETRIES);
         tell_step(call, EVENT_FUNCTION_RETRY, &state, &step, now);
         call_clean_up(call);
-        wait_until(step.until_ns);
+        call_wait(step.until_ns);
         step = call_due(&state, clock_now_ns());
         call_attempt(call);
         bool has_failed = call_has_failed(call);
@@ -154,8 +155,7 @@ static bool retry(struct calling *call)
     return has_failed;
 }
 
-/* Signal handlers run, and then it goes on; the thread is not cancelled where its own call might not have been. */
-static void wait_until(uint64_t until_ns)
+void call_wait(uint64_t until_ns)
 {
     sigset_t mask;
     int cancelling, disabled;
@@ -207,7 +207,8 @@ static void tell_step(struct calling *call, enum event_kind kind, const struct c
 static bool is_inside(uint64_t signature)
 {
     for (struct inside *inside = innermost; inside; inside = inside->outer) {
-        if ((uintptr_t)inside < (uintptr_t)__builtin_frame_address(0) || inside->mark != mark_of(inside)) {
+        if ((uintptr_t)inside < (uintptr_t)__builtin_frame_address(0) ||
+            !is_readable(inside, sizeof *inside) || inside->mark != mark_of(inside)) {
             innermost = NULL; /* left by a jump */
             return false;
         }

@@ -25,6 +25,9 @@ struct calling {
     char text[60];  /* the target for events, once call_text was asked */
 };
 
+/* call.c. Signal handlers run, and then it goes on; the thread is not cancelled where its own call might not have been. */
+void call_wait(uint64_t until_ns);
+
 /* target.c */
 void call_find_host(struct calling *call);
 const char *call_text(struct calling *call);

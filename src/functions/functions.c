@@ -7,6 +7,7 @@
 #include "base/undisturbed.h"
 #include "drive/tell.h"
 #include "functions/patch.h"
+#include "hooks/real.h"
 #include "state/process.h"
 #include "state/segment.h"
 
@@ -20,6 +21,13 @@ static struct {
     bool is_unfinished;
 } last;
 
+/* The list of objects has a lock, which glibc (2.36) leaves in a fork child as it was: where another thread had it, nobody
+ * ever gives it back, and we would wait for ever where the program would not have. */
+static struct {
+    bool had_threads, may_be_locked, is_counted;
+} forked;
+
+static bool is_doubtful(uint64_t declared);
 static uint64_t declared_by(const struct ruleset *rules);
 static void make_pass(const struct ruleset *rules, uint64_t declared);
 static void add_name(struct pass *pass, const char *symbol);
@@ -27,19 +35,45 @@ static void add_name(struct pass *pass, const char *symbol);
 void functions_follow(const struct ruleset *rules)
 {
     uint64_t declared = declared_by(rules);
+    if (is_doubtful(declared))
+        return;
     if (declared != __atomic_load_n(&last.declared, __ATOMIC_ACQUIRE) && process_owns_memory())
         make_pass(rules, declared);
     else if (declared)
         functions_look(rules);
 }
 
+/* In a fork child too: who asks an object for something has most often just loaded it, and has been given the lock. */
 void functions_look(const struct ruleset *rules)
 {
     if (!process_owns_memory())
         return;
-    if (patch_adds() != __atomic_load_n(&last.adds, __ATOMIC_ACQUIRE) ||
+    unsigned long long adds = patch_adds();
+    bool has_missed = __atomic_exchange_n(&forked.may_be_locked, false, __ATOMIC_RELAXED);
+    if (has_missed || adds != __atomic_load_n(&last.adds, __ATOMIC_ACQUIRE) ||
         __atomic_load_n(&last.is_unfinished, __ATOMIC_ACQUIRE))
         make_pass(rules, declared_by(rules));
+}
+
+void functions_before_fork(void)
+{
+    forked.had_threads = !real_is_alone();
+}
+
+void functions_forked(void)
+{
+    forked.may_be_locked |= forked.had_threads;
+    forked.is_counted = false;
+}
+
+/* What is bound stays so, and no more is bound. */
+static bool is_doubtful(uint64_t declared)
+{
+    if (!__atomic_load_n(&forked.may_be_locked, __ATOMIC_RELAXED))
+        return false;
+    if (declared && !__atomic_exchange_n(&forked.is_counted, true, __ATOMIC_RELAXED))
+        segment_passed(PASSED_UNBOUND);
+    return true;
 }
 
 static uint64_t declared_by(const struct ruleset *rules)

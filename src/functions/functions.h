@@ -20,6 +20,11 @@ void functions_follow(const struct ruleset *rules);
 /* Looks for objects that have been loaded since. */
 void functions_look(const struct ruleset *rules);
 
+/* Around a fork. A child of a process that had threads follows no rules until it has asked an object that it has loaded for
+ * something: it cannot know whether the objects may be looked at. */
+void functions_before_fork(void);
+void functions_forked(void);
+
 /* Set while the program has not begun to load libraries itself. */
 extern bool functions_at_start;
 

@@ -22,6 +22,12 @@ static bool is_done_by_another(void)
     return is_there;
 }
 
+static void forked(void)
+{
+    process_forked();
+    functions_forked();
+}
+
 __attribute__((constructor)) static void begin(int argc, char **arguments, char **environment)
 {
     (void)argc;
@@ -34,7 +40,7 @@ __attribute__((constructor)) static void begin(int argc, char **arguments, char 
         rules_state = RULES_DISABLED;
         return;
     }
-    pthread_atfork(NULL, NULL, process_forked);
+    pthread_atfork(functions_before_fork, NULL, forked);
     faults_are_possible = settings.are_faults_armed; /* who never connects reads the rules when he accepts */
     if (settings.are_faults_armed)
         pthread_atfork(faults_before_fork, NULL, faults_forked);

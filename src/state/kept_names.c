@@ -12,6 +12,7 @@
 
 static struct kept_name *place_of(uint64_t hash, bool may_claim);
 static uint64_t hash_of(const char *name, enum kept_family family);
+static uint64_t answered_before(const struct kept_name *place, uint64_t now);
 static const struct kept_version *newest_of(const struct kept_name *place, const char *name,
                                             enum kept_family family, struct kept_answer *answer);
 static bool read_version(const struct kept_version *version, struct kept_answer *answer);
@@ -127,18 +128,17 @@ static struct kept_name *place_of(uint64_t hash, bool may_claim)
 {
     struct segment *segment = segment_current;
     struct kept_name *oldest = NULL;
-    uint64_t oldest_ns = UINT64_MAX, mark = hash | 1;
+    uint64_t oldest_ns = 0, mark = hash | 1;
     if (!segment)
         return NULL;
+    uint64_t now = may_claim ? kept_names_now_ns() : 0;
     for (unsigned i = 0; i < REACH; i++) {
         struct kept_name *place = &segment->names[(hash + i) % KEPT_NAMES_MAX];
         uint64_t found = atomic_load_explicit(&place->mark, memory_order_acquire);
         if (found == mark)
             return place;
-        uint64_t first_ns = place->versions[0].answer.answered_ns,
-                 second_ns = place->versions[1].answer.answered_ns;
-        uint64_t answered_ns = !found ? 0 : first_ns > second_ns ? first_ns : second_ns;
-        if (answered_ns < oldest_ns) {
+        uint64_t answered_ns = found ? answered_before(place, now) : 0;
+        if (!oldest || answered_ns < oldest_ns) {
             oldest = place;
             oldest_ns = answered_ns;
         }
@@ -153,6 +153,19 @@ static struct kept_name *place_of(uint64_t hash, bool may_claim)
                                  &oldest->mark, &before, mark, memory_order_acq_rel, memory_order_relaxed)
                ? oldest
                : NULL;
+}
+
+/* When the newer of its answers came; 0: never. No answer comes from the future: a place whose time was damaged, or is of
+ * another clock, would be kept for ever. */
+static uint64_t answered_before(const struct kept_name *place, uint64_t now)
+{
+    uint64_t newer = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t answered_ns = place->versions[i].answer.answered_ns;
+        if (answered_ns <= now && answered_ns > newer)
+            newer = answered_ns;
+    }
+    return newer;
 }
 
 /* The newest whole answer for that name; NULL: none. */

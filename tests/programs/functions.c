@@ -5,18 +5,23 @@
  * It prints what came of it; whether that is good depends on the rules. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <linux/audit.h>
@@ -142,6 +147,70 @@ static void exit_thread(void)
     }
     flaky_fail(1);
     printf("left with %d, then %d\n", (int)(long)left, flaky_ask(20, 22));
+}
+
+static int asked;
+
+static void *ask_twice(void *data)
+{
+    for (; asked < 2; asked++)
+        flaky_ask(20, 22);
+    pthread_testcancel();
+    return data;
+}
+
+/* The thread is cancelled in a call that nobody can be cancelled in. */
+static void cancel(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, ask_twice, NULL);
+    usleep(200000);
+    pthread_cancel(thread);
+    void *left = NULL;
+    pthread_join(thread, &left);
+    printf("%s after %d\n", left == PTHREAD_CANCELED ? "cancelled" : "done", asked);
+}
+
+static ucontext_t outer, given_up, next;
+
+static int yielding(void *data)
+{
+    (void)data;
+    swapcontext(&given_up, &outer);
+    return 0;
+}
+
+static void yield(void)
+{
+    flaky_with(yielding, NULL);
+}
+
+static void ask_next(void)
+{
+    printf("%d\n", flaky_ask(20, 22));
+}
+
+/* A coroutine is given up inside a call, with its stack; then another one calls. */
+static void give_up(void)
+{
+    size_t size = 1 << 16;
+    char *low = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct {
+        ucontext_t *context;
+        char *stack;
+        void (*run)(void);
+    } both[] = {{&given_up, low + size, yield}, {&next, low, ask_next}};
+    for (int i = 0; i < 2; i++) {
+        getcontext(both[i].context);
+        both[i].context->uc_stack.ss_sp = both[i].stack;
+        both[i].context->uc_stack.ss_size = size;
+        both[i].context->uc_link = &outer;
+        makecontext(both[i].context, both[i].run, 0);
+    }
+    swapcontext(&outer, &given_up);
+    munmap(low + size, size);
+    flaky_fail(1);
+    swapcontext(&outer, &next);
 }
 
 static void at_end(void)
@@ -332,6 +401,56 @@ static void fork_it(void)
     printf("%d in the parent\n", flaky_ask(20, 22));
 }
 
+static int hold(struct dl_phdr_info *info, size_t size, void *data)
+{
+    (void)info;
+    (void)size;
+    sem_post(data);
+    pause();
+    return 1;
+}
+
+static void *look_at_objects(void *data)
+{
+    dl_iterate_phdr(hold, data);
+    return NULL;
+}
+
+static void *idle(void *data)
+{
+    sem_post(data);
+    pause();
+    return NULL;
+}
+
+/* Forks while another thread lives, and if it is to be locked looks at the objects that are loaded. The child connects and
+ * asks, or loads a plugin (of that folder) and asks that. */
+static void fork_among_threads(const char *folder)
+{
+    bool is_locked = strcmp(folder, "locked") == 0;
+    sem_t ready;
+    sem_init(&ready, 0, 0);
+    pthread_t thread;
+    pthread_create(&thread, NULL, is_locked ? look_at_objects : idle, &ready);
+    sem_wait(&ready);
+    fflush(stdout);
+    int status = 0;
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(5);
+        connect_once();
+        flaky_fail(1);
+        if (is_locked)
+            printf("%d in the child\n", flaky_ask(20, 22));
+        else
+            plug_in(folder);
+        fflush(stdout);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    printf("status %x\n", (unsigned)status);
+}
+
 static void on_signal(int number)
 {
     (void)number;
@@ -357,12 +476,25 @@ int main(int count, char **arguments)
         void (*tell)(void);
         void (*tell_with)(const char *argument);
     } stories[] = {
-        {"open", open_it, NULL},        {"ask", NULL, ask},          {"succeed", NULL, ask},
-        {"mixed", mixed, NULL},         {"errno", keep_errno, NULL}, {"recurse", recurse, NULL},
-        {"back", call_back, NULL},      {"jump", NULL, jump},        {"exit", exit_thread, NULL},
-        {"look-up", look_up, NULL},     {"plug-in", NULL, plug_in},  {"rounds", NULL, load_and_unload},
-        {"crowd", crowd, NULL},         {"follow", follow, NULL},    {"fork", fork_it, NULL},
+        {"open", open_it, NULL},
+        {"ask", NULL, ask},
+        {"succeed", NULL, ask},
+        {"mixed", mixed, NULL},
+        {"errno", keep_errno, NULL},
+        {"recurse", recurse, NULL},
+        {"back", call_back, NULL},
+        {"jump", NULL, jump},
+        {"exit", exit_thread, NULL},
+        {"look-up", look_up, NULL},
+        {"plug-in", NULL, plug_in},
+        {"rounds", NULL, load_and_unload},
+        {"crowd", crowd, NULL},
+        {"follow", follow, NULL},
+        {"fork", fork_it, NULL},
         {"interrupt", interrupt, NULL},
+        {"cancel", cancel, NULL},
+        {"give-up", give_up, NULL},
+        {"fork-among", NULL, fork_among_threads},
     };
     if (strcmp(story, "early") == 0)
         printf("%d before main\n", asked_early);

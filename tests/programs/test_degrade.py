@@ -269,6 +269,77 @@ for way in (lambda s: s.sendall(big) or len(big), lambda s: os.write(s.fileno(),
             ended = self.run_program([PYTHON, "-c", code, str(primary.port), when, os.path.join(self.folder, "big")], rules)
             self.assertEqual(ended.out, "canned\n" * 6, ended)
 
+    def test_wild_pointers_and_counts_are_refused_as_the_kernel_refuses_them(self):
+        code = r"""
+import ctypes, mmap, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+wild, fd = ctypes.c_void_p(8), s.fileno()
+class iovec(ctypes.Structure): _fields_ = [('base', ctypes.c_char_p), ('size', ctypes.c_ssize_t)]
+class msghdr(ctypes.Structure):
+    _fields_ = [('name', ctypes.c_void_p), ('name_size', ctypes.c_uint), ('parts', ctypes.c_void_p), ('count', ctypes.c_size_t),
+                ('control', ctypes.c_void_p), ('control_size', ctypes.c_size_t), ('flags', ctypes.c_int)]
+class mmsghdr(ctypes.Structure): _fields_ = [('message', msghdr), ('told', ctypes.c_uint)]
+def tell(result): print(result, ctypes.get_errno() if result < 0 else 0)
+def message(parts, count): return msghdr(None, 0, ctypes.cast(parts, ctypes.c_void_p), count, None, 0, 0)
+good, bad = (iovec * 2000)(), (iovec * 1)(iovec(b'', -1))
+for i in range(2000): good[i] = iovec(b'x', 1)
+tell(libc.writev(fd, wild, 1))
+tell(libc.writev(fd, wild, -1))
+tell(libc.writev(fd, good, 1025))
+tell(libc.writev(fd, good, 1024))
+tell(libc.writev(fd, bad, 1))
+tell(libc.sendmsg(fd, wild, 0))
+tell(libc.sendmsg(fd, ctypes.byref(message(wild, 1)), 0))
+tell(libc.sendmsg(fd, ctypes.byref(message(good, 1025)), 0))
+tell(libc.sendmsg(fd, ctypes.byref(message(good, 7)), 0))
+tell(libc.sendmmsg(fd, wild, 1, 0))
+three = (mmsghdr * 3)(mmsghdr(message(good, 7), 0), mmsghdr(message(good, 8), 0), mmsghdr(message(wild, 1), 0))
+tell(libc.sendmmsg(fd, three, 3, 0))
+print(three[0].told, three[1].told)
+readonly = libc.mmap(None, 4096, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+tell(libc.sendmmsg(fd, ctypes.c_void_p(readonly), 1, 0))
+"""
+        real, primary = self.server("hang"), self.server("refuse")
+        rules = self.ladder(primary.port, self.respond(", when: request", "canned"))
+        bare = self.run_program([PYTHON, "-c", code, str(real.port)], how=BARE)
+        self.assertEqual(len(bare.out.splitlines()), 13, bare)
+        ended = self.run_program([PYTHON, "-c", code, str(primary.port)], rules)
+        self.assertEqual(ended.out, bare.out, ended)
+
+    def test_the_end_comes_though_a_fork_child_lives(self):
+        code = r"""
+import os, socket, sys, time
+s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.settimeout(None)
+started, begin = os.pipe()
+if os.fork() == 0:
+    if sys.argv[2] == 'closes':
+        s.close()
+    os.write(begin, b'x')
+    sys.stdout.close(); os.close(1); os.close(2)
+    time.sleep(20); os._exit(0)
+os.read(started, 1)
+if sys.argv[2] == 'shuts':
+    s.shutdown(socket.SHUT_WR)
+else:
+    s.sendall(b'GET /')
+got = b''
+while True:
+    more = s.recv(1000)
+    if not more: break
+    got += more
+print(got.decode())
+"""
+        primary = self.server("refuse")
+        for when, child, good in (("request", "lives", "canned\n"), ("request", "closes", "canned\n"),
+                                  ("request", "shuts", "\n"), ("connect", "lives", "canned\n")):
+            rules = self.rules(f"match: {{address: 127.0.0.1, port: {primary.port}}}\ndegrade:\n"
+                               + self.respond(f", when: {when}", "canned"))
+            ended = self.run_program([PYTHON, "-c", code, str(primary.port), child], rules, seconds=10)
+            self.assertEqual(ended.out, good, (when, child, ended))
+
     def test_it_looks_like_a_real_peer(self):
         code = r"""
 import array, fcntl, select, socket, sys, termios

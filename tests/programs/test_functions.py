@@ -254,6 +254,13 @@ class Safety(Functions):
         self.only_under(rules, "left with 7, then 42\n", "exit")
         self.assertEqual(self.calls_of("flaky_with"), 100)
 
+    def test_a_thread_is_not_cancelled_while_it_waits_for_its_turn(self):
+        rules = self.declare(ASK + "    limit: {rate: 1/s, wait: 5s}\n    default: {returns: -9}\n")
+        self.assertEqual(self.tell("cancel", rules=rules), "cancelled after 2\n")
+
+    def test_a_coroutine_that_is_given_up_inside_it(self):
+        self.only_under(self.declare(WITH + "    breaker:\n    default: {returns: -9}\n", RETRIED), "42\n", "give-up")
+
     def test_an_exception_passes_through_it(self):
         rules = self.declare(WITH + "    breaker:\n    default: {returns: -9}\n", RETRIED)
 
@@ -271,6 +278,16 @@ class Safety(Functions):
 
     def test_a_fork_child_goes_on_under_the_rules(self):
         self.only_under(self.declare(RETRIED), "42 in the child\n42 in the parent\n", "fork")
+
+    def test_a_fork_child_does_not_wait_for_a_lock_that_no_thread_of_it_has(self):
+        rules = self.declare(RETRIED)
+        self.assertEqual(self.tell("fork-among", "locked", rules=rules, RESIL_EARLY="0"), "-1 in the child\nstatus 0\n")
+        (report,) = self.reports()
+        self.assertEqual(report["passed_through"]["unbound"], 1)
+
+    def test_a_library_that_a_fork_child_loads_is_bound(self):
+        loaded = self.tell("plug-in", TESTS, rules=self.declare(RETRIED))
+        self.assertEqual(self.tell("fork-among", TESTS, rules=self.declare(RETRIED)), loaded + "status 0\n")
 
     def test_a_signal_during_the_wait_is_handled_and_the_call_goes_on(self):
         rules = self.declare(ASK + "    retry: {max_retries: 1, base_delay: 200ms, jitter: none}\n")

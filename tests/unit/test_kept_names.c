@@ -143,6 +143,32 @@ TEST(damage_reads_as_not_known)
     ck_assert_uint_eq(find("a.test", KEPT_ANY, found), 2);
 }
 
+TEST(places_of_the_future_are_given_away_first)
+{
+    struct address found[KEPT_ADDRESSES_MAX];
+    char name[32];
+    segment_current = &segment;
+    memset(segment.names, 0xff, sizeof segment.names); /* all of them as far away as can be */
+    for (unsigned i = 0; i < KEPT_NAMES_MAX; i++)
+        segment.names[i].writer = 0;
+    keep("a.test", KEPT_ANY, v4(1), v4(2));
+    ck_assert_uint_eq(find("a.test", KEPT_ANY, found), 2);
+    for (unsigned i = 0; i < KEPT_NAMES_MAX; i++)
+        for (unsigned version = 0; version < 2; version++)
+            segment.names[i].versions[version].answer.answered_ns = kept_names_now_ns() + 3600 * NS_PER_S;
+    /* Each name gets a place, and none is taken from the one before it as long as there are others. */
+    unsigned known = 0;
+    for (unsigned i = 0; i < KEPT_NAMES_MAX / 4; i++) {
+        snprintf(name, sizeof name, "host-%u.test", i);
+        keep(name, KEPT_ANY, v4(i), v4(i));
+    }
+    for (unsigned i = 0; i < KEPT_NAMES_MAX / 4; i++) {
+        snprintf(name, sizeof name, "host-%u.test", i);
+        known += find(name, KEPT_ANY, found) != 0;
+    }
+    ck_assert_uint_eq(known, KEPT_NAMES_MAX / 4);
+}
+
 TEST(a_writer_that_is_gone_is_waited_for_no_longer_than_a_second)
 {
     struct address found[KEPT_ADDRESSES_MAX];
@@ -165,4 +191,4 @@ SUITE("kept_names", without_a_segment_nothing_is_kept, the_last_answer_is_found,
       a_failure_is_remembered_until_the_next_answer,
       a_full_table_gives_the_oldest_place_and_never_another_names_answer,
       long_names_and_long_answers_are_cut_nowhere, damage_reads_as_not_known,
-      a_writer_that_is_gone_is_waited_for_no_longer_than_a_second)
+      places_of_the_future_are_given_away_first, a_writer_that_is_gone_is_waited_for_no_longer_than_a_second)
