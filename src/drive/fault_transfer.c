@@ -24,6 +24,8 @@ static enum verdict wait_for_turn(struct descriptor *entry, const struct transfe
                                   struct faulted *faulted, uint64_t began_ns);
 static bool wait_for_room(struct descriptor *entry, const struct transfer *transfer, struct faulted *faulted,
                           uint64_t began_ns, uint64_t *room);
+static bool is_at_end(const struct transfer *transfer);
+static void lose(int fd);
 static void break_off(struct descriptor *entry, int fd);
 static void end(struct descriptor *entry, int fd, bool is_sending);
 static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes);
@@ -42,9 +44,13 @@ ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
                                     transfer->flags & MSG_WAITALL ? clock_now_ns() : 0);
         ssize_t result = receive_under(entry, transfer, &faulted);
         shape_ended(&faulted, transfer, entry, result);
-        faults_end(&faulted);
         /* A datagram that is lost was never there: the next one is what is waited for. */
-        if (faulted.plan.action != FAULT_DROP || result < 0)
+        bool is_lost =
+            faulted.plan.action == FAULT_DROP && result >= 0 && !(result == 0 && is_at_end(transfer));
+        if (is_lost && transfer->flags & MSG_PEEK)
+            lose(transfer->fd);
+        faults_end(&faulted);
+        if (!is_lost)
             return result;
     }
 }
@@ -113,6 +119,20 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
     if (result > 0 && !(transfer->flags & MSG_PEEK))
         faults_moved(faulted, (uint64_t)result, clock_now_ns());
     return result;
+}
+
+/* Is nothing received because nothing more comes? */
+static bool is_at_end(const struct transfer *transfer)
+{
+    return raw_poll(transfer->fd) & POLLRDHUP;
+}
+
+/* It was only looked at, and every other look would find it again. */
+static void lose(int fd)
+{
+    int before = errno;
+    syscall(SYS_recvfrom, fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+    errno = before;
 }
 
 static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes)

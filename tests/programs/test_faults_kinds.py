@@ -156,6 +156,25 @@ class Datagrams(FaultStage):
         command = [PYTHON, "-c", code, self.peer()]
         self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "1\n")
 
+    def test_a_lost_datagram_is_not_seen_by_looking_either(self):
+        code = ("import signal, socket, sys\n"
+                "signal.alarm(5)\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                "s.bind(('127.0.0.1', 0))\n"
+                "c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                "c.connect(s.getsockname())\n"
+                "s.connect(c.getsockname())\n"
+                "for i in range(10): s.send(b'%d' % i)\n"
+                "c.setblocking(sys.argv[1] == 'blocking')\n"
+                "try: print(c.recv(10, socket.MSG_PEEK), c.recv(10))\n"
+                "except BlockingIOError: print('nothing')\n")
+        rules = self.udp("loss: 100%, on: [recv], nth: 1")
+        command = [PYTHON, "-c", code, "blocking"]
+        self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "b'1' b'1'\n")
+        rules = self.udp("loss: 100%, on: [recv], times: 10")
+        command = [PYTHON, "-c", code, "at once"]
+        self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "nothing\n")
+
     def test_a_datagram_comes_twice(self):
         code = self.SENDER + "s.send(b'a'); print(s.recv(10), end=' '); s.send(b'b'); print(s.recv(10))"
         rules = self.udp("duplicate: 100%, on: [recv], times: 1")
