@@ -181,6 +181,20 @@ class Datagrams(FaultStage):
         command = [PYTHON, "-c", code, self.peer()]
         self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "b'a' b'a'\n")
 
+    def test_datagrams_come_twice_and_not_more_often(self):
+        code = self.SENDER + ("import select\n"
+                              "s.setblocking(sys.argv[2] == 'waiting')\n"
+                              "for i in range(3): s.send(b'%d' % i)\n"
+                              "came = ''\n"
+                              "while len(came) < 20 and select.select([s], [], [], 0.5)[0]: came += s.recv(10).decode()\n"
+                              "print(came)\n")
+        rules = self.udp("duplicate: 100%, on: [recv]")
+        for how_read in "at once", "waiting":
+            fired = len(self.fired())
+            command = [PYTHON, "-c", code, self.peer(), how_read]
+            self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "001122\n")
+            self.assertEqual(len(self.fired()) - fired, 3)
+
     def test_a_datagram_is_sent_twice(self):
         code = self.SENDER + "s.send(b'a'); s.send(b'b')"
         port = self.peer()
