@@ -155,6 +155,8 @@ static void corrupt(const struct transfer *transfer, struct faulted *faulted, si
 {
     struct iovec single = {transfer->data, transfer->size};
     const struct msghdr *message = transfer->data;
+    if (transfer->flags & MSG_TRUNC && !faulted->flow->is_message)
+        return; /* a stream's bytes are thrown away then, and nobody need have room for them */
     switch (transfer->call) {
     case TRANSFER_READ:
     case TRANSFER_RECV:

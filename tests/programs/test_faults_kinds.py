@@ -79,6 +79,17 @@ class Streams(FaultStage):
         changed = 100_000 - int(outs[0].split()[-1])
         self.assertTrue(874 <= changed <= 1126, outs[0])  # 1000 +- 4 sigma
 
+    def test_bytes_that_are_thrown_away_are_not_changed(self):
+        code = ("import ctypes, socket, sys\n"
+                "libc = ctypes.CDLL(None)\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "print(libc.recv(s.fileno(), None, 5, socket.MSG_TRUNC | socket.MSG_WAITALL), len(s.recv(5)))\n")
+        rules = self.faults("corrupt: 100%")
+        ended = self.faulty([PYTHON, "-c", code, str(Server(self).port)], rules)
+        self.assertEqual(ended.out, "5 5\n", ended)
+        self.assertEqual(len(self.fired()), 1)
+
     def test_a_call_is_interrupted(self):
         perl = ("use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => \"127.0.0.1:$ARGV[0]\");\n"
                 "syswrite $s, \"GET / HTTP/1.0\\r\\n\\r\\n\"; my $b; my $n = sysread($s, $b, 10); print defined $n ? $n : int $!\n")
