@@ -44,8 +44,10 @@ void fault_connected(struct connecting *call, int result)
     call->flow = NULL;
     bool is_on_its_way = result == 0 || error == EINPROGRESS || error == EINTR;
     uint32_t transfers = FAULT_ON(FAULT_SEND) | FAULT_ON(FAULT_RECV);
-    bool is_wanted = flow->operations & transfers || flow->connect_delay_ns;
+    /* What is parked is to be let go once: it must be known then. */
+    bool is_wanted = flow->operations & transfers || flow->connect_delay_ns || flow->is_parked;
     if (!is_on_its_way || !is_wanted || !process_owns_memory()) {
+        unpark_flow(flow, call->fd);
         flow_end(flow);
         errno = error;
         return;
@@ -72,8 +74,10 @@ void fault_connected(struct connecting *call, int result)
     }
     if (!entry || !flow_attach(entry, flow)) {
         segment_passed(PASSED_NO_MEMORY);
-        if (!entry)
+        if (!entry) {
+            unpark_flow(flow, call->fd);
             flow_end(flow);
+        }
     } else if (result != 0 && error == EINPROGRESS) {
         shape_connect(entry, call->fd, flow);
     }
@@ -211,6 +215,13 @@ void fault_let_go(int fd, const struct descriptor *entry)
     struct flow *flow = flow_of(entry);
     if (flow)
         unpark_flow(flow, fd);
+}
+
+bool fault_is_silent(const struct descriptor *entry)
+{
+    const struct flow *flow = flow_of(entry);
+    return flow && flow->is_parked &&
+           atomic_load_explicit(&entry->state, memory_order_acquire) & NON_BLOCKING;
 }
 
 static bool park_flow(struct flow *flow, int fd, const struct sockaddr *address)

@@ -24,6 +24,9 @@ bool fault_attempt(struct connecting *call, uint64_t until_ns, const sigset_t *m
 bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, const struct sockaddr *address,
                    uintptr_t caller, int *result);
 
+/* Does its attempt, which nobody waits for in a call, get no answer because of a fault? */
+bool fault_is_silent(const struct descriptor *entry);
+
 /* The descriptor is about to go, or to be connected anew. */
 void fault_let_go(int fd, const struct descriptor *entry);
 
