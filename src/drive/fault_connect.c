@@ -89,7 +89,7 @@ int fault_connect(struct connecting *call)
     struct attempt attempt;
     int result, error = errno;
     if (!call->is_blocking)
-        return fault_at_once(call->flow, NULL, call->fd, call->address, call->caller, &result)
+        return fault_at_once(call->flow, NULL, call->text, call->fd, call->address, call->caller, &result)
                    ? result
                    : real.connect(call->fd, call->address, call->length);
     call->own_send_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_SNDTIMEO);
@@ -178,13 +178,12 @@ static struct attempt silence(struct connecting *call, uint64_t until_ns, const 
     return (struct attempt){end_ns < gives_up_ns ? ENDED_CUT : ENDED, ETIMEDOUT};
 }
 
-bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, const struct sockaddr *address,
-                   uintptr_t caller, int *result)
+bool fault_at_once(struct flow *flow, const struct descriptor *entry, const char *text, int fd,
+                   const struct sockaddr *address, uintptr_t caller, int *result)
 {
     bool is_network = address->sa_family == AF_INET || address->sa_family == AF_INET6;
-    char name[] = "";
     bool may_be_late = is_network && !flow->is_message;
-    struct faulted faulted = {.may_wait = may_be_late, .may_hang = may_be_late, .text = entry ? NULL : name};
+    struct faulted faulted = {.may_wait = may_be_late, .may_hang = may_be_late, .text = entry ? NULL : text};
     unpark_flow(flow, fd);
     flow->has_failed = false;
     if (!faults_begin(&faulted, flow, FAULT_CONNECT, caller, entry))

@@ -35,6 +35,8 @@ class Loops(FaultStage):
 
     def test_connects_are_refused(self):
         self.story("on: [connect], error: ECONNREFUSED", ("ECONNREFUSED 0", "ConnectionRefusedError 0"))
+        for event in self.fired():
+            self.assertRegex(event["target"], r"^127\.0\.0\.1:[0-9]+$")
 
     def test_one_attempt_gets_no_answer_and_the_next_one_on_the_same_socket_does(self):
         code = ("import ctypes, errno, select, socket, sys, time\n"
