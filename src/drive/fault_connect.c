@@ -44,8 +44,10 @@ void fault_connected(struct connecting *call, int result)
     call->flow = NULL;
     bool is_on_its_way = result == 0 || error == EINPROGRESS || error == EINTR;
     uint32_t transfers = FAULT_ON(FAULT_SEND) | FAULT_ON(FAULT_RECV);
-    bool is_wanted = flow->operations & transfers || flow->connect_delay_ns;
+    /* What is parked is to be let go once: it must be known then. */
+    bool is_wanted = flow->operations & transfers || flow->connect_delay_ns || flow->is_parked;
     if (!is_on_its_way || !is_wanted || !process_owns_memory()) {
+        unpark_flow(flow, call->fd);
         flow_end(flow);
         errno = error;
         return;
@@ -72,8 +74,10 @@ void fault_connected(struct connecting *call, int result)
     }
     if (!entry || !flow_attach(entry, flow)) {
         segment_passed(PASSED_NO_MEMORY);
-        if (!entry)
+        if (!entry) {
+            unpark_flow(flow, call->fd);
             flow_end(flow);
+        }
     } else if (result != 0 && error == EINPROGRESS) {
         shape_connect(entry, call->fd, flow);
     }
@@ -85,7 +89,7 @@ int fault_connect(struct connecting *call)
     struct attempt attempt;
     int result, error = errno;
     if (!call->is_blocking)
-        return fault_at_once(call->flow, NULL, call->fd, call->address, call->caller, &result)
+        return fault_at_once(call->flow, NULL, call->text, call->fd, call->address, call->caller, &result)
                    ? result
                    : real.connect(call->fd, call->address, call->length);
     call->own_send_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_SNDTIMEO);
@@ -174,13 +178,12 @@ static struct attempt silence(struct connecting *call, uint64_t until_ns, const 
     return (struct attempt){end_ns < gives_up_ns ? ENDED_CUT : ENDED, ETIMEDOUT};
 }
 
-bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, const struct sockaddr *address,
-                   uintptr_t caller, int *result)
+bool fault_at_once(struct flow *flow, const struct descriptor *entry, const char *text, int fd,
+                   const struct sockaddr *address, uintptr_t caller, int *result)
 {
     bool is_network = address->sa_family == AF_INET || address->sa_family == AF_INET6;
-    char name[] = "";
     bool may_be_late = is_network && !flow->is_message;
-    struct faulted faulted = {.may_wait = may_be_late, .may_hang = may_be_late, .text = entry ? NULL : name};
+    struct faulted faulted = {.may_wait = may_be_late, .may_hang = may_be_late, .text = entry ? NULL : text};
     unpark_flow(flow, fd);
     flow->has_failed = false;
     if (!faults_begin(&faulted, flow, FAULT_CONNECT, caller, entry))
@@ -211,6 +214,13 @@ void fault_let_go(int fd, const struct descriptor *entry)
     struct flow *flow = flow_of(entry);
     if (flow)
         unpark_flow(flow, fd);
+}
+
+bool fault_is_silent(const struct descriptor *entry)
+{
+    const struct flow *flow = flow_of(entry);
+    return flow && flow->is_parked &&
+           atomic_load_explicit(&entry->state, memory_order_acquire) & NON_BLOCKING;
 }
 
 static bool park_flow(struct flow *flow, int fd, const struct sockaddr *address)

@@ -20,9 +20,13 @@ int fault_connect(struct connecting *call);
 /* One attempt of a call that may wait. False: nothing happens to it. `mask` as in unix_attempt. */
 bool fault_attempt(struct connecting *call, uint64_t until_ns, const sigset_t *mask, struct attempt *attempt);
 
-/* One attempt on a descriptor that does not block. False: nothing happens to it. */
-bool fault_at_once(struct flow *flow, const struct descriptor *entry, int fd, const struct sockaddr *address,
-                   uintptr_t caller, int *result);
+/* One attempt on a descriptor that does not block. False: nothing happens to it. `text` is its target, for events, where
+ * there is no entry that knows. */
+bool fault_at_once(struct flow *flow, const struct descriptor *entry, const char *text, int fd,
+                   const struct sockaddr *address, uintptr_t caller, int *result);
+
+/* Does its attempt, which nobody waits for in a call, get no answer because of a fault? */
+bool fault_is_silent(const struct descriptor *entry);
 
 /* The descriptor is about to go, or to be connected anew. */
 void fault_let_go(int fd, const struct descriptor *entry);

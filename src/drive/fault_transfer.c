@@ -24,6 +24,9 @@ static enum verdict wait_for_turn(struct descriptor *entry, const struct transfe
                                   struct faulted *faulted, uint64_t began_ns);
 static bool wait_for_room(struct descriptor *entry, const struct transfer *transfer, struct faulted *faulted,
                           uint64_t began_ns, uint64_t *room);
+static bool is_copy(struct flow *flow, const struct transfer *transfer);
+static bool is_at_end(const struct transfer *transfer);
+static void lose(int fd);
 static void break_off(struct descriptor *entry, int fd);
 static void end(struct descriptor *entry, int fd, bool is_sending);
 static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes);
@@ -42,9 +45,13 @@ ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
                                     transfer->flags & MSG_WAITALL ? clock_now_ns() : 0);
         ssize_t result = receive_under(entry, transfer, &faulted);
         shape_ended(&faulted, transfer, entry, result);
-        faults_end(&faulted);
         /* A datagram that is lost was never there: the next one is what is waited for. */
-        if (faulted.plan.action != FAULT_DROP || result < 0)
+        bool is_lost =
+            faulted.plan.action == FAULT_DROP && result >= 0 && !(result == 0 && is_at_end(transfer));
+        if (is_lost && transfer->flags & MSG_PEEK)
+            lose(transfer->fd);
+        faults_end(&faulted);
+        if (!is_lost)
             return result;
     }
 }
@@ -72,12 +79,25 @@ static enum shaped begin(struct descriptor *entry, const struct transfer *transf
     /* What is not connected yet, or not any more, has its own story; and errors that lie in a queue are no data. */
     if (!flow || state & NOT_AS_USUAL || transfer->flags & (MSG_OOB | MSG_ERRQUEUE))
         return SHAPE_NOTHING;
+    if (operation == FAULT_RECV && is_copy(flow, transfer))
+        return SHAPE_NOTHING;
     faulted->text = NULL;
     if (state & (NON_BLOCKING | HANDED_OVER) || perform_is_dontwait(transfer))
         return shape_begin(faulted, flow, operation, transfer, entry);
     faulted->may_wait = true;
     faulted->may_hang = false;
     return faults_begin(faulted, flow, operation, transfer->caller, entry) ? SHAPE_NOW : SHAPE_NOTHING;
+}
+
+/* Does it get what has come before? All that was to happen to that one has; else copies of copies would have no end. */
+static bool is_copy(struct flow *flow, const struct transfer *transfer)
+{
+    _Atomic bool *was_twice = &flow->sides[FAULT_RECV].was_twice;
+    if (!atomic_load_explicit(was_twice, memory_order_relaxed))
+        return false;
+    if (!(transfer->flags & MSG_PEEK))
+        atomic_store_explicit(was_twice, false, memory_order_relaxed);
+    return true;
 }
 
 static ssize_t receive_under(struct descriptor *entry, const struct transfer *transfer,
@@ -103,6 +123,8 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
     ssize_t result = transfer_receive(entry, made, NOT_YET, began_ns);
     if (made != transfer)
         perform_part_done(transfer, &part);
+    if (result >= 0 && made->flags & ~transfer->flags & MSG_PEEK)
+        atomic_store_explicit(&faulted->flow->sides[FAULT_RECV].was_twice, true, memory_order_relaxed);
     if (result == 0 && faulted->closes && perform_size(transfer)) {
         uint64_t delay_ns = faults_close_delay_ns(faulted), now = clock_now_ns();
         if (delay_ns && !transfer_wait(entry, transfer, false, 0, now + delay_ns, now))
@@ -115,10 +137,26 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
     return result;
 }
 
+/* Is nothing received because nothing more comes? */
+static bool is_at_end(const struct transfer *transfer)
+{
+    return raw_poll(transfer->fd) & POLLRDHUP;
+}
+
+/* It was only looked at, and every other look would find it again. */
+static void lose(int fd)
+{
+    int before = errno;
+    syscall(SYS_recvfrom, fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+    errno = before;
+}
+
 static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes)
 {
     struct iovec single = {transfer->data, transfer->size};
     const struct msghdr *message = transfer->data;
+    if (transfer->flags & MSG_TRUNC && !faulted->flow->is_message)
+        return; /* a stream's bytes are thrown away then, and nobody need have room for them */
     switch (transfer->call) {
     case TRANSFER_READ:
     case TRANSFER_RECV:

@@ -118,7 +118,7 @@ static struct call_step attempt(struct pending *pending)
     struct sockaddr *address = flight_address(pending, &other);
     struct flow *flow = is_free ? flow_of(pending->entry) : NULL;
     int result = -1;
-    if (is_free && !(flow && fault_at_once(flow, pending->entry, pending->fd, address, 0, &result)))
+    if (is_free && !(flow && fault_at_once(flow, pending->entry, NULL, pending->fd, address, 0, &result)))
         result = raw_connect(pending->fd, address, pending->length);
     int error = result == 0 ? 0 : errno;
     /* What is over already need not be shown first. */

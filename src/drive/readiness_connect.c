@@ -45,8 +45,8 @@ int readiness_connect(struct connecting *call)
         pending_release(pending, pending->call.due_ns);
     int result;
     struct flow *flow = pending ? flow_of(pending->entry) : call->flow;
-    bool is_made = flow && fault_at_once(flow, pending ? pending->entry : NULL, call->fd, call->address,
-                                         call->caller, &result);
+    bool is_made = flow && fault_at_once(flow, pending ? pending->entry : NULL, call->text, call->fd,
+                                         call->address, call->caller, &result);
     if (!is_made)
         result = is_alone ? real.connect(call->fd, call->address, call->length)
                           : raw_connect(call->fd, call->address, call->length);

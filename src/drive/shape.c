@@ -66,7 +66,7 @@ void shape_ended(struct faulted *faulted, const struct transfer *transfer, struc
 {
     bool is_made = faulted->plan.action == FAULT_GO || faulted->plan.action == FAULT_DROP;
     bool is_still_to_come = is_made && result < 0 && (errno == EAGAIN || errno == EINTR);
-    bool is_still_there = result >= 0 && transfer->flags & MSG_PEEK;
+    bool is_still_there = result >= 0 && transfer->flags & MSG_PEEK && faulted->plan.action != FAULT_DROP;
     if (!is_still_to_come && !is_still_there)
         planned_of(faulted)->is_on = false;
     bool is_limited = faulted->rates || faulted->most != UINT64_MAX || faulted->slice != UINT64_MAX;

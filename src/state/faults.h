@@ -59,7 +59,8 @@ struct flow {
     uint64_t connect_delay_ns; /* of an attempt that has begun, and is to be seen later (drive/shape.h) */
     struct flow_side {
         _Atomic uint32_t claim;
-        uint64_t number; /* of the next operation, or of the one after those that are quiet */
+        _Atomic bool was_twice; /* what comes next is the copy of a datagram that has been received already */
+        uint64_t number;        /* of the next operation, or of the one after those that are quiet */
         uint64_t bytes;
         /* What the next call is to be, where none may wait: drive/shape.c. */
         struct flow_planned {

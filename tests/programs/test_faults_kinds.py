@@ -79,6 +79,17 @@ class Streams(FaultStage):
         changed = 100_000 - int(outs[0].split()[-1])
         self.assertTrue(874 <= changed <= 1126, outs[0])  # 1000 +- 4 sigma
 
+    def test_bytes_that_are_thrown_away_are_not_changed(self):
+        code = ("import ctypes, socket, sys\n"
+                "libc = ctypes.CDLL(None)\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "print(libc.recv(s.fileno(), None, 5, socket.MSG_TRUNC | socket.MSG_WAITALL), len(s.recv(5)))\n")
+        rules = self.faults("corrupt: 100%")
+        ended = self.faulty([PYTHON, "-c", code, str(Server(self).port)], rules)
+        self.assertEqual(ended.out, "5 5\n", ended)
+        self.assertEqual(len(self.fired()), 1)
+
     def test_a_call_is_interrupted(self):
         perl = ("use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => \"127.0.0.1:$ARGV[0]\");\n"
                 "syswrite $s, \"GET / HTTP/1.0\\r\\n\\r\\n\"; my $b; my $n = sysread($s, $b, 10); print defined $n ? $n : int $!\n")
@@ -156,11 +167,44 @@ class Datagrams(FaultStage):
         command = [PYTHON, "-c", code, self.peer()]
         self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "1\n")
 
+    def test_a_lost_datagram_is_not_seen_by_looking_either(self):
+        code = ("import signal, socket, sys\n"
+                "signal.alarm(5)\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                "s.bind(('127.0.0.1', 0))\n"
+                "c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                "c.connect(s.getsockname())\n"
+                "s.connect(c.getsockname())\n"
+                "for i in range(10): s.send(b'%d' % i)\n"
+                "c.setblocking(sys.argv[1] == 'blocking')\n"
+                "try: print(c.recv(10, socket.MSG_PEEK), c.recv(10))\n"
+                "except BlockingIOError: print('nothing')\n")
+        rules = self.udp("loss: 100%, on: [recv], nth: 1")
+        command = [PYTHON, "-c", code, "blocking"]
+        self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "b'1' b'1'\n")
+        rules = self.udp("loss: 100%, on: [recv], times: 10")
+        command = [PYTHON, "-c", code, "at once"]
+        self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "nothing\n")
+
     def test_a_datagram_comes_twice(self):
         code = self.SENDER + "s.send(b'a'); print(s.recv(10), end=' '); s.send(b'b'); print(s.recv(10))"
         rules = self.udp("duplicate: 100%, on: [recv], times: 1")
         command = [PYTHON, "-c", code, self.peer()]
         self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "b'a' b'a'\n")
+
+    def test_datagrams_come_twice_and_not_more_often(self):
+        code = self.SENDER + ("import select\n"
+                              "s.setblocking(sys.argv[2] == 'waiting')\n"
+                              "for i in range(3): s.send(b'%d' % i)\n"
+                              "came = ''\n"
+                              "while len(came) < 20 and select.select([s], [], [], 0.5)[0]: came += s.recv(10).decode()\n"
+                              "print(came)\n")
+        rules = self.udp("duplicate: 100%, on: [recv]")
+        for how_read in "at once", "waiting":
+            fired = len(self.fired())
+            command = [PYTHON, "-c", code, self.peer(), how_read]
+            self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "001122\n")
+            self.assertEqual(len(self.fired()) - fired, 3)
 
     def test_a_datagram_is_sent_twice(self):
         code = self.SENDER + "s.send(b'a'); s.send(b'b')"

@@ -35,6 +35,23 @@ class Loops(FaultStage):
 
     def test_connects_are_refused(self):
         self.story("on: [connect], error: ECONNREFUSED", ("ECONNREFUSED 0", "ConnectionRefusedError 0"))
+        for event in self.fired():
+            self.assertRegex(event["target"], r"^127\.0\.0\.1:[0-9]+$")
+
+    def test_one_attempt_gets_no_answer_and_the_next_one_on_the_same_socket_does(self):
+        code = ("import ctypes, errno, select, socket, sys, time\n"
+                "libc = ctypes.CDLL(None)\n"
+                "s = socket.socket()\n"
+                "s.setblocking(False)\n"
+                "hops = s.getsockopt(socket.IPPROTO_IP, 21)\n"  # IP_MINTTL
+                "def attempt(): return errno.errorcode[s.connect_ex(('127.0.0.1', int(sys.argv[1])))]\n"
+                "def is_over(): return bool(select.select([], [s], [], 1.5)[1])\n"
+                "print(attempt(), is_over(), attempt(), is_over())\n"
+                "libc.connect(s.fileno(), b'\\0' * 16, 16)\n"  # AF_UNSPEC
+                "print(s.getsockopt(socket.IPPROTO_IP, 21) == hops, attempt(), is_over())\n")
+        rules = self.faults("timeout: {}, on: [connect], nth: 1")
+        ended = self.faulty([PYTHON, "-c", code, str(Server(self).port)], rules)
+        self.assertEqual(ended.out, "EINPROGRESS False EALREADY False\nTrue EINPROGRESS True\n", ended)
 
     def test_receives_fail(self):
         self.story("on: [recv], error: ETIMEDOUT", ("ETIMEDOUT 0", "TimeoutError 0"))
