@@ -91,7 +91,6 @@ void transfer_let_go(int fd)
     descriptor_drop(fd, &last);
     if (!last.guard)
         return;
-    flow_detach(&last);
     exchange_abandoned(&last);
     throttle_ended(&last);
 }

@@ -183,10 +183,10 @@ bool flow_attach(struct descriptor *entry, struct flow *flow)
     return true;
 }
 
-void flow_detach(const struct descriptor *last)
+void flow_detach(const struct descriptor *entry)
 {
-    if (flows_attached && atomic_load_explicit(&last->state, memory_order_relaxed) & FAULTY)
-        flow_end(atomic_exchange_explicit(&flows_attached[last->number], NULL, memory_order_acq_rel));
+    if (flows_attached && atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY)
+        flow_end(atomic_exchange_explicit(&flows_attached[entry->number], NULL, memory_order_acq_rel));
 }
 
 uint32_t fault_count_site(struct armed_fault *fault, uintptr_t address)

@@ -94,8 +94,8 @@ void flow_end(struct flow *flow); /* NULL is fine */
 /* The flow of a guarded descriptor. flow_attach takes it over. */
 struct flow *flow_of(const struct descriptor *entry);
 bool flow_attach(struct descriptor *entry, struct flow *flow);
-/* The entry has gone; this is what it was. */
-void flow_detach(const struct descriptor *last);
+/* For whom the entry belongs to: one that is in the pool may be another connection's by then. */
+void flow_detach(const struct descriptor *entry);
 
 /* The flows of descriptors, by the numbers of their entries. */
 extern struct flow *_Atomic *flows_attached HIDDEN;

@@ -1,0 +1,56 @@
+#include <string.h>
+
+#include "rules/faults.h"
+#include "state/faults.h"
+#include "suite.h"
+
+static struct ruleset *load(const char *text)
+{
+    static struct problems problems;
+    struct ruleset *set = ruleset_parse(text, strlen(text), "test.yaml", 0, &problems);
+    ck_assert_ptr_nonnull(set);
+    ck_assert(descriptors_open());
+    return set;
+}
+
+static struct flow *begin(const char *fault)
+{
+    struct target target = {.port = 80, .protocol = PROTOCOL_TCP};
+    struct flow *flow = flow_begin(load(fault), &target, "a.test:80", FAULT_ON(FAULT_RECV));
+    ck_assert_ptr_nonnull(flow);
+    return flow;
+}
+
+static struct descriptor *adopt(int fd, struct flow *flow)
+{
+    struct descriptor *entry =
+        descriptor_adopt(fd, 77, &guard_of_nothing, (struct host_handle){NULL, 0}, "a.test:80");
+    ck_assert_ptr_nonnull(entry);
+    ck_assert(flow_attach(entry, flow));
+    return entry;
+}
+
+#define LATE "version: 1\nfaults: [{name: a, match: {port: 80}, latency: 1ms, on: [recv]}]\n"
+
+TEST(a_descriptor_is_back_in_the_pool_without_its_flow)
+{
+    struct descriptor *entry = adopt(5, begin(LATE)), last;
+    uint32_t number = entry->number;
+    descriptor_drop(5, &last);
+    ck_assert_ptr_nonnull(last.guard);
+    ck_assert_ptr_null(flows_attached[number]);
+}
+
+TEST(a_flow_stays_while_a_number_of_its_descriptor_does)
+{
+    struct flow *flow = begin(LATE);
+    struct descriptor *entry = adopt(5, flow);
+    descriptor_share(5, 6);
+    descriptor_drop(5, NULL);
+    ck_assert_ptr_eq(flow_of(entry), flow);
+    descriptor_drop(6, NULL);
+    ck_assert_ptr_null(flows_attached[entry->number]);
+}
+
+SUITE("flows", a_descriptor_is_back_in_the_pool_without_its_flow,
+      a_flow_stays_while_a_number_of_its_descriptor_does)
