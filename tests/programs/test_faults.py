@@ -201,6 +201,22 @@ class Time(FaultStage):
         self.only_when_armed(lambda how: "TimeoutError 110 0" in self.faulty(
             self.reader(self.server("answer").port), rules, how).out)
 
+    def test_a_black_hole_stays_one_when_a_copy_of_the_socket_is_closed(self):
+        rules = self.faults("on: [connect, recv], timeout: {}")
+        code = ("import os, select, socket, sys\n"
+                "s = socket.socket()\n"
+                "s.setblocking(False)\n"
+                "s.connect_ex(('127.0.0.1', int(sys.argv[2])))\n"
+                "if sys.argv[1] == 'fork':\n"
+                "    child = os.fork()\n"
+                "    if not child: os.close(s.fileno()); os._exit(0)\n"
+                "    os.waitpid(child, 0)\n"
+                "else: os.close(os.dup(s.fileno()))\n"
+                "print(any(select.select([s], [s], [s], 2)))\n")
+        port = self.server("answer").port
+        for copy in "fork", "dup":
+            self.only_when_armed(lambda how: self.faulty([PYTHON, "-c", code, copy, str(port)], rules, how).out == "False\n")
+
     def test_an_alarm_interrupts_a_late_call(self):
         rules = self.faults("latency: 30s")
         code = ("import signal, socket, sys\n"
