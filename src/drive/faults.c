@@ -36,9 +36,10 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
     if (!(flow->operations & FAULT_ON(operation)) ||
         atomic_exchange_explicit(&side->claim, 1, memory_order_acquire))
         return false; /* or another thread is at it */
-    uint64_t number = side->number - flow->quiet[operation];
-    flow->quiet[operation] = 0;
-    side->number = number + 1;
+    uint64_t quiet = atomic_exchange_explicit(&flow->quiet[operation], 0, memory_order_relaxed);
+    /* A thread that was counting meanwhile may have left more of them than there were. */
+    uint64_t number = side->number - quiet > side->least ? side->number - quiet : side->least;
+    side->number = side->least = number + 1;
     faulted->flow = flow;
     faulted->entry = entry;
     faulted->operation = operation;
@@ -75,7 +76,8 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
 static void look_ahead(struct flow *flow, enum fault_operation operation)
 {
     uint32_t quiet = LOOK_AHEAD;
-    flow->steered = atomic_load_explicit(faults_steered, memory_order_relaxed);
+    atomic_store_explicit(&flow->steered, atomic_load_explicit(faults_steered, memory_order_relaxed),
+                          memory_order_relaxed);
     for (uint32_t i = 0; i < flow->count && quiet; i++) {
         const struct flow_fault *here = &flow->faults[i];
         const struct fault_params *params = &here->fault->params;
@@ -88,7 +90,7 @@ static void look_ahead(struct flow *flow, enum fault_operation operation)
             return;
         quiet = fault_quiet(params, here->key + operation, flow->sides[operation].number, quiet);
     }
-    flow->quiet[operation] = quiet;
+    atomic_store_explicit(&flow->quiet[operation], quiet, memory_order_relaxed);
     flow->sides[operation].number += quiet;
 }
 

@@ -32,15 +32,15 @@ struct armed_fault {
 
 /* What happens to one connection, or one call that is not about any (a lookup, a socket that is made). */
 struct flow {
-    uint32_t quiet
+    _Atomic uint32_t quiet
         [FAULT_OPERATIONS]; /* so many of the next operations meet nothing, unless somebody switches faults */
     uint32_t last; /* the last one that moved data, as enum fault_operation: another one begins an exchange */
     uint64_t target, connection; /* hash of it; the how-manieth to it, from 1 */
     uint64_t made_ns;
     uint32_t operations; /* mask of FAULT_ON: of its faults, taken together */
     uint32_t count;
-    uint32_t is_counting; /* mask of FAULT_ON: what happens depends on the bytes that were moved */
-    uint64_t steered;     /* segment.faults_steered when it was looked ahead */
+    uint32_t is_counting;     /* mask of FAULT_ON: what happens depends on the bytes that were moved */
+    _Atomic uint64_t steered; /* segment.faults_steered when it was looked ahead */
     bool has_failed; /* the last attempt to connect has, by a fault: as if somebody far away had said so */
     bool is_told;    /* that something could not be carried out */
     bool is_message; /* what is moved are messages */
@@ -60,6 +60,7 @@ struct flow {
     struct flow_side {
         _Atomic uint32_t claim;
         uint64_t number; /* of the next operation, or of the one after those that are quiet */
+        uint64_t least;  /* no operation before this one comes any more */
         uint64_t bytes;
         /* What the next call is to be, where none may wait: drive/shape.c. */
         struct flow_planned {
@@ -111,11 +112,14 @@ static inline bool flow_is_quiet(const struct descriptor *entry, uint32_t needs,
     if ((atomic_load_explicit(&entry->state, memory_order_acquire) & needs) != FAULTY)
         return false;
     struct flow *flow = atomic_load_explicit(&flows_attached[entry->number], memory_order_acquire);
-    if (!flow || !flow->quiet[operation] ||
-        flow->steered != atomic_load_explicit(faults_steered, memory_order_relaxed))
+    if (!flow)
+        return false;
+    uint32_t quiet = atomic_load_explicit(&flow->quiet[operation], memory_order_relaxed);
+    if (!quiet || atomic_load_explicit(&flow->steered, memory_order_relaxed) !=
+                      atomic_load_explicit(faults_steered, memory_order_relaxed))
         return false;
     /* Two threads at once may count one operation for two: what they meet was not decided before either. */
-    flow->quiet[operation]--;
+    atomic_store_explicit(&flow->quiet[operation], quiet - 1, memory_order_relaxed);
     flow->last = operation;
     return true;
 }

@@ -1,3 +1,4 @@
+#include <pthread.h>
 #include <string.h>
 
 #include "rules/faults.h"
@@ -52,5 +53,28 @@ TEST(a_flow_stays_while_a_number_of_its_descriptor_does)
     ck_assert_ptr_null(flows_attached[entry->number]);
 }
 
+static struct descriptor *shared_entry;
+
+static void *counts(void *unused)
+{
+    struct flow *flow = flow_of(shared_entry);
+    for (int i = 0; i < 1000000; i++)
+        if (!flow_is_quiet(shared_entry, FAULTY, FAULT_RECV))
+            atomic_store_explicit(&flow->quiet[FAULT_RECV], 3, memory_order_relaxed);
+    return unused;
+}
+
+TEST(threads_that_count_at_once_leave_no_more_quiet_operations_than_there_were)
+{
+    pthread_t threads[4];
+    shared_entry = adopt(5, begin(LATE));
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, counts, NULL);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_uint_le(flow_of(shared_entry)->quiet[FAULT_RECV], 3);
+}
+
 SUITE("flows", a_descriptor_is_back_in_the_pool_without_its_flow,
-      a_flow_stays_while_a_number_of_its_descriptor_does)
+      a_flow_stays_while_a_number_of_its_descriptor_does,
+      threads_that_count_at_once_leave_no_more_quiet_operations_than_there_were)
