@@ -33,9 +33,8 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
     bool is_first = !is_transfer || flow->last != (uint32_t)operation;
     if (is_transfer)
         flow->last = operation;
-    if (!(flow->operations & FAULT_ON(operation)) ||
-        atomic_exchange_explicit(&side->claim, 1, memory_order_acquire))
-        return false; /* or another thread is at it */
+    if (!(flow->operations & FAULT_ON(operation)) || !flow_claim(flow, operation, entry))
+        return false;
     uint64_t quiet = atomic_exchange_explicit(&flow->quiet[operation], 0, memory_order_relaxed);
     /* A thread that was counting meanwhile may have left more of them than there were. */
     uint64_t number = side->number - quiet > side->least ? side->number - quiet : side->least;
@@ -76,8 +75,7 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
 static void look_ahead(struct flow *flow, enum fault_operation operation)
 {
     uint32_t quiet = LOOK_AHEAD;
-    atomic_store_explicit(&flow->steered, atomic_load_explicit(faults_steered, memory_order_relaxed),
-                          memory_order_relaxed);
+    flow->steered = atomic_load_explicit(faults_steered, memory_order_relaxed);
     for (uint32_t i = 0; i < flow->count && quiet; i++) {
         const struct flow_fault *here = &flow->faults[i];
         const struct fault_params *params = &here->fault->params;
@@ -136,7 +134,7 @@ void faults_moved(struct faulted *faulted, uint64_t bytes, uint64_t now_ns)
 
 void faults_end(struct faulted *faulted)
 {
-    atomic_store_explicit(&side_of(faulted)->claim, 0, memory_order_release);
+    flow_release(faulted->flow, faulted->operation);
 }
 
 /* It cannot be carried out here: counted, and told once for each connection. */

@@ -1,5 +1,7 @@
 #include "state/faults.h"
 
+#include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,6 +44,8 @@ static uint32_t forks;
 static struct armed_fault *armed_of(const struct fault *fault);
 static uint64_t next_connection(uint64_t target);
 static struct flow *take_flow(void);
+static void leave(struct flow *flow);
+static void give_back(struct flow *flow);
 static void find_table(void);
 
 bool faults_are_possible;
@@ -153,16 +157,28 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
 
 void flow_end(struct flow *flow)
 {
-    for (unsigned i = 0; flow && i < CHUNKS_MAX; i++) {
-        struct chunk *chunk = atomic_load_explicit(&chunks[i], memory_order_acquire);
-        if (!chunk)
-            return;
-        if (flow < chunk->flows || flow >= chunk->flows + FLOWS_PER_CHUNK)
-            continue;
-        atomic_fetch_and_explicit(&chunk->taken, ~(UINT64_C(1) << (flow - chunk->flows)),
-                                  memory_order_release);
-        return;
-    }
+    if (flow && atomic_fetch_or_explicit(&flow->users, FLOW_ENDED, memory_order_acq_rel) == 0)
+        give_back(flow);
+}
+
+bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry)
+{
+    struct flow_side *side = &flow->sides[operation];
+    uintptr_t nobody = 0;
+    /* First in it, then looked at again: who ends it takes it from the entry, and then looks who is in it. */
+    atomic_fetch_add_explicit(&flow->users, 1, memory_order_acq_rel);
+    if ((!entry || flow_of(entry) == flow) &&
+        atomic_compare_exchange_strong_explicit(&side->claim, &nobody, (uintptr_t)pthread_self(),
+                                                memory_order_acquire, memory_order_relaxed))
+        return true;
+    leave(flow);
+    return false;
+}
+
+void flow_release(struct flow *flow, enum fault_operation operation)
+{
+    atomic_store_explicit(&flow->sides[operation].claim, 0, memory_order_release);
+    leave(flow);
 }
 
 struct flow *flow_of(const struct descriptor *entry)
@@ -355,11 +371,36 @@ static struct flow *take_flow(void)
                                                        memory_order_acq_rel, memory_order_relaxed))
                 continue;
             struct flow *flow = &chunk->flows[free];
-            memset(flow, 0, sizeof *flow);
+            memset(flow, 0, offsetof(struct flow, users));
             return flow;
         }
     }
     return NULL;
+}
+
+static void leave(struct flow *flow)
+{
+    if (atomic_fetch_sub_explicit(&flow->users, 1, memory_order_acq_rel) == FLOW_ENDED + 1)
+        give_back(flow);
+}
+
+/* Several may think that they were the last one in it. */
+static void give_back(struct flow *flow)
+{
+    uint32_t ended = FLOW_ENDED;
+    if (!atomic_compare_exchange_strong_explicit(&flow->users, &ended, 0, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return;
+    for (unsigned i = 0; i < CHUNKS_MAX; i++) {
+        struct chunk *chunk = atomic_load_explicit(&chunks[i], memory_order_acquire);
+        if (!chunk)
+            return;
+        if (flow < chunk->flows || flow >= chunk->flows + FLOWS_PER_CHUNK)
+            continue;
+        atomic_fetch_and_explicit(&chunk->taken, ~(UINT64_C(1) << (flow - chunk->flows)),
+                                  memory_order_release);
+        return;
+    }
 }
 
 static void find_table(void)

@@ -39,8 +39,8 @@ struct flow {
     uint64_t made_ns;
     uint32_t operations; /* mask of FAULT_ON: of its faults, taken together */
     uint32_t count;
-    uint32_t is_counting;     /* mask of FAULT_ON: what happens depends on the bytes that were moved */
-    _Atomic uint64_t steered; /* segment.faults_steered when it was looked ahead */
+    uint32_t is_counting; /* mask of FAULT_ON: what happens depends on the bytes that were moved */
+    uint64_t steered;     /* segment.faults_steered when it was looked ahead */
     bool has_failed; /* the last attempt to connect has, by a fault: as if somebody far away had said so */
     bool is_told;    /* that something could not be carried out */
     bool is_message; /* what is moved are messages */
@@ -58,9 +58,9 @@ struct flow {
     } faults[FLOW_FAULTS_MAX];
     uint64_t connect_delay_ns; /* of an attempt that has begun, and is to be seen later (drive/shape.h) */
     struct flow_side {
-        _Atomic uint32_t claim;
-        uint64_t number; /* of the next operation, or of the one after those that are quiet */
-        uint64_t least;  /* no operation before this one comes any more */
+        _Atomic uintptr_t claim; /* the thread in it; 0: none */
+        uint64_t number;         /* of the next operation, or of the one after those that are quiet */
+        uint64_t least;          /* no operation before this one comes any more */
         uint64_t bytes;
         /* What the next call is to be, where none may wait: drive/shape.c. */
         struct flow_planned {
@@ -72,7 +72,10 @@ struct flow {
             uint32_t rates, breaks, corrupts, closes;
         } planned;
     } sides[FAULT_OPERATIONS];
+    /* Calls that are in it, and FLOW_ENDED: it is given back when the last one leaves. Outlives the flow. */
+    _Atomic uint32_t users;
 };
+#define FLOW_ENDED (1u << 31)
 
 /* Faults are armed, or may be by hand: sockets that are made or accepted are to be looked at. */
 extern bool faults_are_possible HIDDEN;
@@ -91,6 +94,11 @@ bool fault_is_armed(const struct armed_fault *fault);
 struct flow *flow_begin(const struct ruleset *rules, const struct target *target, const char *text,
                         uint32_t operations);
 void flow_end(struct flow *flow); /* NULL is fine */
+
+/* This direction is the caller's, and the flow is not another connection's, until flow_release. False: another call is at
+ * it, or the flow is not the entry's any more. The entry is NULL where the flow is the call's own. */
+bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry);
+void flow_release(struct flow *flow, enum fault_operation operation);
 
 /* The flow of a guarded descriptor. flow_attach takes it over. */
 struct flow *flow_of(const struct descriptor *entry);
@@ -115,8 +123,7 @@ static inline bool flow_is_quiet(const struct descriptor *entry, uint32_t needs,
     if (!flow)
         return false;
     uint32_t quiet = atomic_load_explicit(&flow->quiet[operation], memory_order_relaxed);
-    if (!quiet || atomic_load_explicit(&flow->steered, memory_order_relaxed) !=
-                      atomic_load_explicit(faults_steered, memory_order_relaxed))
+    if (!quiet || flow->steered != atomic_load_explicit(faults_steered, memory_order_relaxed))
         return false;
     /* Two threads at once may count one operation for two: what they meet was not decided before either. */
     atomic_store_explicit(&flow->quiet[operation], quiet - 1, memory_order_relaxed);

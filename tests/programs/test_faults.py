@@ -229,6 +229,32 @@ class Time(FaultStage):
 
 
 class Bytes(FaultStage):
+    def test_a_number_used_again_while_it_waits_for_its_rate_is_left_alone(self):
+        code = ("import os, socket, sys, threading, time\n"
+                "slow = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "slow.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "def receive():\n"
+                "    try:\n"
+                "        while part := slow.recv(1000): print(len(part))\n"
+                "    except OSError as e: print('errno', e.errno)\n"
+                "thread = threading.Thread(target=receive)\n"
+                "thread.start()\n"
+                "time.sleep(0.5)\n"
+                "number = slow.fileno()\n"
+                "os.close(number)\n"
+                "other = socket.create_connection(('127.0.0.1', int(sys.argv[2])))\n"
+                "other.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "thread.join()\n"
+                "got = 0\n"
+                "while part := other.recv(100): got += len(part)\n"
+                "print(got, other.fileno() == number)\n"
+                "slow.detach()\n")
+        slow, other = Server(self), Server(self, size=958)
+        rules = self.faults(f"match: {{port: {slow.port}}}, bandwidth: {{rate: 1B/s, burst: 2B, direction: recv}}",
+                            f"match: {{port: {other.port}}}, latency: 1ms, on: [recv]")
+        ended = self.faulty([PYTHON, "-c", code, str(slow.port), str(other.port)], rules)
+        self.assertEqual(ended.out, "2\nerrno 9\n998 True\n", ended)
+
     def test_a_reset_comes_after_so_many_bytes_and_the_peer_sees_it(self):
         server = Server(self)
         rules = self.faults("reset: {after_bytes: 5000}")
