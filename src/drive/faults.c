@@ -33,7 +33,7 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
     bool is_first = !is_transfer || flow->last != (uint32_t)operation;
     if (is_transfer)
         flow->last = operation;
-    if (!(flow->operations & FAULT_ON(operation)) || !flow_claim(flow, operation, entry))
+    if (!(flow->operations & FAULT_ON(operation)) || !flow_claim(flow, operation, entry, faulted))
         return false;
     uint64_t quiet = atomic_exchange_explicit(&flow->quiet[operation], 0, memory_order_relaxed);
     /* A thread that was counting meanwhile may have left more of them than there were. */

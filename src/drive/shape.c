@@ -97,7 +97,7 @@ static void show_the_rest(struct faulted *faulted, const struct transfer *transf
 static bool take_up(struct faulted *faulted, struct flow *flow, enum fault_operation operation,
                     const struct descriptor *entry)
 {
-    if (!flow_claim(flow, operation, entry))
+    if (!flow_claim(flow, operation, entry, faulted))
         return false;
     const struct flow_planned *planned = &flow->sides[operation].planned;
     *faulted = (struct faulted){.flow = flow,

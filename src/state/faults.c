@@ -1,6 +1,8 @@
 #include "state/faults.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,6 +46,7 @@ static uint32_t forks;
 static struct armed_fault *armed_of(const struct fault *fault);
 static uint64_t next_connection(uint64_t target);
 static struct flow *take_flow(void);
+static bool has_jumped(const struct flow_side *side, uintptr_t frame);
 static void leave(struct flow *flow);
 static void give_back(struct flow *flow);
 static void find_table(void);
@@ -161,22 +164,27 @@ void flow_end(struct flow *flow)
         give_back(flow);
 }
 
-bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry)
+bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry,
+                const void *frame)
 {
     struct flow_side *side = &flow->sides[operation];
-    uintptr_t nobody = 0;
+    uintptr_t self = (uintptr_t)pthread_self(), holder = 0;
     /* First in it, then looked at again: who ends it takes it from the entry, and then looks who is in it. */
     atomic_fetch_add_explicit(&flow->users, 1, memory_order_acq_rel);
-    if ((!entry || flow_of(entry) == flow) &&
-        atomic_compare_exchange_strong_explicit(&side->claim, &nobody, (uintptr_t)pthread_self(),
-                                                memory_order_acquire, memory_order_relaxed))
-        return true;
-    leave(flow);
-    return false;
+    bool is_own = !entry || flow_of(entry) == flow;
+    bool is_had = is_own && atomic_compare_exchange_strong_explicit(
+                                &side->claim, &holder, self, memory_order_acquire, memory_order_relaxed);
+    if (!is_had)
+        leave(flow); /* what was jumped out of has never left: its place is taken over */
+    if (!is_had && !(is_own && holder == self && has_jumped(side, (uintptr_t)frame)))
+        return false;
+    side->frame = (uintptr_t)frame;
+    return true;
 }
 
 void flow_release(struct flow *flow, enum fault_operation operation)
 {
+    flow->sides[operation].frame = 0;
     atomic_store_explicit(&flow->sides[operation].claim, 0, memory_order_release);
     leave(flow);
 }
@@ -376,6 +384,16 @@ static struct flow *take_flow(void)
         }
     }
     return NULL;
+}
+
+/* Stacks grow down: a call of this thread that is still going on lies above. On a stack of its own a handler cannot tell. */
+static bool has_jumped(const struct flow_side *side, uintptr_t frame)
+{
+    int error = errno;
+    stack_t stack;
+    bool is_handler = sigaltstack(NULL, &stack) != 0 || stack.ss_flags & SS_ONSTACK;
+    errno = error;
+    return !is_handler && side->frame && side->frame <= frame;
 }
 
 static void leave(struct flow *flow)

@@ -59,6 +59,7 @@ struct flow {
     uint64_t connect_delay_ns; /* of an attempt that has begun, and is to be seen later (drive/shape.h) */
     struct flow_side {
         _Atomic uintptr_t claim; /* the thread in it; 0: none */
+        uintptr_t frame;         /* where on its stack that call is; 0: not known. For that thread only */
         uint64_t number;         /* of the next operation, or of the one after those that are quiet */
         uint64_t least;          /* no operation before this one comes any more */
         uint64_t bytes;
@@ -96,8 +97,10 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
 void flow_end(struct flow *flow); /* NULL is fine */
 
 /* This direction is the caller's, and the flow is not another connection's, until flow_release. False: another call is at
- * it, or the flow is not the entry's any more. The entry is NULL where the flow is the call's own. */
-bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry);
+ * it, or the flow is not the entry's any more. The entry is NULL where the flow is the call's own. `frame` is in the caller's
+ * frame: it tells a call that is still going on from one that a handler has jumped out of, which is over. */
+bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry,
+                const void *frame);
 void flow_release(struct flow *flow, enum fault_operation operation);
 
 /* The flow of a guarded descriptor. flow_attach takes it over. */

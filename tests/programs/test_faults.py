@@ -1,12 +1,13 @@
 """Faults on purpose: programs get the errors, delays, rates and resets that a rule file asks for, if they are armed."""
 
+import os
 import socket
 import struct
 import threading
 import time
 
 from faults import UNARMED, FaultStage
-from stage import BARE, PYTHON, RULED, main
+from stage import BARE, BUILD, PYTHON, RULED, main
 
 BODY = 200_000
 
@@ -216,6 +217,11 @@ class Time(FaultStage):
         port = self.server("answer").port
         for copy in "fork", "dup":
             self.only_when_armed(lambda how: self.faulty([PYTHON, "-c", code, copy, str(port)], rules, how).out == "False\n")
+
+    def test_a_receive_is_late_again_after_a_handler_has_jumped_out_of_one(self):
+        rules = self.faults("on: [recv], latency: 700ms, per: call")
+        command = [os.path.join(BUILD, "tests/races"), "jumps-out-of-receive", str(self.server("answer").port)]
+        self.only_when_armed(lambda how: int(self.faulty(command, rules, how).out) >= 700)
 
     def test_an_alarm_interrupts_a_late_call(self):
         rules = self.faults("latency: 30s")

@@ -53,6 +53,34 @@ TEST(a_flow_stays_while_a_number_of_its_descriptor_does)
     ck_assert_ptr_null(flows_attached[entry->number]);
 }
 
+TEST(a_flow_that_a_call_is_in_is_not_given_to_another_connection)
+{
+    struct flow *flow = begin(LATE);
+    struct descriptor *entry = adopt(5, flow);
+    ck_assert(flow_claim(flow, FAULT_RECV, entry, &entry));
+    descriptor_drop(5, NULL);
+    ck_assert_ptr_ne(begin(LATE), flow);
+    ck_assert_uint_eq(flow->count, 1);
+    flow_release(flow, FAULT_RECV);
+    ck_assert_ptr_eq(begin(LATE), flow);
+    ck_assert(!flow_claim(flow, FAULT_RECV, entry, &entry)); /* it is no longer this one's */
+}
+
+TEST(a_call_that_was_jumped_out_of_is_over_and_one_that_goes_on_is_not)
+{
+    char frames[100];
+    struct flow *flow = begin(LATE);
+    struct descriptor *entry = adopt(5, flow);
+    ck_assert(flow_claim(flow, FAULT_RECV, entry, frames + 50));
+    ck_assert(!flow_claim(flow, FAULT_RECV, entry, frames)); /* in a handler that interrupts it */
+    ck_assert(flow_claim(flow, FAULT_RECV, entry, frames + 50));
+    flow_release(flow, FAULT_RECV);
+    ck_assert(flow_claim(flow, FAULT_RECV, entry, frames));
+    flow_release(flow, FAULT_RECV);
+    descriptor_drop(5, NULL);
+    ck_assert_ptr_eq(begin(LATE), flow);
+}
+
 static struct descriptor *shared_entry;
 
 static void *counts(void *unused)
@@ -77,4 +105,6 @@ TEST(threads_that_count_at_once_leave_no_more_quiet_operations_than_there_were)
 
 SUITE("flows", a_descriptor_is_back_in_the_pool_without_its_flow,
       a_flow_stays_while_a_number_of_its_descriptor_does,
+      a_flow_that_a_call_is_in_is_not_given_to_another_connection,
+      a_call_that_was_jumped_out_of_is_over_and_one_that_goes_on_is_not,
       threads_that_count_at_once_leave_no_more_quiet_operations_than_there_were)
