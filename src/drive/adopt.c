@@ -86,12 +86,13 @@ void transfer_let_go(int fd)
     if (entry && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
         atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
         stand_in_ended(entry);
-    if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY)
+    /* It acts on the socket: not while another number of it stays, nor in a fork child, which has a copy. */
+    if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY &&
+        atomic_load_explicit(&entry->references, memory_order_relaxed) == 1 && entry->owner == process_id())
         fault_let_go(fd, entry);
     descriptor_drop(fd, &last);
     if (!last.guard)
         return;
-    flow_detach(&last);
     exchange_abandoned(&last);
     throttle_ended(&last);
 }

@@ -33,12 +33,12 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
     bool is_first = !is_transfer || flow->last != (uint32_t)operation;
     if (is_transfer)
         flow->last = operation;
-    if (!(flow->operations & FAULT_ON(operation)) ||
-        atomic_exchange_explicit(&side->claim, 1, memory_order_acquire))
-        return false; /* or another thread is at it */
-    uint64_t number = side->number - flow->quiet[operation];
-    flow->quiet[operation] = 0;
-    side->number = number + 1;
+    if (!(flow->operations & FAULT_ON(operation)) || !flow_claim(flow, operation, entry, faulted))
+        return false;
+    uint64_t quiet = atomic_exchange_explicit(&flow->quiet[operation], 0, memory_order_relaxed);
+    /* A thread that was counting meanwhile may have left more of them than there were. */
+    uint64_t number = side->number - quiet > side->least ? side->number - quiet : side->least;
+    side->number = side->least = number + 1;
     faulted->flow = flow;
     faulted->entry = entry;
     faulted->operation = operation;
@@ -88,7 +88,7 @@ static void look_ahead(struct flow *flow, enum fault_operation operation)
             return;
         quiet = fault_quiet(params, here->key + operation, flow->sides[operation].number, quiet);
     }
-    flow->quiet[operation] = quiet;
+    atomic_store_explicit(&flow->quiet[operation], quiet, memory_order_relaxed);
     flow->sides[operation].number += quiet;
 }
 
@@ -134,7 +134,7 @@ void faults_moved(struct faulted *faulted, uint64_t bytes, uint64_t now_ns)
 
 void faults_end(struct faulted *faulted)
 {
-    atomic_store_explicit(&side_of(faulted)->claim, 0, memory_order_release);
+    flow_release(faulted->flow, faulted->operation);
 }
 
 /* It cannot be carried out here: counted, and told once for each connection. */

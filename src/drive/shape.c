@@ -97,10 +97,9 @@ static void show_the_rest(struct faulted *faulted, const struct transfer *transf
 static bool take_up(struct faulted *faulted, struct flow *flow, enum fault_operation operation,
                     const struct descriptor *entry)
 {
-    struct flow_side *side = &flow->sides[operation];
-    if (atomic_exchange_explicit(&side->claim, 1, memory_order_acquire))
+    if (!flow_claim(flow, operation, entry, faulted))
         return false;
-    const struct flow_planned *planned = &side->planned;
+    const struct flow_planned *planned = &flow->sides[operation].planned;
     *faulted = (struct faulted){.flow = flow,
                                 .entry = entry,
                                 .operation = operation,

@@ -366,6 +366,13 @@ bool transfer_wait(struct descriptor *entry, const struct transfer *transfer, bo
         errno = EINTR;
         return false;
     }
+    /* Closed meanwhile: the number may be another connection's by now. */
+    bool is_doubtful = descriptor_of(transfer->fd) != entry || entry->cookie != transfer->cookie;
+    if (is_doubtful && option_cookie(transfer->fd) != transfer->cookie) {
+        errno = EBADF;
+        return false;
+    }
+    errno = before;
     if (waited != WAITED_OUT || due_ns <= end_ns)
         return true;
     if (limits.own_ns <= limits.rule_ns) {

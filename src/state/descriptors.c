@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/text.h"
+#include "state/faults.h"
 #include "state/pool.h"
 
 #define LIMIT_MAX  (1u << 20)
@@ -186,6 +187,7 @@ void descriptor_drop(int fd, struct descriptor *last)
         return;
     if (last)
         memcpy(last, entry, sizeof *last);
+    flow_detach(entry); /* while it is ours: what is back in the pool may be given a flow at once */
     pool_give(entry);
 }
 

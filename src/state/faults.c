@@ -1,5 +1,9 @@
 #include "state/faults.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,6 +46,9 @@ static uint32_t forks;
 static struct armed_fault *armed_of(const struct fault *fault);
 static uint64_t next_connection(uint64_t target);
 static struct flow *take_flow(void);
+static bool has_jumped(const struct flow_side *side, uintptr_t frame);
+static void leave(struct flow *flow);
+static void give_back(struct flow *flow);
 static void find_table(void);
 
 bool faults_are_possible;
@@ -153,16 +160,33 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
 
 void flow_end(struct flow *flow)
 {
-    for (unsigned i = 0; flow && i < CHUNKS_MAX; i++) {
-        struct chunk *chunk = atomic_load_explicit(&chunks[i], memory_order_acquire);
-        if (!chunk)
-            return;
-        if (flow < chunk->flows || flow >= chunk->flows + FLOWS_PER_CHUNK)
-            continue;
-        atomic_fetch_and_explicit(&chunk->taken, ~(UINT64_C(1) << (flow - chunk->flows)),
-                                  memory_order_release);
-        return;
-    }
+    if (flow && atomic_fetch_or_explicit(&flow->users, FLOW_ENDED, memory_order_acq_rel) == 0)
+        give_back(flow);
+}
+
+bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry,
+                const void *frame)
+{
+    struct flow_side *side = &flow->sides[operation];
+    uintptr_t self = (uintptr_t)pthread_self(), holder = 0;
+    /* First in it, then looked at again: who ends it takes it from the entry, and then looks who is in it. */
+    atomic_fetch_add_explicit(&flow->users, 1, memory_order_acq_rel);
+    bool is_own = !entry || flow_of(entry) == flow;
+    bool is_had = is_own && atomic_compare_exchange_strong_explicit(
+                                &side->claim, &holder, self, memory_order_acquire, memory_order_relaxed);
+    if (!is_had)
+        leave(flow); /* what was jumped out of has never left: its place is taken over */
+    if (!is_had && !(is_own && holder == self && has_jumped(side, (uintptr_t)frame)))
+        return false;
+    side->frame = (uintptr_t)frame;
+    return true;
+}
+
+void flow_release(struct flow *flow, enum fault_operation operation)
+{
+    flow->sides[operation].frame = 0;
+    atomic_store_explicit(&flow->sides[operation].claim, 0, memory_order_release);
+    leave(flow);
 }
 
 struct flow *flow_of(const struct descriptor *entry)
@@ -183,10 +207,10 @@ bool flow_attach(struct descriptor *entry, struct flow *flow)
     return true;
 }
 
-void flow_detach(const struct descriptor *last)
+void flow_detach(const struct descriptor *entry)
 {
-    if (flows_attached && atomic_load_explicit(&last->state, memory_order_relaxed) & FAULTY)
-        flow_end(atomic_exchange_explicit(&flows_attached[last->number], NULL, memory_order_acq_rel));
+    if (flows_attached && atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY)
+        flow_end(atomic_exchange_explicit(&flows_attached[entry->number], NULL, memory_order_acq_rel));
 }
 
 uint32_t fault_count_site(struct armed_fault *fault, uintptr_t address)
@@ -355,11 +379,46 @@ static struct flow *take_flow(void)
                                                        memory_order_acq_rel, memory_order_relaxed))
                 continue;
             struct flow *flow = &chunk->flows[free];
-            memset(flow, 0, sizeof *flow);
+            memset(flow, 0, offsetof(struct flow, users));
             return flow;
         }
     }
     return NULL;
+}
+
+/* Stacks grow down: a call of this thread that is still going on lies above. On a stack of its own a handler cannot tell. */
+static bool has_jumped(const struct flow_side *side, uintptr_t frame)
+{
+    int error = errno;
+    stack_t stack;
+    bool is_handler = sigaltstack(NULL, &stack) != 0 || stack.ss_flags & SS_ONSTACK;
+    errno = error;
+    return !is_handler && side->frame && side->frame <= frame;
+}
+
+static void leave(struct flow *flow)
+{
+    if (atomic_fetch_sub_explicit(&flow->users, 1, memory_order_acq_rel) == FLOW_ENDED + 1)
+        give_back(flow);
+}
+
+/* Several may think that they were the last one in it. */
+static void give_back(struct flow *flow)
+{
+    uint32_t ended = FLOW_ENDED;
+    if (!atomic_compare_exchange_strong_explicit(&flow->users, &ended, 0, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return;
+    for (unsigned i = 0; i < CHUNKS_MAX; i++) {
+        struct chunk *chunk = atomic_load_explicit(&chunks[i], memory_order_acquire);
+        if (!chunk)
+            return;
+        if (flow < chunk->flows || flow >= chunk->flows + FLOWS_PER_CHUNK)
+            continue;
+        atomic_fetch_and_explicit(&chunk->taken, ~(UINT64_C(1) << (flow - chunk->flows)),
+                                  memory_order_release);
+        return;
+    }
 }
 
 static void find_table(void)

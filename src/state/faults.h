@@ -32,7 +32,7 @@ struct armed_fault {
 
 /* What happens to one connection, or one call that is not about any (a lookup, a socket that is made). */
 struct flow {
-    uint32_t quiet
+    _Atomic uint32_t quiet
         [FAULT_OPERATIONS]; /* so many of the next operations meet nothing, unless somebody switches faults */
     uint32_t last; /* the last one that moved data, as enum fault_operation: another one begins an exchange */
     uint64_t target, connection; /* hash of it; the how-manieth to it, from 1 */
@@ -58,9 +58,11 @@ struct flow {
     } faults[FLOW_FAULTS_MAX];
     uint64_t connect_delay_ns; /* of an attempt that has begun, and is to be seen later (drive/shape.h) */
     struct flow_side {
-        _Atomic uint32_t claim;
+        _Atomic uintptr_t claim; /* the thread in it; 0: none */
+        uintptr_t frame;         /* where on its stack that call is; 0: not known. For that thread only */
         _Atomic bool was_twice; /* what comes next is the copy of a datagram that has been received already */
         uint64_t number;        /* of the next operation, or of the one after those that are quiet */
+        uint64_t least;         /* no operation before this one comes any more */
         uint64_t bytes;
         /* What the next call is to be, where none may wait: drive/shape.c. */
         struct flow_planned {
@@ -72,7 +74,10 @@ struct flow {
             uint32_t rates, breaks, corrupts, closes;
         } planned;
     } sides[FAULT_OPERATIONS];
+    /* Calls that are in it, and FLOW_ENDED: it is given back when the last one leaves. Outlives the flow. */
+    _Atomic uint32_t users;
 };
+#define FLOW_ENDED (1u << 31)
 
 /* Faults are armed, or may be by hand: sockets that are made or accepted are to be looked at. */
 extern bool faults_are_possible HIDDEN;
@@ -92,11 +97,18 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
                         uint32_t operations);
 void flow_end(struct flow *flow); /* NULL is fine */
 
+/* This direction is the caller's, and the flow is not another connection's, until flow_release. False: another call is at
+ * it, or the flow is not the entry's any more. The entry is NULL where the flow is the call's own. `frame` is in the caller's
+ * frame: it tells a call that is still going on from one that a handler has jumped out of, which is over. */
+bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry,
+                const void *frame);
+void flow_release(struct flow *flow, enum fault_operation operation);
+
 /* The flow of a guarded descriptor. flow_attach takes it over. */
 struct flow *flow_of(const struct descriptor *entry);
 bool flow_attach(struct descriptor *entry, struct flow *flow);
-/* The entry has gone; this is what it was. */
-void flow_detach(const struct descriptor *last);
+/* For whom the entry belongs to: one that is in the pool may be another connection's by then. */
+void flow_detach(const struct descriptor *entry);
 
 /* The flows of descriptors, by the numbers of their entries. */
 extern struct flow *_Atomic *flows_attached HIDDEN;
@@ -112,11 +124,13 @@ static inline bool flow_is_quiet(const struct descriptor *entry, uint32_t needs,
     if ((atomic_load_explicit(&entry->state, memory_order_acquire) & needs) != FAULTY)
         return false;
     struct flow *flow = atomic_load_explicit(&flows_attached[entry->number], memory_order_acquire);
-    if (!flow || !flow->quiet[operation] ||
-        flow->steered != atomic_load_explicit(faults_steered, memory_order_relaxed))
+    if (!flow)
+        return false;
+    uint32_t quiet = atomic_load_explicit(&flow->quiet[operation], memory_order_relaxed);
+    if (!quiet || flow->steered != atomic_load_explicit(faults_steered, memory_order_relaxed))
         return false;
     /* Two threads at once may count one operation for two: what they meet was not decided before either. */
-    flow->quiet[operation]--;
+    atomic_store_explicit(&flow->quiet[operation], quiet - 1, memory_order_relaxed);
     flow->last = operation;
     return true;
 }

@@ -8,13 +8,17 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 static int fd, port, other_port;
@@ -110,6 +114,36 @@ static void reused_in_receive(void)
     pause_ms(1500);
     open_again(port);
     printf("%s\n", ask());
+}
+
+static sigjmp_buf before_receive;
+
+static void jump(int number)
+{
+    siglongjmp(before_receive, number);
+}
+
+/* A handler jumps out of a receive; says how long the next one takes, in ms. */
+static void jumps_out_of_receive(void)
+{
+    char data[100];
+    struct timespec began, ended;
+    struct itimerval soon = {.it_value.tv_usec = 100000};
+    if (connect_to(fd, port) != 0 || send(fd, "GET / HTTP/1.0\r\n\r\n", 18, 0) != 18)
+        exit(1);
+    signal(SIGALRM, jump);
+    for (volatile bool is_first = true;; is_first = false) {
+        if (sigsetjmp(before_receive, 1))
+            continue;
+        clock_gettime(CLOCK_MONOTONIC, &began);
+        if (is_first)
+            setitimer(ITIMER_REAL, &soon, NULL);
+        if (recv(fd, data, 1, 0) != 1)
+            exit(1);
+        break;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    printf("%ld\n", (ended.tv_sec - began.tv_sec) * 1000 + (ended.tv_nsec - began.tv_nsec) / 1000000);
 }
 
 /* A connection is closed where no hook sees it, and the number is used for another one, which is reset. */
@@ -232,6 +266,8 @@ int main(int argc, char **argv)
         reused_in_connect();
     else if (strcmp(story, "reused-in-receive") == 0)
         reused_in_receive();
+    else if (strcmp(story, "jumps-out-of-receive") == 0)
+        jumps_out_of_receive();
     else if (strcmp(story, "reused-unseen") == 0)
         reused_unseen();
     else if (strcmp(story, "again") == 0)

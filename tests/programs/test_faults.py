@@ -1,12 +1,13 @@
 """Faults on purpose: programs get the errors, delays, rates and resets that a rule file asks for, if they are armed."""
 
+import os
 import socket
 import struct
 import threading
 import time
 
 from faults import UNARMED, FaultStage
-from stage import BARE, PYTHON, RULED, main
+from stage import BARE, BUILD, PYTHON, RULED, main
 
 BODY = 200_000
 
@@ -201,6 +202,27 @@ class Time(FaultStage):
         self.only_when_armed(lambda how: "TimeoutError 110 0" in self.faulty(
             self.reader(self.server("answer").port), rules, how).out)
 
+    def test_a_black_hole_stays_one_when_a_copy_of_the_socket_is_closed(self):
+        rules = self.faults("on: [connect, recv], timeout: {}")
+        code = ("import os, select, socket, sys\n"
+                "s = socket.socket()\n"
+                "s.setblocking(False)\n"
+                "s.connect_ex(('127.0.0.1', int(sys.argv[2])))\n"
+                "if sys.argv[1] == 'fork':\n"
+                "    child = os.fork()\n"
+                "    if not child: os.close(s.fileno()); os._exit(0)\n"
+                "    os.waitpid(child, 0)\n"
+                "else: os.close(os.dup(s.fileno()))\n"
+                "print(any(select.select([s], [s], [s], 2)))\n")
+        port = self.server("answer").port
+        for copy in "fork", "dup":
+            self.only_when_armed(lambda how: self.faulty([PYTHON, "-c", code, copy, str(port)], rules, how).out == "False\n")
+
+    def test_a_receive_is_late_again_after_a_handler_has_jumped_out_of_one(self):
+        rules = self.faults("on: [recv], latency: 700ms, per: call")
+        command = [os.path.join(BUILD, "tests/races"), "jumps-out-of-receive", str(self.server("answer").port)]
+        self.only_when_armed(lambda how: int(self.faulty(command, rules, how).out) >= 700)
+
     def test_an_alarm_interrupts_a_late_call(self):
         rules = self.faults("latency: 30s")
         code = ("import signal, socket, sys\n"
@@ -213,6 +235,32 @@ class Time(FaultStage):
 
 
 class Bytes(FaultStage):
+    def test_a_number_used_again_while_it_waits_for_its_rate_is_left_alone(self):
+        code = ("import os, socket, sys, threading, time\n"
+                "slow = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "slow.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "def receive():\n"
+                "    try:\n"
+                "        while part := slow.recv(1000): print(len(part))\n"
+                "    except OSError as e: print('errno', e.errno)\n"
+                "thread = threading.Thread(target=receive)\n"
+                "thread.start()\n"
+                "time.sleep(0.5)\n"
+                "number = slow.fileno()\n"
+                "os.close(number)\n"
+                "other = socket.create_connection(('127.0.0.1', int(sys.argv[2])))\n"
+                "other.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "thread.join()\n"
+                "got = 0\n"
+                "while part := other.recv(100): got += len(part)\n"
+                "print(got, other.fileno() == number)\n"
+                "slow.detach()\n")
+        slow, other = Server(self), Server(self, size=958)
+        rules = self.faults(f"match: {{port: {slow.port}}}, bandwidth: {{rate: 1B/s, burst: 2B, direction: recv}}",
+                            f"match: {{port: {other.port}}}, latency: 1ms, on: [recv]")
+        ended = self.faulty([PYTHON, "-c", code, str(slow.port), str(other.port)], rules)
+        self.assertEqual(ended.out, "2\nerrno 9\n998 True\n", ended)
+
     def test_a_reset_comes_after_so_many_bytes_and_the_peer_sees_it(self):
         server = Server(self)
         rules = self.faults("reset: {after_bytes: 5000}")
