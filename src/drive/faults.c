@@ -30,9 +30,10 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
 {
     struct flow_side *side = &flow->sides[operation];
     bool is_transfer = operation == FAULT_SEND || operation == FAULT_RECV;
-    bool is_first = !is_transfer || flow->last != (uint32_t)operation;
+    bool is_first =
+        !is_transfer || atomic_load_explicit(&flow->last, memory_order_relaxed) != (uint32_t)operation;
     if (is_transfer)
-        flow->last = operation;
+        atomic_store_explicit(&flow->last, operation, memory_order_relaxed);
     if (!(flow->operations & FAULT_ON(operation)) || !flow_claim(flow, operation, entry, faulted))
         return false;
     uint64_t quiet = atomic_exchange_explicit(&flow->quiet[operation], 0, memory_order_relaxed);

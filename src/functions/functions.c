@@ -57,12 +57,12 @@ void functions_look(const struct ruleset *rules)
 
 void functions_before_fork(void)
 {
-    forked.had_threads = !real_is_alone();
+    __atomic_store_n(&forked.had_threads, !real_is_alone(), __ATOMIC_RELAXED); /* of two forks at once */
 }
 
 void functions_forked(void)
 {
-    forked.may_be_locked |= forked.had_threads;
+    forked.may_be_locked |= __atomic_load_n(&forked.had_threads, __ATOMIC_RELAXED);
     forked.is_counted = false;
 }
 

@@ -154,7 +154,7 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
         flow->faults[i].key = fault_key(params, faults_seed(), faults_process(), is_one ? 0 : flow->target,
                                         is_one ? 0 : flow->connection);
     }
-    flow->last = FAULT_OPERATIONS;
+    atomic_store_explicit(&flow->last, FAULT_OPERATIONS, memory_order_relaxed);
     return flow;
 }
 
@@ -167,6 +167,8 @@ void flow_end(struct flow *flow)
 bool flow_claim(struct flow *flow, enum fault_operation operation, const struct descriptor *entry,
                 const void *frame)
 {
+    if (!flow)
+        return false;
     struct flow_side *side = &flow->sides[operation];
     uintptr_t self = (uintptr_t)pthread_self(), holder = 0;
     /* First in it, then looked at again: who ends it takes it from the entry, and then looks who is in it. */

@@ -34,7 +34,8 @@ struct armed_fault {
 struct flow {
     _Atomic uint32_t quiet
         [FAULT_OPERATIONS]; /* so many of the next operations meet nothing, unless somebody switches faults */
-    uint32_t last; /* the last one that moved data, as enum fault_operation: another one begins an exchange */
+    _Atomic uint32_t
+        last; /* the last one that moved data, as enum fault_operation: another one begins an exchange */
     uint64_t target, connection; /* hash of it; the how-manieth to it, from 1 */
     uint64_t made_ns;
     uint32_t operations; /* mask of FAULT_ON: of its faults, taken together */
@@ -131,7 +132,7 @@ static inline bool flow_is_quiet(const struct descriptor *entry, uint32_t needs,
         return false;
     /* Two threads at once may count one operation for two: what they meet was not decided before either. */
     atomic_store_explicit(&flow->quiet[operation], quiet - 1, memory_order_relaxed);
-    flow->last = operation;
+    atomic_store_explicit(&flow->last, operation, memory_order_relaxed);
     return true;
 }
 

@@ -190,23 +190,22 @@ static void ask_next(void)
     printf("%d\n", flaky_ask(20, 22));
 }
 
+static void prepare(ucontext_t *context, char *stack, size_t size, void (*run)(void))
+{
+    getcontext(context);
+    context->uc_stack.ss_sp = stack;
+    context->uc_stack.ss_size = size;
+    context->uc_link = &outer;
+    makecontext(context, run, 0);
+}
+
 /* A coroutine is given up inside a call, with its stack; then another one calls. */
 static void give_up(void)
 {
     size_t size = 1 << 16;
     char *low = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct {
-        ucontext_t *context;
-        char *stack;
-        void (*run)(void);
-    } both[] = {{&given_up, low + size, yield}, {&next, low, ask_next}};
-    for (int i = 0; i < 2; i++) {
-        getcontext(both[i].context);
-        both[i].context->uc_stack.ss_sp = both[i].stack;
-        both[i].context->uc_stack.ss_size = size;
-        both[i].context->uc_link = &outer;
-        makecontext(both[i].context, both[i].run, 0);
-    }
+    prepare(&given_up, low + size, size, yield);
+    prepare(&next, low, size, ask_next);
     swapcontext(&outer, &given_up);
     munmap(low + size, size);
     flaky_fail(1);
