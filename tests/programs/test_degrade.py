@@ -50,7 +50,7 @@ def programs():
 
 # Connects to whoever begins to listen, and writes down what it is told.
 STRANGER = r"""
-import re, socket, sys, time
+import os, re, socket, sys, time
 often, path, known, held = int(sys.argv[1]), sys.argv[2], set(), []
 until = time.monotonic() + 10
 while time.monotonic() < until:
@@ -72,8 +72,9 @@ while time.monotonic() < until:
             pass
     if told:
         open(path, "ab").write(told)
-    with open(path + ".count", "w") as file:
+    with open(path + ".new", "w") as file: # whole, whenever it is ended
         file.write(str(len(held)))
+    os.replace(path + ".new", path + ".count")
 """
 
 
