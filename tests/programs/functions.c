@@ -11,6 +11,7 @@
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -149,14 +150,29 @@ static void exit_thread(void)
     printf("left with %d, then %d\n", (int)(long)left, flaky_ask(20, 22));
 }
 
-static int asked;
+static atomic_int asked, asker;
 
 static void *ask_twice(void *data)
 {
+    atomic_store(&asker, (int)syscall(SYS_gettid));
     for (; asked < 2; asked++)
         flaky_ask(20, 22);
     pthread_testcancel();
     return data;
+}
+
+/* Asleep: the kernel says so. */
+static bool is_asleep(int thread)
+{
+    char path[64], text[256];
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+    FILE *file = fopen(path, "r");
+    size_t size = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file)
+        fclose(file);
+    text[size] = '\0';
+    const char *after = strrchr(text, ')');
+    return after && after[2] == 'S';
 }
 
 /* The thread is cancelled in a call that nobody can be cancelled in. */
@@ -164,11 +180,12 @@ static void cancel(void)
 {
     pthread_t thread;
     pthread_create(&thread, NULL, ask_twice, NULL);
-    usleep(200000);
+    while (!asked || !is_asleep(asker)) /* the second call waits for its turn */
+        usleep(1000);
     pthread_cancel(thread);
     void *left = NULL;
     pthread_join(thread, &left);
-    printf("%s after %d\n", left == PTHREAD_CANCELED ? "cancelled" : "done", asked);
+    printf("%s after %d\n", left == PTHREAD_CANCELED ? "cancelled" : "done", atomic_load(&asked));
 }
 
 static ucontext_t outer, given_up, next;
@@ -299,25 +316,34 @@ static void load_and_unload(const char *folder)
     printf("%ld of 4000 went wrong\n", bad);
 }
 
-static int slow(void *data)
+#define CROWD 6
+static atomic_int came;
+
+/* Stays until all have come, and are in it too or were turned away. */
+static int stay(void *data)
 {
     (void)data;
-    usleep(300000);
+    atomic_fetch_add(&came, 1);
+    while (came < CROWD)
+        usleep(1000);
     return 1;
 }
 
-static void *call_slowly(void *data)
+static void *come(void *data)
 {
-    return (void *)(long)flaky_with(slow, data);
+    long answer = flaky_with(stay, data);
+    if (answer != 1)
+        atomic_fetch_add(&came, 1);
+    return (void *)answer;
 }
 
 static void crowd(void)
 {
-    pthread_t threads[6];
+    pthread_t threads[CROWD];
     int through = 0, turned_away = 0;
-    for (int i = 0; i < 6; i++)
-        pthread_create(&threads[i], NULL, call_slowly, NULL);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < CROWD; i++)
+        pthread_create(&threads[i], NULL, come, NULL);
+    for (int i = 0; i < CROWD; i++) {
         void *answer;
         pthread_join(threads[i], &answer);
         through += answer == (void *)1;

@@ -50,10 +50,12 @@ def programs():
 
 # Connects to whoever begins to listen, and writes down what it is told.
 STRANGER = r"""
-import os, re, socket, sys, time
-often, path, known, held = int(sys.argv[1]), sys.argv[2], set(), []
-until = time.monotonic() + 10
-while time.monotonic() < until:
+import os, re, signal, socket, sys, time
+often, path, known, held, is_over = int(sys.argv[1]), sys.argv[2], set(), [], []
+signal.signal(signal.SIGTERM, lambda *_: is_over.append(True))
+until, is_last = time.monotonic() + 10, False
+while not is_last and time.monotonic() < until:
+    is_last = bool(is_over) # then once more: to whatever was there it has been told all
     with open("/proc/net/tcp") as file:
         ports = {int(port, 16) for port in re.findall(r"0100007F:(\w+) 00000000:0000 0A", file.read())}
     for port in ports - known:
@@ -72,9 +74,8 @@ while time.monotonic() < until:
             pass
     if told:
         open(path, "ab").write(told)
-    with open(path + ".new", "w") as file: # whole, whenever it is ended
-        file.write(str(len(held)))
-    os.replace(path + ".new", path + ".count")
+with open(path + ".count", "w") as file:
+    file.write(str(len(held)))
 """
 
 
@@ -312,15 +313,17 @@ tell(libc.sendmmsg(fd, ctypes.c_void_p(readonly), 1, 0))
 
     def test_the_end_comes_though_a_fork_child_lives(self):
         code = r"""
-import os, socket, sys, time
+import os, socket, sys
 s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.settimeout(None)
 started, begin = os.pipe()
+until, parent = os.pipe()
 if os.fork() == 0:
     if sys.argv[2] == 'closes':
         s.close()
     os.write(begin, b'x')
-    sys.stdout.close(); os.close(1); os.close(2)
-    time.sleep(20); os._exit(0)
+    sys.stdout.close(); os.close(1); os.close(2); os.close(parent)
+    os.read(until, 1) # it lives for as long as its parent
+    os._exit(0)
 os.read(started, 1)
 if sys.argv[2] == 'shuts':
     s.shutdown(socket.SHUT_WR)
@@ -383,7 +386,7 @@ print(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) > 0, s.getsockopt(soc
         settings = [f"--env={name}={value}" for name, value in
                     {"LD_PRELOAD": LIBRARY, "RESIL_RULES": rules, "RESIL_STATE_DIR": self.state}.items()]
         script = ('"$1" "$2" "$3" "$4" & stranger=$!; shift 4; strace -f -qq -o /dev/null -e trace=connect '
-                  '-e inject=connect:delay_enter=300000 "$@"; status=$?; sleep 0.1; kill $stranger; exit $status')
+                  '-e inject=connect:delay_enter=300000 "$@"; status=$?; kill $stranger; wait $stranger; exit $status')
         ended = self.run_program(
             self.in_namespace({}, ["sh", "-c", script, "sh", PYTHON, stranger, str(often), told, *settings, "curl", "-sS",
                                    "http://127.0.0.1:9/"], "--net", prepare="ip link set lo up"), how=BARE)

@@ -279,6 +279,7 @@ class Told(Named):
         ask = os.path.join(os.path.dirname(MISBEHAVE), "tests/ask_resil")
         rules = self.rules('match: {host: "*.test"}\ntimeout: {resolve: 4s}\ndegrade:\n  - stale: {after: 300ms}\n'
                            "  - addresses: 127.0.0.7\n")
+        # The pause is what makes the answer older than a millisecond, the least age that is told.
         script = '"$1" lookup api.test; touch "$2/fail"; sleep 0.01; "$1" lookup api.test; "$1" lookup new.test; rm "$2/fail"'
         for how, expected in (
                 (BARE, r"absent\n" * 3), (EMPTIED, r"no decision\n" * 3),
