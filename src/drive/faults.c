@@ -196,14 +196,7 @@ static bool fires(struct faulted *faulted, struct flow_fault *here, struct fault
     bool has_fired = fault_fires(params, moment);
     if (has_fired && (params->kind == FAULT_LOSS || params->kind == FAULT_DUPLICATE))
         has_fired = fault_takes_datagram(params, moment, &here->memory[faulted->operation]);
-    if (has_fired && params->times) {
-        uint64_t fired = atomic_load_explicit(&fault->fired, memory_order_relaxed);
-        do {
-            has_fired = fired < params->times;
-        } while (has_fired &&
-                 !atomic_compare_exchange_weak_explicit(&fault->fired, &fired, fired + 1,
-                                                        memory_order_relaxed, memory_order_relaxed));
-    }
+    has_fired = has_fired && fault_take_turn(fault);
     if (is_once)
         here->decided = has_fired ? FIRES : DOES_NOT;
     return has_fired;

@@ -9,6 +9,8 @@
 #define BINDINGS_MAX       512u
 #define BINDING_NAME_BYTES 128
 
+struct armed_fault;
+
 struct binding {
     uint64_t signature; /* of the declaration */
     uintptr_t original, check, cleanup;
@@ -16,7 +18,8 @@ struct binding {
     char symbol[BINDING_NAME_BYTES]; /* the declaration may be gone */
     uint32_t place;                  /* where the declaration was found last among those of the rule set */
     uint64_t host_known, host_key;   /* the place of the function's own circuit (target.c) */
-    uint64_t attempts, faults;       /* how often it was called, and a fault fired */
+    uint64_t attempts;               /* how often it was called while its fault was armed */
+    struct armed_fault *fault;       /* as it was found last */
     ffi_cif shape, check_shape, cleanup_shape;
     ffi_type *types[FUNCTION_ARGUMENTS_MAX], *check_types[FUNCTION_INNER_ARGUMENTS],
         *cleanup_types[FUNCTION_INNER_ARGUMENTS];

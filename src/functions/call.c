@@ -38,6 +38,7 @@ void function_called(ffi_cif *shape, void *result, void **arguments, void *data)
 {
     (void)shape;
     struct binding *binding = data;
+    uintptr_t caller = closure_caller;
     int error = errno;
     struct visit visit;
     const struct ruleset *rules = rules_enter(&visit);
@@ -57,6 +58,7 @@ void function_called(ffi_cif *shape, void *result, void **arguments, void *data)
     call.function = function;
     call.result = result;
     call.arguments = arguments;
+    call.caller = caller;
     call.error_before = error;
     call.text[0] = '\0';
     carry_out(&call);

@@ -18,6 +18,7 @@ struct calling {
     bool has_place;
     bool is_shadow; /* what is decided is recorded, not carried out */
     uint64_t begun_ns;
+    uintptr_t caller; /* where in the program it is made; 0: not known */
     int error_before; /* errno as the program had it */
     int error;        /* as the last attempt left it */
     struct target target;

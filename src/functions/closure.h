@@ -6,11 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/hidden.h"
 #include "rules/function.h"
 
 /* Types as libffi wants them. `types` has to live as long as `shape` does. */
 bool closure_shape(ffi_cif *shape, ffi_type **types, enum value_type returns,
                    const enum value_type *arguments, uint32_t count);
+
+/* Where the closure that this thread has entered last was called. To be read first of all: others may be entered. */
+extern __thread uintptr_t closure_caller HIDDEN __attribute__((tls_model("initial-exec")));
 
 /* A page in which functions are made. It may be executed only when it is finished, and not be changed then. */
 struct closure_page;

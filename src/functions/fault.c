@@ -7,11 +7,17 @@
 
 #include <string.h>
 
+static bool is_possible(void);
+static struct armed_fault *fault_of(const struct calling *call);
+
 bool call_meets_fault(struct calling *call)
 {
     const struct fault_params *params = &call->function->faults.params;
     struct binding *binding = call->binding;
-    if (!call->function->faults.is_given || !settings.are_faults_armed)
+    if (!call->function->faults.is_given || !is_possible())
+        return false;
+    struct armed_fault *fault = fault_of(call);
+    if (!fault || !fault_is_armed(fault))
         return false;
     uint64_t number = __atomic_fetch_add(&binding->attempts, 1, __ATOMIC_RELAXED);
     uint64_t target = hash_bytes(binding->symbol, strlen(binding->symbol), 0);
@@ -22,14 +28,32 @@ bool call_meets_fault(struct calling *call)
     };
     if (!fault_fires(params, &moment))
         return false;
-    if (params->times && __atomic_fetch_add(&binding->faults, 1, __ATOMIC_RELAXED) >= params->times)
+    if (!fault_take_turn(fault))
         return false;
     struct event event = event_about(EVENT_FAULT, call_text(call));
-    memcpy(event.fault, call->function->rule.name,
-           strnlen(call->function->rule.name, sizeof event.fault - 1));
+    memcpy(event.fault, fault->name, sizeof event.fault - 1);
     event.event_operation = FAULT_OPERATIONS; /* none of a socket's */
+    event.attempts = (uint16_t)(fault_count_site(fault, call->caller) | FAULT_ERROR << 8);
     event.error = call->function->faults.error;
     event.count = (uint32_t)number + 1;
     tell(&event);
     return true;
+}
+
+/* Armed, or maybe by hand. */
+static bool is_possible(void)
+{
+    return settings.are_faults_armed || atomic_load_explicit(faults_steered, memory_order_relaxed);
+}
+
+/* The rules may have been read again since. */
+static struct armed_fault *fault_of(const struct calling *call)
+{
+    const struct fault_params *params = &call->function->faults.params;
+    struct armed_fault *fault = __atomic_load_n(&call->binding->fault, __ATOMIC_ACQUIRE);
+    if (fault && memcmp(&fault->params, params, sizeof *params) == 0)
+        return fault;
+    fault = fault_of_function(call->function->rule.name, params);
+    __atomic_store_n(&call->binding->fault, fault, __ATOMIC_RELEASE);
+    return fault;
 }

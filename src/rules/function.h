@@ -135,15 +135,6 @@ struct function_text inner_call_text(const struct inner_call *call);
 /* Does the pattern LIBRARY:SYMBOL, or SYMBOL, of a command line mean it? */
 bool function_is_meant(const struct function *function, const char *library, const char *symbol);
 
-/* Does any of them fail on purpose, where faults are armed? */
-static inline bool functions_have_faults(const struct ruleset *set)
-{
-    bool has = false;
-    for (uint32_t i = 0; i < set->function_count; i++)
-        has |= set->functions[i].faults.is_given;
-    return has;
-}
-
 /* Adds warnings: declarations that are legal and are probably not what the function is. */
 void functions_lint(const struct ruleset *set, struct problems *problems);
 

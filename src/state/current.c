@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/undisturbed.h"
+#include "rules/fault_names.h"
 #include "rules/sources.h"
 #include "state/descriptors.h"
 #include "state/faults.h"
@@ -318,7 +319,7 @@ static bool put_in_force(struct ruleset *set, uint64_t now_ns)
         ruleset_free(set);
         return false;
     }
-    if (set->fault_count)
+    if (fault_names(set))
         faults_found(set);
     latest.hash = set->hash;
     uint32_t version = rules_in_force.version;

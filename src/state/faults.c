@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "rules/fault_names.h"
 #include "rules/pattern.h"
 #include "state/fault_site.h"
 #include "state/pool.h"
@@ -44,6 +45,8 @@ static _Atomic uint64_t own_seed, process_path;
 static uint32_t forks;
 
 static struct armed_fault *armed_of(const struct fault *fault);
+static struct armed_fault *armed_as(const char *name, const struct fault_params *params,
+                                    const char *const *callers, uint32_t caller_count);
 static uint64_t next_connection(uint64_t target);
 static struct flow *take_flow(void);
 static bool has_jumped(const struct flow_side *side, uintptr_t frame);
@@ -56,17 +59,24 @@ bool faults_are_possible;
 void faults_found(const struct ruleset *set)
 {
     struct segment *segment = segment_current;
-    __atomic_store_n(&faults_are_possible, true, __ATOMIC_RELAXED);
+    uint32_t count = fault_names(set);
+    if (set->fault_count)
+        __atomic_store_n(&faults_are_possible, true, __ATOMIC_RELAXED);
     if (segment)
         __atomic_store_n(&faults_steered, &segment->faults_steered, __ATOMIC_RELEASE);
     if (!settings.are_faults_armed)
         return;
-    struct event event = {.kind = EVENT_FAULTS_ARMED, .count = set->fault_count, .delay_ns = faults_seed()};
+    struct event event = {.kind = EVENT_FAULTS_ARMED, .count = count, .delay_ns = faults_seed()};
     recorder_note(&event);
     if (!settings.has_seed) /* else who has set it knows it */
         recorder_log(&event);
-    for (uint32_t i = 0; i < set->fault_count; i++)
-        armed_of(&set->faults[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        struct named_fault named = fault_name(set, i);
+        if (named.fault)
+            armed_of(named.fault);
+        else
+            fault_of_function(named.name, &named.function->faults.params);
+    }
 }
 
 bool faults_are_armed(const struct ruleset *rules)
@@ -103,6 +113,23 @@ bool fault_is_armed(const struct armed_fault *fault)
         break;
     }
     return settings.are_faults_armed;
+}
+
+struct armed_fault *fault_of_function(const char *name, const struct fault_params *params)
+{
+    return armed_as(name, params, NULL, 0);
+}
+
+bool fault_take_turn(struct armed_fault *fault)
+{
+    uint64_t fired = atomic_load_explicit(&fault->fired, memory_order_relaxed);
+    do {
+        if (fault->params.times && fired >= fault->params.times)
+            return false;
+    } while (fault->params.times &&
+             !atomic_compare_exchange_weak_explicit(&fault->fired, &fired, fired + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
 }
 
 uint64_t fault_steering_word(enum fault_steering steering, uint64_t until_ns)
@@ -311,12 +338,18 @@ struct fault_slot *fault_slot_find(struct segment *segment, const char *name, ui
     return NULL;
 }
 
-/* The copy of it that stays; made if need be. NULL without memory or room. */
 static struct armed_fault *armed_of(const struct fault *fault)
 {
-    uint64_t hash = hash_bytes(&fault->params, sizeof fault->params, fault->params.identity);
-    for (uint32_t i = 0; i < fault->caller_count; i++)
-        hash = hash_bytes(fault->callers[i], strlen(fault->callers[i]), hash);
+    return armed_as(fault->name, &fault->params, fault->callers, fault->caller_count);
+}
+
+/* The copy of it that stays; made if need be. NULL without memory or room. */
+static struct armed_fault *armed_as(const char *name, const struct fault_params *params,
+                                    const char *const *callers, uint32_t caller_count)
+{
+    uint64_t hash = hash_bytes(params, sizeof *params, params->identity);
+    for (uint32_t i = 0; i < caller_count; i++)
+        hash = hash_bytes(callers[i], strlen(callers[i]), hash);
     for (unsigned i = 0; i < ARMED_MAX; i++) {
         struct armed_fault *known = atomic_load_explicit(&armed[i], memory_order_acquire);
         if (known && known->hash == hash)
@@ -326,17 +359,17 @@ static struct armed_fault *armed_of(const struct fault *fault)
         struct armed_fault *made = map_zeroed(sizeof *made);
         if (!made)
             return NULL;
-        memcpy(&made->params, &fault->params, sizeof made->params);
+        memcpy(&made->params, params, sizeof made->params);
         made->hash = hash;
         made->begun_ns = clock_now_ns();
         struct text text = text_begin(made->name, sizeof made->name);
-        text_add(&text, "%s", fault->name);
-        for (uint32_t n = 0; n < fault->caller_count && n < CALLERS_MAX; n++) {
+        text_add(&text, "%s", name);
+        for (uint32_t n = 0; n < caller_count && n < CALLERS_MAX; n++) {
             text = text_begin(made->callers[n], sizeof made->callers[n]);
-            text_add(&text, "%s", fault->callers[n]);
+            text_add(&text, "%s", callers[n]);
         }
         struct segment *segment = segment_current;
-        made->slot = segment ? fault_slot_find(segment, fault->name, fault->params.identity) : NULL;
+        made->slot = segment ? fault_slot_find(segment, name, params->identity) : NULL;
         if (atomic_compare_exchange_strong_explicit(&armed[i], &known, made, memory_order_acq_rel,
                                                     memory_order_acquire) ||
             known->hash != hash)

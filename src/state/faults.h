@@ -83,7 +83,7 @@ struct flow {
 /* Faults are armed, or may be by hand: sockets that are made or accepted are to be looked at. */
 extern bool faults_are_possible HIDDEN;
 
-/* A rule set with faults comes into force. */
+/* A rule set with faults, declared functions' own among them, comes into force. */
 void faults_found(const struct ruleset *set);
 
 /* May any fault of the rule set fire now? */
@@ -91,6 +91,12 @@ bool faults_are_armed(const struct ruleset *rules);
 
 /* May this one? */
 bool fault_is_armed(const struct armed_fault *fault);
+
+/* That of a declared function, which goes by the function's name. NULL without memory or room. */
+struct armed_fault *fault_of_function(const char *name, const struct fault_params *params);
+
+/* It fires once more, unless its `times` are used up: false. */
+bool fault_take_turn(struct armed_fault *fault);
 
 /* All that are for the target and may happen to one of these operations (FAULT_ON); NULL: none, or no memory. The target is
  * NULL for a socket that is being made. `kin` tells connections of one target apart from other calls about it. */

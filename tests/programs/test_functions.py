@@ -111,6 +111,27 @@ class Policy(Functions):
         self.only_under(rules, good, "succeed", "6", RESIL_FAULTS="1")
         self.assertEqual(len(self.events("fault")), 2)
 
+    def test_the_table_at_the_end_of_a_run_tells_of_it(self):
+        rules = self.declare(ASK + "    faults: {every: 3, returns: -1, errno: EPIPE}\n", """
+  - name: never-asked
+    symbol: flaky_status
+    returns: int
+    args: [pointer]
+    fails_when: {returns: "< 0"}
+    faults: {returns: -1}
+""")
+        command = [RESIL, "run", "--faults", "--rules", rules, "--", self.program(), "succeed", "6"]
+        ended = subprocess.run(command, capture_output=True, text=True, check=True, env=self.environment(how=BARE))
+        self.assertEqual(ended.stdout, "42 0\n42 0\n-1 EPIPE\n" * 2 + "4 calls\n")
+        table = [line.split()[:3] for line in ended.stderr.splitlines()[-2:]]
+        self.assertEqual(table, [["ask", "2", "1"], ["never-asked", "never", "-"]])
+
+    def test_its_fault_is_no_other_ones_by_name(self):
+        rules = self.declare(ASK + "    faults: {returns: -1}\n",
+                             "faults:\n  - {name: ask, match: {}, error: ECONNREFUSED}\n")
+        self.assertIn(':11:12: error: name: the faults of the function on line 4 go by its name "ask"',
+                      self.resil("check", rules, expect=1))
+
     def test_a_fault_is_what_the_rule_deals_with(self):
         rules = self.declare(RETRIED + "    faults: {every: 2, returns: -1, errno: EPIPE}\n")
         self.assertEqual(self.tell("succeed", "6", rules=rules, RESIL_FAULTS="1"), "42 0\n" * 6 + "6 calls\n")

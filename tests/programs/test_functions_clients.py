@@ -136,6 +136,29 @@ functions:
         self.only_when_armed(story)
         self.assertEqual([event["target"] for event in self.fired("query")], ["PQexec"] * 2)
 
+    def test_it_is_switched_within_one_call_and_counted_by_where_it_was_made(self):
+        self.begin()
+        rules = self.write("rules.yaml", self.QUERY.replace("every: 3, ", ""))
+        client = [os.path.join(BUILD, "tests/libpq_client"), self.conninfo()]
+        with subprocess.Popen(client, env=self.environment(rules), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True) as process:
+            def ask():
+                process.stdin.write("\n")
+                process.stdin.flush()
+                return process.stdout.readline().strip()
+
+            self.assertEqual(ask(), "42")
+            self.resil("fault", "on", "query")
+            self.assertEqual([ask(), ask()], ["", ""])  # libpq has nothing to say of it
+            self.resil("fault", "auto", "query")
+            self.assertEqual(ask(), "42")
+            process.stdin.close()
+        listed, = json.loads(self.resil("fault", "list", "--json"))["faults"]
+        self.assertEqual((listed["name"], listed["what"], listed["fired"]), ("query", "PQexec returns null", 2))
+        self.assertRegex(listed["sites"][0]["site"], r"^libpq_client\+0x[0-9a-f]+")
+        self.assertEqual(self.fired("query")[0]["site"], listed["sites"][0]["site"])
+        self.assertIn('fault="query"} 2', self.resil("metrics"))
+
     def test_one_that_is_made_to_fail_is_made_again_where_the_rule_says_so(self):
         self.begin("log_statement=all")
         rules = self.write("rules.yaml", self.QUERY + "    retry: {max_retries: 2, base_delay: 1ms}\n")

@@ -12,6 +12,7 @@
 #include "policy/call.h"
 #include "policy/random.h"
 #include "rule_file.h"
+#include "rules/fault_names.h"
 #include "table.h"
 
 struct request {
@@ -108,8 +109,8 @@ static uint32_t check(const char *name, const struct request *request, struct js
             printf("%s: %s%s%s%s%s%s%s, %s\n", file.path, set ? counted(set->rule_count, "rule").text : "",
                    set && set->function_count ? ", " : "",
                    set && set->function_count ? counted(set->function_count, "function").text : "",
-                   set && set->fault_count ? ", " : "",
-                   set && set->fault_count ? counted(set->fault_count, "fault").text : "", set ? ", " : "",
+                   set && fault_names(set) ? ", " : "",
+                   set && fault_names(set) ? counted(fault_names(set), "fault").text : "", set ? ", " : "",
                    counted(problems.errors, "error").text, counted(problems.warnings, "warning").text);
     }
     ruleset_free(set);

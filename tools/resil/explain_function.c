@@ -10,7 +10,7 @@
 #include "message.h"
 #include "policy/random.h"
 #include "rule_file.h"
-#include "rules/function.h"
+#include "rules/fault_names.h"
 #include "table.h"
 
 static const struct function *find(const struct ruleset *set, const char *wanted);
@@ -192,17 +192,11 @@ static char *fallback_of(const struct function *function)
 static char *faults_of(const struct function *function)
 {
     const struct fault_params *params = &function->faults.params;
-    const char *error = function->faults.error ? errno_name(function->faults.error) : NULL;
-    char buffer[200];
+    char buffer[sizeof(struct fault_text)];
     struct text text = text_begin(buffer, sizeof buffer);
     if (!function->faults.is_given)
         return NULL;
-    bool is_null = value_type_class(function->returns) == CLASS_POINTER && function->faults.value == 0;
-    if (is_null)
-        text_add(&text, "null");
-    else
-        text_add(&text, "%ld", (long)function->faults.value);
-    text_add(&text, "%s%s", error ? ", errno " : "", error ? error : "");
+    text_add(&text, "%s", function_fault_text(function).text);
     if (params->nth)
         text_add(&text, "; nth %u", params->nth);
     if (params->every)

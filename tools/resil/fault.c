@@ -37,12 +37,12 @@ static void take_action(struct request *request, const char *word, struct argp_s
 static int with_rule_files(const struct request *request, struct json_object *report);
 static unsigned with_rules(const struct request *request, const char *path, struct segment *segment,
                            struct json_object *report, bool *found);
-static bool is_asked_for(const struct request *request, const struct fault *fault);
+static bool is_asked_for(const struct request *request, const char *fault);
 static void list(const struct request *request, const struct ruleset *rules, const char *path,
                  const struct segment *segment);
 static void list_json(const struct request *request, const struct ruleset *rules, const char *path,
                       const struct segment *segment, struct json_object *report);
-static void steer(const struct request *request, const struct fault *fault, struct segment *segment,
+static void steer(const struct request *request, const struct named_fault *fault, struct segment *segment,
                   const char *path, struct json_object *report);
 
 static const struct argp_option options[] = {
@@ -204,15 +204,17 @@ static unsigned with_rules(const struct request *request, const char *path, stru
         list_json(request, rules, path, segment, report);
     else if (request->action == ACTION_LIST)
         list(request, rules, path, segment);
-    for (uint32_t i = 0; i < rules->fault_count; i++) {
+    uint32_t count = fault_names(rules);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct named_fault fault = fault_name(rules, i);
         bool is_named = false;
         for (int n = 0; n < request->count; n++) {
-            bool is_this = fnmatch(request->names[n], rules->faults[i].name, 0) == 0;
+            bool is_this = fnmatch(request->names[n], fault.name, 0) == 0;
             found[n] |= is_this;
             is_named |= is_this;
         }
         if (is_named && request->action != ACTION_LIST)
-            steer(request, &rules->faults[i], segment, path, request->is_json ? report : NULL);
+            steer(request, &fault, segment, path, request->is_json ? report : NULL);
     }
     ruleset_free(rules);
     return 0;
@@ -235,10 +237,10 @@ static const char *steering_text(const struct fault_slot *slot, char *text, size
 static const struct fault_counts nothing;
 
 /* Without a name: all are. */
-static bool is_asked_for(const struct request *request, const struct fault *fault)
+static bool is_asked_for(const struct request *request, const char *fault)
 {
     for (int n = 0; n < request->count; n++)
-        if (fnmatch(request->names[n], fault->name, 0) == 0)
+        if (fnmatch(request->names[n], fault, 0) == 0)
             return true;
     return !request->count;
 }
@@ -247,21 +249,22 @@ static void list(const struct request *request, const struct ruleset *rules, con
                  const struct segment *segment)
 {
     bool has_any = false;
-    for (uint32_t i = 0; i < rules->fault_count; i++)
-        has_any |= is_asked_for(request, &rules->faults[i]);
+    uint32_t count = fault_names(rules);
+    for (uint32_t i = 0; i < count; i++)
+        has_any |= is_asked_for(request, fault_name(rules, i).name);
     if (!has_any)
         return;
     struct table table = table_begin("llrrl");
     table_row(&table, "FAULT", "SWITCHED", "FIRED", "PLACES", "WHAT");
-    for (uint32_t i = 0; i < rules->fault_count; i++) {
-        const struct fault *fault = &rules->faults[i];
-        if (!is_asked_for(request, fault))
+    for (uint32_t i = 0; i < count; i++) {
+        const struct named_fault fault = fault_name(rules, i);
+        if (!is_asked_for(request, fault.name))
             continue;
-        struct fault_account account = fault_account_of(segment, fault, &nothing);
+        struct fault_account account = fault_account_of(segment, &fault, &nothing);
         char switched[64], fired[24];
         steering_text(account.slot, switched, sizeof switched);
         snprintf(fired, sizeof fired, "%lu", (unsigned long)account.fired);
-        table_row(&table, fault->name, switched, fired, sites_text(&account).text, fault_text(fault).text);
+        table_row(&table, fault.name, switched, fired, sites_text(&account).text, fault_name_text(&fault).text);
     }
     printf("%s\n", path);
     table_end(&table, stdout);
@@ -270,18 +273,19 @@ static void list(const struct request *request, const struct ruleset *rules, con
 static void list_json(const struct request *request, const struct ruleset *rules, const char *path,
                       const struct segment *segment, struct json_object *report)
 {
-    for (uint32_t i = 0; i < rules->fault_count; i++) {
-        const struct fault *fault = &rules->faults[i];
-        if (!is_asked_for(request, fault))
+    uint32_t count = fault_names(rules);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct named_fault fault = fault_name(rules, i);
+        if (!is_asked_for(request, fault.name))
             continue;
-        struct fault_account account = fault_account_of(segment, fault, &nothing);
+        struct fault_account account = fault_account_of(segment, &fault, &nothing);
         struct json_object *item = json_new(), *sites = json_object_new_array();
         char switched[64];
-        json_add_text(item, "name", fault->name);
+        json_add_text(item, "name", fault.name);
         json_add_text(item, "rules", path);
         json_add_text(item, "switched", steering_text(account.slot, switched, sizeof switched));
-        json_add_text(item, "kind", fault_kinds[fault->params.kind].name);
-        json_add_text(item, "what", fault_text(fault).text);
+        json_add_text(item, "kind", fault.kind);
+        json_add_text(item, "what", fault_name_text(&fault).text);
         json_add_number(item, "fired", account.fired);
         for (uint32_t n = 0; account.slot && n < FAULT_SITES; n++) {
             const struct fault_site *site = &account.slot->sites[n];
@@ -298,12 +302,12 @@ static void list_json(const struct request *request, const struct ruleset *rules
     }
 }
 
-static void steer(const struct request *request, const struct fault *fault, struct segment *segment,
+static void steer(const struct request *request, const struct named_fault *fault, struct segment *segment,
                   const char *path, struct json_object *report)
 {
     static const enum fault_steering steerings[] = {
         [ACTION_ON] = FAULT_ON_BY_HAND, [ACTION_OFF] = FAULT_OFF_BY_HAND, [ACTION_AUTO] = FAULT_AS_ARMED};
-    struct fault_slot *slot = fault_slot_find(segment, fault->name, fault->params.identity);
+    struct fault_slot *slot = fault_slot_find(segment, fault->name, fault->identity);
     if (!slot) {
         complain("%s: the shared state has no room for another fault", fault->name);
         return;

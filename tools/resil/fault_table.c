@@ -17,13 +17,13 @@ struct fault_counts fault_counts_of(const struct segment *segment)
     return counts;
 }
 
-struct fault_account fault_account_of(const struct segment *segment, const struct fault *fault,
+struct fault_account fault_account_of(const struct segment *segment, const struct named_fault *fault,
                                       const struct fault_counts *before)
 {
     struct fault_account account = {0};
     for (uint32_t i = 0; segment && i < FAULT_SLOTS; i++) {
         const struct fault_slot *slot = &segment->faults[i];
-        if (atomic_load_explicit(&slot->key, memory_order_acquire) != (fault->params.identity | 1))
+        if (atomic_load_explicit(&slot->key, memory_order_acquire) != (fault->identity | 1))
             continue;
         account.slot = slot;
         account.fired = atomic_load_explicit(&slot->fired, memory_order_relaxed) - before->fired[i];
@@ -49,13 +49,14 @@ void fault_table_print(const struct ruleset *rules, const struct segment *segmen
 {
     struct table table = table_begin("lrrl");
     table_row(&table, "FAULT", "FIRED", "PLACES", "WHAT");
-    for (uint32_t i = 0; i < rules->fault_count; i++) {
-        const struct fault *fault = &rules->faults[i];
-        struct fault_account account = fault_account_of(segment, fault, before);
+    uint32_t count = fault_names(rules);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct named_fault fault = fault_name(rules, i);
+        struct fault_account account = fault_account_of(segment, &fault, before);
         char fired[24];
         snprintf(fired, sizeof fired, "%lu", (unsigned long)account.fired);
-        table_row(&table, fault->name, account.fired ? fired : "never", sites_text(&account).text,
-                  fault_text(fault).text);
+        table_row(&table, fault.name, account.fired ? fired : "never", sites_text(&account).text,
+                  fault_name_text(&fault).text);
     }
     table_end(&table, to);
 }

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "rules/faults.h"
+#include "rules/fault_names.h"
 #include "state/segment.h"
 
 /* How often each had fired, and from where, at some time. */
@@ -21,7 +21,7 @@ struct fault_account {
     bool has_more;                 /* places than there was room for */
     const struct fault_slot *slot; /* NULL: no program has had it armed */
 };
-struct fault_account fault_account_of(const struct segment *segment, const struct fault *fault,
+struct fault_account fault_account_of(const struct segment *segment, const struct named_fault *fault,
                                       const struct fault_counts *before);
 
 /* "4", "16+", "-" where nothing fired. */

@@ -18,7 +18,7 @@
 #include "preload.h"
 #include "program.h"
 #include "rule_file.h"
-#include "rules/function.h"
+#include "rules/fault_names.h"
 #include "rules/sources.h"
 #include "state/faults.h"
 #include "state/process.h"
@@ -225,9 +225,9 @@ static int run_armed(const struct request *request)
         return error == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_EXECUTABLE;
     }
     struct ruleset *set = rule_file_load(&file, &problems);
-    if (set && set->fault_count && is_open)
+    if (set && fault_names(set) && is_open)
         fault_table_print(set, segment_current, &before, stderr);
-    else if (set && !set->fault_count && !functions_have_faults(set))
+    else if (set && !fault_names(set))
         complain("%s has no faults, so nothing was to happen (add faults:, or give --fault)", file.path);
     if (set)
         ruleset_free(set);
