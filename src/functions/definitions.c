@@ -6,6 +6,7 @@
 #include "rules/pattern.h"
 #include "state/process.h"
 
+static void note_library(struct pass *pass, const struct object *object);
 static void add(struct pass *pass, const struct object *object, uint32_t name, uint32_t symbol);
 static void note_real(uintptr_t *real, const struct definition *definition);
 static const struct function *declaration_of(const struct pass *pass, const struct object *object,
@@ -18,6 +19,22 @@ void definitions_find(struct pass *pass, const struct object *object)
     for (uint32_t name = 0; name < pass->name_count; name++)
         for (uint32_t symbol = 0; (symbol = object_symbol(object, pass->names[name], symbol)) != 0;)
             add(pass, object, name, symbol);
+    note_library(pass, object);
+}
+
+/* A pattern that fits any library says nothing of which one is meant. */
+static void note_library(struct pass *pass, const struct object *object)
+{
+    _Static_assert(FUNCTIONS_MAX <= 64, "a mask has a bit for each");
+    for (uint32_t i = 0; pass->rules && *object->name && i < pass->rules->function_count; i++) {
+        const struct function *function = &pass->rules->functions[i];
+        if (!function->library || !pattern_matches(function->library, object->name) ||
+            pattern_matches(function->library, "lib.so"))
+            continue;
+        pass->has_library |= UINT64_C(1) << i;
+        if (object_symbol(object, function->symbol, 0))
+            pass->has_symbol |= UINT64_C(1) << i;
+    }
 }
 
 static void add(struct pass *pass, const struct object *object, uint32_t name, uint32_t symbol)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/text.h"
 #include "base/undisturbed.h"
 #include "drive/tell.h"
 #include "functions/patch.h"
@@ -19,6 +20,7 @@ static struct {
     unsigned long long adds;
     uint32_t start_objects;
     bool is_unfinished;
+    uint64_t told_missing; /* mask of the declarations */
 } last;
 
 /* The list of objects has a lock, which glibc (2.36) leaves in a fork child as it was: where another thread had it, nobody
@@ -31,6 +33,8 @@ static bool is_doubtful(uint64_t declared);
 static uint64_t declared_by(const struct ruleset *rules);
 static void make_pass(const struct ruleset *rules, uint64_t declared);
 static void add_name(struct pass *pass, const char *symbol);
+static void tell_missing(const struct pass *pass, bool is_anew);
+static void tell_unbound(const char *symbol, enum unbound_reason reason);
 
 void functions_follow(const struct ruleset *rules)
 {
@@ -108,7 +112,8 @@ static void make_pass(const struct ruleset *rules, uint64_t declared)
     __atomic_store_n(&last.start_objects, pass->start_objects, __ATOMIC_RELAXED);
     __atomic_store_n(&last.is_unfinished, pass->is_unfinished, __ATOMIC_RELEASE);
     __atomic_store_n(&last.adds, pass->adds, __ATOMIC_RELEASE);
-    __atomic_store_n(&last.declared, declared, __ATOMIC_RELEASE);
+    bool is_anew = __atomic_exchange_n(&last.declared, declared, __ATOMIC_ACQ_REL) != declared;
+    tell_missing(pass, is_anew);
     if (pass->left_alone)
         functions_tell_unbound("", UNBOUND_AMBIGUOUS);
     undisturbed_end(&before);
@@ -127,6 +132,22 @@ static void add_name(struct pass *pass, const char *symbol)
         pass->left_alone++;
 }
 
+/* Each once, as soon as it is certain: another library of a program may come at any time, the one that is named is there. */
+static void tell_missing(const struct pass *pass, bool is_anew)
+{
+    uint64_t missing = pass->has_library & ~pass->has_symbol;
+    uint64_t told = is_anew ? 0 : __atomic_load_n(&last.told_missing, __ATOMIC_RELAXED);
+    __atomic_store_n(&last.told_missing, told | missing, __ATOMIC_RELAXED);
+    for (uint64_t left = missing & ~told; left; left &= left - 1) {
+        const struct function *function = &pass->rules->functions[__builtin_ctzll(left)];
+        char name[sizeof((struct event *)0)->target];
+        struct text text = text_begin(name, sizeof name);
+        text_add(&text, "%s:%s", function->library, function->symbol);
+        segment_passed(PASSED_UNBOUND);
+        tell_unbound(name, UNBOUND_NO_SYMBOL);
+    }
+}
+
 /* Counted each time, told once for each reason: passes are made again and again. */
 void functions_tell_unbound(const char *symbol, enum unbound_reason reason)
 {
@@ -134,6 +155,11 @@ void functions_tell_unbound(const char *symbol, enum unbound_reason reason)
     segment_passed(PASSED_UNBOUND);
     if (__atomic_fetch_or(&told, 1u << reason, __ATOMIC_RELAXED) & 1u << reason)
         return;
+    tell_unbound(symbol, reason);
+}
+
+static void tell_unbound(const char *symbol, enum unbound_reason reason)
+{
     struct event event = event_about(EVENT_FUNCTION_UNBOUND, symbol);
     event.count = reason;
     tell(&event);

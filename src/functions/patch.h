@@ -30,6 +30,8 @@ struct pass {
     uint32_t definition_count;
     uint32_t object;        /* that is looked at */
     uint32_t placed;        /* addresses that were changed */
+    uint64_t has_library;   /* mask of the declarations whose library is there, ... */
+    uint64_t has_symbol;    /* ... and has the function */
     bool is_unfinished;     /* something was left for later: objects that are being loaded, a full page */
     uint32_t left_alone;    /* calls of which it cannot be told which function they mean */
     uint32_t start_objects; /* so many were there when the program began */

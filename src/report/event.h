@@ -110,7 +110,8 @@ enum skipped_reason {
     REASON(NO_CHECK, "no_check", "the function of its check or cleanup is in no library")                    \
     REASON(FULL, "full", "too many functions are bound already")                                             \
     REASON(AMBIGUOUS, "ambiguous", "several functions have the name, and some calls may mean any of them")   \
-    REASON(PROTECTED, "protected", "addresses that it is called by may not be changed")
+    REASON(PROTECTED, "protected", "addresses that it is called by may not be changed")                      \
+    REASON(NO_SYMBOL, "no_symbol", "its library is there, and has no function of that name")
 enum unbound_reason {
 #define REASON(name, text, help) UNBOUND_##name,
     UNBOUND_REASONS(REASON)

@@ -222,6 +222,30 @@ class Doctor(Stage):
         diagnosis = self.diagnose("--run", path, expect=1)
         self.assertIn("bound none of its functions", self.found(diagnosis, "run", "bad")[0])
 
+    def test_what_of_the_declared_functions_it_can_reach(self):
+        psql = sorted(glob.glob("/usr/lib/postgresql/*/bin/psql"))
+        if not psql:
+            self.skipTest("psql is not installed")
+        functions = {"good": ("libpq.so.5", "PQconnectdbParams"), "misspelt": ("libpq.so.5", "PQconectdbParams"),
+                     "private": ("libpq.so.5", "no_such_thing_at_all"), "later": ("libhiredis.so.*", "redisConnect"),
+                     "unasked": ("libpq.so.5", "PQoidStatus"), "nowhere": (None, "no_such_thing_at_all")}
+        text = "version: 1\nfunctions:\n"
+        for name, (library, symbol) in functions.items():
+            text += f"  - {{name: {name}, symbol: {symbol}, returns: pointer, args: [pointer, pointer, int], "
+            text += f"library: {library}, " if library else ""
+            text += "fails_when: {returns: null}, retry: }\n"
+        self.rule_file = self.write("functions.yaml", text)
+        diagnosis = self.diagnose(psql[-1], expect=1)
+        self.assertEqual(self.found(diagnosis, "functions", "good"),
+                         ["good: PQconnectdbParams of libpq.so.5 is called by psql"])
+        self.assertEqual(self.found(diagnosis, "functions", "bad"),
+                         ["misspelt: libpq.so.5 has no function PQconectdbParams (did you mean PQconnectdbParams?)",
+                          "private: libpq.so.5 has no function no_such_thing_at_all"])
+        notes = self.found(diagnosis, "functions", "note")
+        self.assertIn("libhiredis.so.* is none of the libraries that it starts with", notes[0])
+        self.assertIn("PQoidStatus of libpq.so.5 is called by none of its files by name", notes[1])
+        self.assertIn("no file that it starts with has a function no_such_thing_at_all", notes[2])
+
     def test_the_report_for_people(self):
         ended = self.run_program([RESIL, "doctor", "--rules", self.rule_file, "--run", *REFUSED, str(self.free_port())],
                                  how=BARE, RESIL_LOG="off")

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 
-from stage import BARE, BUILD, EMPTIED, PYTHON, RESIL, RULED, Stage, main
+from stage import BARE, BUILD, EMPTIED, LIBRARY, PYTHON, RESIL, RULED, Stage, main
 
 TESTS = os.path.join(BUILD, "tests")
 WAYS = ["lazy", "now", "noplt", "nopie", "norelro", "sysv"]
@@ -334,6 +334,19 @@ class Tools(Functions):
         rules = self.declare(ASK + "    faults: {every: 3, returns: -1, errno: EPIPE}\n")
         self.assertIn("-1, errno EPIPE; every 3, where faults are armed",
                       " ".join(self.resil("explain", "--rules", rules, "--function", "flaky_ask").split()))
+
+    def test_check_refuses_what_nobody_may_stand_in_front_of(self):
+        exported = subprocess.run(["nm", "-D", "--defined-only", LIBRARY], capture_output=True, text=True, check=True)
+        hooked = [line.split()[-1] for line in exported.stdout.splitlines()]
+        self.assertGreater(len(hooked), 50)
+        refused = [*hooked, "fork", "vfork", "setjmp", "longjmp", "exit", "pthread_exit", "malloc", "dlopen", "printf"]
+        for begin in range(0, len(refused), 20):  # no more errors are told at once
+            symbols = refused[begin:begin + 20]
+            rules = self.declare(*(f"  - {{name: f{number}, symbol: {symbol}, returns: int, args: [], fails_when: "
+                                   "{returns: -1}, retry: }\n" for number, symbol in enumerate(symbols)))
+            said = self.resil("check", rules, expect=1)
+            for symbol in symbols:
+                self.assertIn(f"symbol: {symbol} cannot be wrapped: ", said)
 
     def test_explain_says_when_none_is_meant(self):
         rules = self.declare(OPEN)

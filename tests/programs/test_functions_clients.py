@@ -13,7 +13,7 @@ import unittest
 
 from faults import UNARMED, FaultStage
 from postgres import WithPostgres
-from stage import BUILD, PYTHON, RULED, Stage, main
+from stage import BARE, BUILD, EMPTIED, PYTHON, RULED, Stage, main
 
 RULES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../rules")
 
@@ -158,6 +158,22 @@ functions:
         self.assertRegex(listed["sites"][0]["site"], r"^libpq_client\+0x[0-9a-f]+")
         self.assertEqual(self.fired("query")[0]["site"], listed["sites"][0]["site"])
         self.assertIn('fault="query"} 2', self.resil("metrics"))
+
+    def test_a_function_that_its_library_does_not_have_is_told_once_it_is_loaded(self):
+        rules = self.write("rules.yaml", self.QUERY.replace("PQexec", "PQexek"))
+        program = ("import ctypes, sys\nprint('before', flush=True)\nsys.stdin.readline()\n"
+                   "pq = ctypes.CDLL('libpq.so.5')\nprint(pq.PQlibVersion() > 0, pq.PQisthreadsafe(), flush=True)\n"
+                   "sys.stdin.readline()\n")
+        for how, told in (BARE, 0), (EMPTIED, 0), (RULED, 1):
+            with subprocess.Popen([PYTHON, "-c", program], env=self.environment(rules, how, RESIL_EARLY="1"), text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                self.assertEqual(process.stdout.readline(), "before\n")
+                self.assertEqual(self.events("function_unbound"), [])
+                process.stdin.write("\n")
+                process.stdin.flush()
+                self.assertEqual(process.stdout.readline(), "True 1\n")
+                unbound = [(event["target"], event["reason"]) for event in self.events("function_unbound")]
+                self.assertEqual(unbound, [("libpq.so.*:PQexek", "no_symbol")] * told)
 
     def test_one_that_is_made_to_fail_is_made_again_where_the_rule_says_so(self):
         self.begin("log_statement=all")

@@ -151,6 +151,7 @@ static void look_at_rules(struct diagnosis *diagnosis, const char *named)
     if (problems.warnings)
         findings_add(findings, FINDING_NOTE, "rules", "%s: %s (see: resil check %s)", path,
                      counted(problems.warnings, "warning").text, path);
+    diagnose_functions(diagnosis, set);
     ruleset_free(set);
 }
 

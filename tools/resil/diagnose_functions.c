@@ -1,0 +1,135 @@
+/* What of the declared functions can be put under policy in a program. */
+#include <elf.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "diagnosis.h"
+#include "message.h"
+#include "rules/function.h"
+#include "rules/pattern.h"
+#include "symbols.h"
+
+#define PAGE_BYTES 4096
+#define MANY       4 /* so many callers are named, the others are counted */
+
+static void look_at_function(struct diagnosis *diagnosis, const struct function *function);
+static bool is_of_library(const struct function *function, const struct object *object);
+static void say_callers(struct diagnosis *diagnosis, const struct function *function, const char *owner);
+static bool has_executable_memory(void);
+
+void diagnose_functions(struct diagnosis *diagnosis, const struct ruleset *set)
+{
+    if (!set->function_count || !diagnosis->libraries.count)
+        return;
+    if (diagnosis->doubts.program.machine != EM_X86_64)
+        findings_add(&diagnosis->findings, FINDING_BAD, "functions",
+                     "declared functions can be had in x86-64 programs only: here they are as if nothing had "
+                     "been declared");
+    else if (!has_executable_memory())
+        findings_add(&diagnosis->findings, FINDING_BAD, "functions",
+                     "no memory may be made executable here, so declared functions are as if nothing had been "
+                     "declared");
+    for (uint32_t i = 0; i < set->function_count; i++)
+        look_at_function(diagnosis, &set->functions[i]);
+}
+
+static void look_at_function(struct diagnosis *diagnosis, const struct function *function)
+{
+    const struct libraries *libraries = &diagnosis->libraries;
+    const struct object *has_not = NULL;
+    char *nearest = NULL;
+    bool is_kept = false;
+    for (size_t i = 0; i < libraries->count; i++) {
+        const struct object *object = &libraries->objects[i];
+        if (object->is_missing || !is_of_library(function, object))
+            continue;
+        struct symbol symbol = symbol_find(object->path, function->symbol);
+        if (symbol.is_exported) {
+            say_callers(diagnosis, function, object->name);
+            symbol_end(&symbol);
+            free(nearest);
+            return;
+        }
+        has_not = function->library ? object : has_not;
+        is_kept |= symbol.is_kept;
+        if (!nearest && function->library)
+            nearest = copy_of(symbol.nearest ? symbol.nearest : "");
+        symbol_end(&symbol);
+    }
+    const char *name = function->rule.name;
+    if (has_not && is_kept)
+        findings_add(&diagnosis->findings, FINDING_BAD, "functions",
+                     "%s: %s has %s for itself only, so nobody else can call it, nor can it be reached", name,
+                     has_not->name, function->symbol);
+    else if (has_not)
+        findings_add(&diagnosis->findings, FINDING_BAD, "functions", "%s: %s has no function %s%s%s%s", name,
+                     has_not->name, function->symbol, *nearest ? " (did you mean " : "", nearest,
+                     *nearest ? "?)" : "");
+    else if (function->library)
+        findings_add(&diagnosis->findings, FINDING_NOTE, "functions",
+                     "%s: %s is none of the libraries that it starts with; %s is bound if it loads it later",
+                     name, function->library, function->symbol);
+    else
+        findings_add(&diagnosis->findings, FINDING_NOTE, "functions",
+                     "%s: no file that it starts with has a function %s; it is bound if one comes later", name,
+                     function->symbol);
+    free(nearest);
+}
+
+/* As programs see it: by the soname, which is what the loader looked for. */
+static bool is_of_library(const struct function *function, const struct object *object)
+{
+    return !function->library || pattern_matches(function->library, object->name);
+}
+
+static void say_callers(struct diagnosis *diagnosis, const struct function *function, const char *owner)
+{
+    const struct libraries *libraries = &diagnosis->libraries;
+    char *list = copy_of("");
+    size_t count = 0;
+    for (size_t i = 0; i < libraries->count; i++) {
+        const struct object *object = &libraries->objects[i];
+        struct symbol symbol = symbol_find(object->is_missing ? "" : object->path, function->symbol);
+        if (symbol.is_called && count++ < MANY) {
+            char *longer = formatted("%s%s%s", list, *list ? ", " : "", object->name);
+            free(list);
+            list = longer;
+        }
+        symbol_end(&symbol);
+    }
+    if (count > MANY) {
+        char *longer = formatted("%s and %zu more", list, count - MANY);
+        free(list);
+        list = longer;
+    }
+    if (count)
+        findings_add(&diagnosis->findings, FINDING_GOOD, "functions", "%s: %s of %s is called by %s",
+                     function->rule.name, function->symbol, owner, list);
+    else
+        findings_add(&diagnosis->findings, FINDING_NOTE, "functions",
+                     "%s: %s of %s is called by none of its files by name; it is reached where the program "
+                     "loads a library that calls it, or asks dlsym for it by a library that it has opened",
+                     function->rule.name, function->symbol, owner);
+    free(list);
+}
+
+/* As the library tries it: memory that was written, else a file of no name. */
+static bool has_executable_memory(void)
+{
+    void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool has = page != MAP_FAILED && mprotect(page, PAGE_BYTES, PROT_READ | PROT_EXEC) == 0;
+    if (page != MAP_FAILED)
+        munmap(page, PAGE_BYTES);
+    int file = has ? -1 : memfd_create("resil", MFD_CLOEXEC);
+    if (file < 0)
+        return has;
+    page = ftruncate(file, PAGE_BYTES) == 0
+               ? mmap(NULL, PAGE_BYTES, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0)
+               : MAP_FAILED;
+    has = page != MAP_FAILED;
+    if (has)
+        munmap(page, PAGE_BYTES);
+    close(file);
+    return has;
+}
