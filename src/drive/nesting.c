@@ -1,6 +1,7 @@
 #include "drive/nesting.h"
 
 #include "base/hash.h"
+#include "drive/readable.h"
 #include "state/segment.h"
 
 __thread struct nesting *nesting_innermost __attribute__((tls_model("initial-exec")));
@@ -26,7 +27,9 @@ void nesting_leave(struct nesting *guard)
 bool nesting_ask(void)
 {
     struct nesting *guard = nesting_innermost;
-    if ((uintptr_t)guard < (uintptr_t)__builtin_frame_address(0) || guard->mark != mark_of(guard)) {
+    /* A coroutine's stack may be gone, if the lookup was left by a jump. */
+    if ((uintptr_t)guard < (uintptr_t)__builtin_frame_address(0) || !is_readable(guard, sizeof *guard) ||
+        guard->mark != mark_of(guard)) {
         nesting_innermost = NULL;
         return false;
     }

@@ -1,6 +1,7 @@
 /* Looks names up in ways in which programs do, and prints what came of it.
  *
  *     lookups jump NAME OTHER    leaves the first lookup by siglongjmp out of a timer's handler, as wget does
+ *     lookups gone NAME PORT     leaves a lookup in a coroutine, and connects from another one when its stack is gone
  *     lookups timer NAME         is interrupted all the time, without SA_RESTART
  *     lookups threads NAME N     N threads at once
  *     lookups race NAME N        N threads, each many times over
@@ -22,9 +23,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 static sigjmp_buf out;
@@ -242,6 +245,49 @@ __attribute__((constructor)) static void begin(void)
         puts(look_up(name));
 }
 
+static const char *in_coroutine;
+
+static void look_up_here(void)
+{
+    puts(look_up(in_coroutine));
+}
+
+static void connect_here(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(in_coroutine))};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    puts(connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ? "connected" : strerror(errno));
+    close(fd);
+}
+
+static void run_on(char *stack, size_t size, void (*function)(void), const char *argument)
+{
+    static ucontext_t here, there;
+    getcontext(&there);
+    there.uc_stack = (stack_t){.ss_sp = stack, .ss_size = size};
+    there.uc_link = &here;
+    in_coroutine = argument;
+    makecontext(&there, function, 0);
+    swapcontext(&here, &there);
+}
+
+/* The second stack lies below the first: what is on that one might be a frame further out. */
+static void leave_coroutine(const char *name, const char *port)
+{
+    enum { STACK = 1 << 20 };
+    char *stacks = mmap(NULL, 2 * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    leaves = 1;
+    if (sigsetjmp(out, 1) == 0) {
+        set_timer(300);
+        run_on(stacks + STACK, STACK, look_up_here, name);
+    }
+    leaves = 0;
+    set_timer(0);
+    munmap(stacks + STACK, STACK);
+    run_on(stacks, STACK, connect_here, port);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 3)
@@ -272,6 +318,10 @@ int main(int argc, char **argv)
         const char *said = look_up(name);
         set_timer(0);
         printf("%s %s\n", said, fired ? "fired" : "never");
+        return 0;
+    }
+    if (strcmp(argv[1], "gone") == 0) {
+        leave_coroutine(name, other);
         return 0;
     }
     if (strcmp(argv[1], "jump") == 0) {

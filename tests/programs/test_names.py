@@ -309,6 +309,14 @@ class Modules(Stage):
         self.assertEqual(self.events(), [])
         self.assertIn("80  a call from inside a lookup", self.resil("status"))
 
+    def test_a_lookup_that_a_coroutine_left_is_over_when_its_stack_is_gone(self):
+        silent, server = self.server("blackhole"), self.server("echo")
+        for how in BARE, RULED:
+            ended = self.module(how, silent.port, LOOKUPS, "gone", "payments.slow", str(server.port), resolve="off")
+            self.assertEqual(ended.out, "connected\n", (how, ended))
+        (host,) = [host for report in self.reports() for host in report["hosts"] if host["calls"]]
+        self.assertEqual(host["target"], f"127.0.0.1:{server.port}")
+
     def test_a_module_that_hangs_is_bounded(self):
         server = self.server("blackhole")
 
