@@ -215,7 +215,10 @@ static bool is_set(const char *value, const char *variable)
     for (unsigned i = 0; i < sizeof off / sizeof *off; i++)
         if (is_word(value, off[i]))
             return false;
-    settings.bad_switch = variable;
+    unsigned count = 0;
+    while (count < BAD_SWITCHES_MAX - 1 && settings.bad_switches[count])
+        count++;
+    settings.bad_switches[count] = variable;
     settings.has_bad = true;
     return false;
 }

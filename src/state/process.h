@@ -6,13 +6,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define BAD_SWITCHES_MAX 4 /* those that there are */
+
 /* The environment as it was at the start, copied: programs clear or overwrite theirs (nginx clears its workers'). */
 struct settings {
     uint64_t seed;          /* RESIL_SEED, if has_seed */
-    const char *bad_switch; /* the name of one that is neither on nor off: it is off, and the user is told */
+    const char *bad_switches[BAD_SWITCHES_MAX]; /* names of those that are neither on nor off: they are off, and the user
+                                                 * is told. NULL behind the last, if there is room */
     bool has_seed;
     bool is_seed_bad, is_log_bad; /* set to what means nothing: left out, and the user is told */
-    bool has_bad;                 /* any of these, or bad_switch */
+    bool has_bad;                 /* any of these, or of bad_switches */
     bool is_strict;               /* RESIL_STRICT=1 */
     bool is_early;                /* RESIL_EARLY=1 */
     bool are_faults_armed;        /* RESIL_FAULTS=1 */

@@ -117,13 +117,13 @@ void rule_news_settings(void)
         sink_write_stderr(log, sizeof log - 1);
     if (settings.is_seed_bad)
         sink_write_stderr(seed, sizeof seed - 1);
-    if (settings.bad_switch) {
+    for (unsigned i = 0; i < BAD_SWITCHES_MAX && settings.bad_switches[i]; i++) {
         char line[128];
         struct text text = text_begin(line, sizeof line);
         text_add(
             &text,
             "libresil: %s is neither 1, on, yes, true nor 0, off, no, false: it is as if it were not set\n",
-            settings.bad_switch);
+            settings.bad_switches[i]);
         sink_write_stderr(line, text.length);
     }
 }

@@ -167,6 +167,15 @@ class Breaker(Stage):
         self.rule_file += ".absent"
         self.assert_unusable("cannot be opened: no such file")
 
+    def test_of_two_rule_files_each_is_named(self):
+        server = self.server("answer --body fine")
+        other = self.write("other.yaml", open(self.rule_file).read() + "# another file\n")
+        for rules in self.rule_file, other:
+            self.run_program(self.wget(server.url()), rules)
+        said = "".join(line.strip() + " " for line in self.resil("breaker", "close", "tested").splitlines())
+        for rules in self.rule_file, other:
+            self.assertEqual(said.count(f"127.0.0.1:{server.port} (rule tested of {rules}): circuit held closed"), 1, said)
+
     def test_changes_as_json(self):
         server = self.server("answer --body fine")
         self.run_program(self.wget(server.url()), self.rule_file)

@@ -166,6 +166,28 @@ class Run(FaultStage):
         self.run_with(*option, command=["sh", "-c", "kill -9 $$"], expect=-signal.SIGKILL)
         self.run_with(*option, command=["/nowhere/at/all"], expect=127)
 
+    def test_what_a_run_leaves_is_gone_a_day_later_unless_it_still_runs(self):
+        def left():
+            return sorted(name for name in os.listdir(self.state) if name.startswith("faults-"))
+
+        self.run_with("--fault", "127.0.0.1: latency 1ms", command=["true"])
+        ended, = left()
+        self.run_with("--fault", "127.0.0.1: latency 2ms", command=["true"])
+        self.assertEqual(len(left()), 2)
+        running = self.start([RESIL, "run", "--fault", "127.0.0.1: refuse", "--", PYTHON, "-c",
+                              "print('ready', flush=True)\nimport sys\nimport signal\nsignal.pause()\n"], how=BARE)
+        self.assertEqual(running.stdout.readline(), "ready\n")
+        files = len(os.listdir(self.state))
+        for name in left():
+            os.utime(os.path.join(self.state, name), (0, 0))
+        self.run_with("--fault", "127.0.0.1: latency 3ms", command=["true"])
+        now = left()
+        self.assertNotIn(ended, now)
+        self.assertEqual(len(now), 2, "that of the program that still runs, and the new one")
+        self.assertEqual(len(os.listdir(self.state)), files - 2 * 2 + 2, "with what they shared")
+        running.terminate()
+        self.finish(running)
+
     def test_a_signal_reaches_the_program(self):
         process = self.start([RESIL, "run", "--fault", "127.0.0.1: refuse", "--", PYTHON, "-c",
                               "import signal, sys\n"

@@ -270,6 +270,9 @@ class Settings(Stage):
             ended = self.run_program(["sh", "-c", '"$@"; "$@"', "sh", *self.command], self.rule_file, **{name: "maybe"})
             self.assertTrue(ended.is_good, ended)
             self.assertEqual(ended.err.count(f"libresil: {name} is neither 1, on"), 1, ended)
+        ended = self.run_program(self.command, self.rule_file, RESIL_FAULTS="maybe", RESIL_STRICT="x", RESIL_EARLY="2")
+        self.assertEqual(re.findall(r"libresil: (RESIL_\w+) is neither 1, on", ended.err),
+                         ["RESIL_FAULTS", "RESIL_STRICT", "RESIL_EARLY"])
         for off in "0", "off", "no", "False", "":
             self.assertEqual(self.run_program(self.command, self.rule_file, RESIL_DISABLE=off, RESIL_FAULTS=off).err, "")
         ended = self.run_program([RESIL, "run", "--rules", self.rule_file, "--", *self.command], how=BARE, RESIL_STRICT="2")

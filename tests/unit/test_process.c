@@ -58,7 +58,7 @@ TEST(a_switch_is_on_by_what_says_so)
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         begin((char *)(uintptr_t)bad[i]);
         ck_assert_msg(!settings.are_faults_armed && settings.has_bad, "%s", bad[i]);
-        ck_assert_str_eq(settings.bad_switch, "RESIL_FAULTS");
+        ck_assert_str_eq(settings.bad_switches[0], "RESIL_FAULTS");
     }
     begin((char[]){"RESIL_DISABLE=no"});
     ck_assert(!settings.is_disabled);

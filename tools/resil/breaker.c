@@ -25,6 +25,7 @@ struct request {
     bool is_json;
     bool has_action;
     enum steered action;
+    bool has_several; /* rule files have what is named, so that each is told */
     char **names;
     int count;
 };
@@ -40,6 +41,8 @@ static void take_action(struct request *request, const char *word, struct argp_s
 static bool is_hold(const struct request *request);
 static bool steer_named(const struct request *request, const char *name, const struct segments *segments,
                         struct json_object *changes, int *status);
+static bool is_named(const char *name, const struct host_view *host);
+static unsigned files_with(const struct segments *segments, const char *name);
 static int steer_unknown(const struct request *request, const char *name, struct json_object *changes);
 static int steer_new(const struct request *request, const struct rule_file *file, const struct rule *rule,
                      const struct target *target, struct json_object *changes);
@@ -91,6 +94,7 @@ int breaker_command(int argc, char **argv)
     int status = STATUS_GOOD;
     for (int i = 0; i < request.count; i++) {
         int result = STATUS_GOOD;
+        request.has_several = files_with(&segments, request.names[i]) > 1;
         if (!steer_named(&request, request.names[i], &segments, changes, &result))
             result = steer_unknown(&request, request.names[i], changes);
         status = result > status ? result : status;
@@ -154,6 +158,29 @@ static bool is_hold(const struct request *request)
     return request->action == STEERED_OPEN || request->action == STEERED_CLOSED;
 }
 
+static bool is_named(const char *name, const struct host_view *host)
+{
+    return fnmatch(name, host->rule, 0) == 0 || target_is_named(name, host->target);
+}
+
+/* How many have a host of that name. */
+static unsigned files_with(const struct segments *segments, const char *name)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < segments->count; i++) {
+        const struct segment_file *file = segments->files[i];
+        if (!file->writable)
+            continue;
+        struct host_list hosts = hosts_list(file->segment);
+        bool has = false;
+        for (size_t n = 0; n < hosts.count; n++)
+            has |= is_named(name, &hosts.hosts[n]);
+        hosts_end(&hosts);
+        count += has;
+    }
+    return count;
+}
+
 /* Those that programs have called. False: there are none. */
 static bool steer_named(const struct request *request, const char *name, const struct segments *segments,
                         struct json_object *changes, int *status)
@@ -166,7 +193,7 @@ static bool steer_named(const struct request *request, const char *name, const s
         struct host_list hosts = hosts_list(file->segment);
         for (size_t n = 0; n < hosts.count; n++) {
             const struct host_view *host = &hosts.hosts[n];
-            if (fnmatch(name, host->rule, 0) != 0 && !target_is_named(name, host->target))
+            if (!is_named(name, host))
                 continue;
             is_found = true;
             /* What was held before the rule lost its breaker can still be given back. */
@@ -264,7 +291,8 @@ static void steer(const struct request *request, struct segment *segment, struct
     json_object_array_add(changes, change);
     if (request->is_json)
         return;
-    char *text = formatted("%s (rule %s): %s", target, rule, texts[request->action]);
+    char *text = formatted("%s (rule %s%s%s): %s", target, rule, request->has_several ? " of " : "",
+                           request->has_several ? rules : "", texts[request->action]);
     print_wrapped(text, 0, 4, stdout);
     free(text);
 }

@@ -113,10 +113,10 @@ static void look_at_settings(struct diagnosis *diagnosis)
     if (settings.is_seed_bad)
         findings_add(&diagnosis->findings, FINDING_BAD, "settings",
                      "RESIL_SEED is not a whole number: it is as if it were not set");
-    if (settings.bad_switch)
+    for (unsigned i = 0; i < BAD_SWITCHES_MAX && settings.bad_switches[i]; i++)
         findings_add(&diagnosis->findings, FINDING_BAD, "settings",
                      "%s is neither 1, on, yes, true nor 0, off, no, false: it is as if it were not set",
-                     settings.bad_switch);
+                     settings.bad_switches[i]);
 }
 
 static void look_at_rules(struct diagnosis *diagnosis, const char *named)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "fault_leftovers.h"
 #include "message.h"
 #include "rules/address.h"
 #include "rules/builtin.h"
@@ -301,7 +302,9 @@ char *fault_words_write(const char *text)
                  strerror(errno));
         return NULL;
     }
-    char *path = formatted("%s/faults-%lx.yaml", directory, (unsigned long)hash_bytes(text, strlen(text), 0));
+    fault_leftovers_remove(directory);
+    char *path = formatted("%s/" FAULT_RULES_PREFIX "%lx" FAULT_RULES_SUFFIX, directory,
+                           (unsigned long)hash_bytes(text, strlen(text), 0));
     char *aside = formatted("%s.%d", path, (int)getpid());
     int file = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     size_t length = strlen(text);

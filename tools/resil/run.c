@@ -349,10 +349,10 @@ static bool set_environment(const struct request *request)
         complain("RESIL_SEED is not a whole number: it is as if it were not set");
         unsetenv("RESIL_SEED");
     }
-    if (settings.bad_switch) {
+    for (unsigned i = 0; i < BAD_SWITCHES_MAX && settings.bad_switches[i]; i++) {
         complain("%s is neither 1, on, yes, true nor 0, off, no, false: it is as if it were not set",
-                 settings.bad_switch);
-        unsetenv(settings.bad_switch);
+                 settings.bad_switches[i]);
+        unsetenv(settings.bad_switches[i]);
     }
     if (request->is_strict)
         setenv("RESIL_STRICT", "1", 1);
