@@ -176,7 +176,7 @@ static inline void make_ready(struct connecting *call)
 {
     call->begun_ns = call->started_ns = clock_now_ns();
     call->error_before = errno;
-    call->is_exhausted = call->is_falling = call->has_place = false;
+    call->is_exhausted = call->is_limited = call->is_falling = call->has_place = false;
     call->seed = process_next_seed();
     connect_text(call);
     if (descriptor_note(call->fd) & SOCKET_FASTOPEN)

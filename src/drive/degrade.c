@@ -59,6 +59,7 @@ void degrade_begin(struct descent *descent, const struct connecting *call)
     if (!descent->kept)
         return;
     descent->asked = call->host;
+    descent->is_limited = call->is_limited;
     memcpy(descent->asked_text, call->text, sizeof descent->asked_text);
     descent->asked_length =
         call->length < sizeof descent->asked_address ? call->length : sizeof descent->asked_address;
@@ -345,7 +346,8 @@ static struct degraded *note_served(struct descriptor *entry, const struct desce
             return NULL;
     }
     served_told(descent->asked, rung, now);
-    served_stay(descent->asked, descent->kept->ladder.rungs[descent->place.rung].stick_ns, now);
+    if (!descent->is_limited) /* others may still be served by the host itself */
+        served_stay(descent->asked, descent->kept->ladder.rungs[descent->place.rung].stick_ns, now);
     tell_rung(descent, rung, descent->error);
     return record;
 }

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 
 #include "base/clock.h"
+#include "drive/degrade.h"
 #include "drive/options.h"
 #include "drive/signals.h"
 #include "drive/transfer.h"
@@ -226,13 +227,15 @@ static bool reject(struct connecting *call, enum event_kind kind, enum sample_ki
         struct event event = event_about(kind, call->text);
         event.time_ns = now;
         event.duration_ns = waited_ns;
-        event.error = policy->limit.error;
+        event.error = degrade_is_for(call) ? 0 : policy->limit.error; /* it may be served otherwise */
         event.count = count;
         event.flags = call->is_shadow ? EVENT_SHADOW : 0;
         tell(&event);
     }
-    if (!call->is_shadow)
-        errno = policy->limit.error;
+    if (call->is_shadow)
+        return false;
+    call->is_exhausted = call->is_limited = true;
+    errno = policy->limit.error;
     return false;
 }
 

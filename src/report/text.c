@@ -22,6 +22,7 @@ static void say_why(struct text *text, const struct event *event);
 static void say_rung(struct text *text, const struct event *event, const char *code);
 static void say_skipped(struct text *text, const struct event *event);
 static void say_fault(struct text *text, const struct event *event);
+static void say_what_it_gets(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -118,11 +119,12 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "too many %s at once", is_function ? "calls" : "connections");
         if (event->duration_ns)
             text_add(text, ", still after %s", duration.text);
-        text_add(text, "; the call gets %s", code);
+        say_what_it_gets(text, event);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_RATE:
-        text_add(text, "too many %s in a second; the call gets %s", is_function ? "calls" : "connects", code);
+        text_add(text, "too many %s in a second", is_function ? "calls" : "connects");
+        say_what_it_gets(text, event);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_WAIT:
@@ -136,8 +138,7 @@ void event_say(const struct event *event, struct text *text)
             text_add(text, "circuit half-open, a probe is under way");
         else
             text_add(text, "circuit open, next probe in %s", delay.text);
-        if (code) /* else its rule has a ladder */
-            text_add(text, "; the call gets %s", code);
+        say_what_it_gets(text, event);
         add_those_before(event, text);
         break;
     case EVENT_OPENED:
@@ -231,6 +232,15 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "unknown event");
         break;
     }
+}
+
+/* Nothing where its rule has a ladder: what serves it is told by itself. */
+static void say_what_it_gets(struct text *text, const struct event *event)
+{
+    if (event->error)
+        text_add(text, "; the call gets %s", errno_name(event->error));
+    else if (event->flags & EVENT_DEFAULT)
+        text_add(text, "; the call gets the declared default");
 }
 
 static void say_fault(struct text *text, const struct event *event)
