@@ -147,7 +147,7 @@ static __attribute__((noinline)) int go_ahead(struct connecting *call)
 {
     make_ready(call);
     bool has_ladder = degrade_is_for(call);
-    if (has_ladder && degrade_sticks(call))
+    if (has_ladder && (degrade_sticks(call) || degrade_is_led(call)))
         return degrade_connect(call);
     if (!call->is_shadow && !connect_admit(call))
         return call->is_exhausted && has_ladder ? degrade_connect(call) : -1;
@@ -176,7 +176,7 @@ static inline void make_ready(struct connecting *call)
 {
     call->begun_ns = call->started_ns = clock_now_ns();
     call->error_before = errno;
-    call->is_exhausted = call->is_limited = call->is_falling = call->has_place = false;
+    call->is_exhausted = call->is_limited = call->is_led = call->is_falling = call->has_place = false;
     call->seed = process_next_seed();
     connect_text(call);
     if (descriptor_note(call->fd) & SOCKET_FASTOPEN)

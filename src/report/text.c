@@ -291,7 +291,10 @@ static void say_rung(struct text *text, const struct event *event, const char *c
     struct event_address address = event_address(event);
     switch (event_rung(event)) {
     case RUNG_HOST:
-        text_add(text, "served by the fallback host %s", address.text);
+        text_add(text,
+                 event->flags & EVENT_LOOKUP ? "lookup: led to the fallback host %s"
+                                             : "served by the fallback host %s",
+                 address.text);
         break;
     case RUNG_STALE:
         text_add(text, "lookup: served by the last good answer, %s old",
