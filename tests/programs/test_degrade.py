@@ -247,6 +247,26 @@ class CannedAnswer(Ladder):
     def respond(self, more="", text=CANNED):
         return f'  - respond: {{text: "{text}"{more}}}\n'
 
+    def test_many_of_them_leave_ports_for_others(self):
+        """Each connection leaves a port behind for a minute. Here there are 100, and no more were to be had after 100 answers."""
+        code = ("import socket, sys, urllib.request as u\n"
+                "server = socket.create_server(('127.0.0.1', 0))\n"
+                "for _ in range(400):\n"
+                "    try: got = u.urlopen('http://127.0.0.1:9/').read()\n"
+                "    except OSError as e: got = e\n"
+                "socket.create_connection(server.getsockname()).close()\n"
+                "print(got)\n")
+        command = self.in_namespace({}, [PYTHON, "-c", code], "--net",
+                                    prepare="ip link set lo up && echo 40000 40099 >/proc/sys/net/ipv4/ip_local_port_range")
+        rules = self.ladder(9, self.respond())
+
+        def story(how):
+            ended = self.run_program(command, rules, how)
+            self.assertTrue(ended.is_good, ended)
+            return ended.out == "b'canned'\n"
+
+        self.only_with_rules(story)
+
     def test_each_program_gets_it_whole(self):
         body = "0123456789abcdef" * 4096
         answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}"
