@@ -22,10 +22,10 @@ void diagnose_functions(struct diagnosis *diagnosis, const struct ruleset *set)
 {
     if (!set->function_count || !diagnosis->libraries.count)
         return;
-    if (diagnosis->doubts.program.machine != EM_X86_64)
+    if (diagnosis->doubts.program.machine != EM_X86_64 && diagnosis->doubts.program.machine != EM_AARCH64)
         findings_add(&diagnosis->findings, FINDING_BAD, "functions",
-                     "declared functions can be had in x86-64 programs only: here they are as if nothing had "
-                     "been declared");
+                     "declared functions can be had on x86-64 and 64-bit ARM only: here they are as if nothing "
+                     "had been declared");
     else if (!has_executable_memory())
         findings_add(&diagnosis->findings, FINDING_BAD, "functions",
                      "no memory may be made executable here, so declared functions are as if nothing had been "
