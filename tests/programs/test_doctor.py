@@ -245,6 +245,12 @@ class Doctor(Stage):
         self.assertIn("libhiredis.so.* is none of the libraries that it starts with", notes[0])
         self.assertIn("PQoidStatus of libpq.so.5 is called by none of its files by name", notes[1])
         self.assertIn("no file that it starts with has a function no_such_thing_at_all", notes[2])
+        command = [RESIL, "run", "--rules", self.rule_file, "--log", "off", "--", psql[-1], "--version"]
+        ended = self.run_program(command, how=BARE)
+        self.assertIn("psql (PostgreSQL)", ended.out)
+        self.assertEqual(ended.err.splitlines()[1:], [  # the first tells of warnings
+            "resil run: function misspelt: libpq.so.5 has no function PQconectdbParams (did you mean PQconnectdbParams?)",
+            "resil run: function private: libpq.so.5 has no function no_such_thing_at_all"])
 
     def test_the_report_for_people(self):
         ended = self.run_program([RESIL, "doctor", "--rules", self.rule_file, "--run", *REFUSED, str(self.free_port())],
