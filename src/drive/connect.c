@@ -157,6 +157,8 @@ static __attribute__((noinline)) int go_ahead(struct connecting *call)
     if (call->kind == SOCKET_UDP)
         return call->is_blocking ? datagram_connect(call) : pass_non_blocking(call);
     bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
+    if (!call->is_blocking && call->turn_ns)
+        return readiness_queue(call);
     if (!call->is_blocking)
         return is_ours ? readiness_connect(call) : pass_non_blocking(call);
     int result = blocking_connect(call);
@@ -177,6 +179,7 @@ static inline void make_ready(struct connecting *call)
     call->begun_ns = call->started_ns = clock_now_ns();
     call->error_before = errno;
     call->is_exhausted = call->is_falling = call->has_place = false;
+    call->turn_ns = 0;
     call->seed = process_next_seed();
     connect_text(call);
     if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
@@ -190,6 +193,8 @@ bool connect_admit(struct connecting *call)
     const struct policy *policy = &call->rule->policy;
     if (!throttle_admit(call))
         return false;
+    if (call->turn_ns) /* the circuit is asked when it is its turn */
+        return true;
     /* Nobody follows what becomes of datagrams that do not block: such a call cannot be the probe. */
     bool is_followed = call->is_blocking || (call->kind != SOCKET_UDP && call->kind != SOCKET_UNIX_DATAGRAM);
     if (!policy->breaker.is_on || call->is_in_flight || !is_followed)
@@ -433,17 +438,23 @@ static int reject(struct connecting *call, uint64_t until_ns)
     uint32_t count = breakers_rejected(call->host, call->begun_ns);
     if (count) {
         connect_text(call);
-        struct event event = event_about(EVENT_REJECTED, call->text);
-        event.time_ns = clock_now_ns();
-        event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
-        event.error =
-            degrade_is_for(call) ? 0 : call->rule->policy.breaker.error; /* it may be served otherwise */
-        event.count = count;
-        event.flags = breakers_probing(call->host);
-        tell(&event);
+        int error = degrade_is_for(call) ? 0 : call->rule->policy.breaker.error;
+        connect_tell_rejected(call->host, call->text, error, until_ns, count);
     }
     errno = call->rule->policy.breaker.error;
     return -1;
+}
+
+void connect_tell_rejected(struct host_handle host, const char *target, int error, uint64_t until_ns,
+                           uint32_t count)
+{
+    struct event event = event_about(EVENT_REJECTED, target);
+    event.time_ns = clock_now_ns();
+    event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
+    event.error = error;
+    event.count = count;
+    event.flags = breakers_probing(host);
+    tell(&event);
 }
 
 static int pass_non_blocking(struct connecting *call)

@@ -11,14 +11,32 @@
 
 _Atomic uint32_t nudge_asleep[ASLEEP_KINDS];
 
+static bool is_anybody_asleep(void);
+static void time_by_kernel(struct pending *pending, int ms);
+
 void nudge_attempt_begins(struct pending *pending)
 {
-    pending->saved_user_timeout_ms = -1;
     uint64_t timeout_ns = pending->call.params.attempt_timeout_ns;
-    if (!timeout_ns ||
-        (!atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]) && !atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL])))
-        return;
-    int error = errno, own_ms = 0, ms = (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS);
+    pending->saved_user_timeout_ms = -1;
+    if (timeout_ns && is_anybody_asleep())
+        time_by_kernel(pending, (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS));
+}
+
+void nudge_parked(struct pending *pending)
+{
+    if (is_anybody_asleep())
+        time_by_kernel(pending, 1);
+}
+
+static bool is_anybody_asleep(void)
+{
+    return atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]) || atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL]);
+}
+
+/* Unless the program asks for less. */
+static void time_by_kernel(struct pending *pending, int ms)
+{
+    int error = errno, own_ms = 0;
     socklen_t length = sizeof own_ms;
     if (real.getsockopt(pending->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &own_ms, &length) == 0 &&
         (own_ms == 0 || own_ms > ms) &&

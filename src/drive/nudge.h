@@ -30,6 +30,10 @@ static inline void nudge_wake_up(enum asleep where)
 void nudge_attempt_begins(struct pending *pending);
 void nudge_attempt_ended(struct pending *pending);
 
+/* It is parked without having been in flight, so nothing but the kernel would wake who sleeps: it does after about a second,
+ * by ending the silence, and whoever sees that knows what is due. nudge_attempt_ended takes it back. */
+void nudge_parked(struct pending *pending);
+
 /* Something has come to be due before everything else was: wakes who waits for the descriptor. */
 void nudge_waiter(struct pending *pending, int fd);
 
