@@ -26,8 +26,11 @@
 #include "state/faults.h"
 #include "state/process.h"
 
+typedef int (*pass_through)(int fd, __CONST_SOCKADDR_ARG address, socklen_t length);
+static int leave_unmade(int fd, __CONST_SOCKADDR_ARG address, socklen_t length);
 static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
-                         const struct sockaddr *address, socklen_t length, uintptr_t caller);
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller,
+                         pass_through pass);
 static int connect_under_faults(struct connecting *call);
 static int connect_under_rule(struct connecting *call, bool is_in_flight);
 /* How far a descriptor has got: a second connect on one that is on its way or there is answered by the kernel alone. */
@@ -60,16 +63,42 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length, uint
             segment_passed(PASSED_LOADING);
         return real.connect(fd, address, length);
     }
-    int result = connect_under(rules, &visit, fd, address, length, caller);
+    int result = connect_under(rules, &visit, fd, address, length, caller, real.connect);
     rules_leave(&visit);
     return result;
 }
 
+int drive_connect_for_send(int fd, const struct sockaddr *address, socklen_t length, bool may_wait,
+                           uintptr_t caller)
+{
+    struct visit visit;
+    const struct ruleset *rules = rules_enter(&visit);
+    if (!rules && rules_are_coming() && !nesting_is_inside())
+        segment_passed(PASSED_LOADING);
+    if (!rules)
+        return CONNECT_NOT_MADE;
+    int result = CONNECT_NOT_MADE;
+    if (kind_of(fd) == SOCKET_TCP && (may_wait || is_non_blocking(fd)))
+        result = connect_under(rules, &visit, fd, address, length, caller, leave_unmade);
+    else if (descriptor_kind(fd) == SOCKET_TCP)
+        segment_passed(PASSED_NON_BLOCKING);
+    rules_leave(&visit);
+    return result;
+}
+
+static int leave_unmade(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
+{
+    (void)fd, (void)address, (void)length;
+    return CONNECT_NOT_MADE;
+}
+
+/* What no rule and no fault is for is made by `pass`. */
 static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
-                         const struct sockaddr *address, socklen_t length, uintptr_t caller)
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller,
+                         pass_through pass)
 {
     if (nesting_is_inside())
-        return real.connect(fd, address, length);
+        return pass(fd, address, length);
     struct descriptor *entry = descriptor_of(fd);
     int result;
     if (entry &&
@@ -78,7 +107,7 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
         return result;
     enum progress progress = progress_of(fd, address, length);
     if (progress == CONNECTED)
-        return real.connect(fd, address, length);
+        return pass(fd, address, length);
 
     struct connecting call;
     call.fd = fd;
@@ -91,9 +120,9 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     bool is_target = find_target(&call, rules);
     if (descriptor_of(fd)) {
         if (is_target && throttle_is_known(fd))
-            return real.connect(fd, address, length);
+            return pass(fd, address, length);
         if (progress == IN_FLIGHT && fault_is_silent(descriptor_of(fd)))
-            return real.connect(fd, address, length); /* the program asks how it is going */
+            return pass(fd, address, length); /* the program asks how it is going */
         /* Connecting again: what was known of an earlier connection on this descriptor no longer holds. */
         transfer_hand_over(fd);
         transfer_let_go(fd);
@@ -104,7 +133,7 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     if (is_target)
         result = connect_under_rule(&call, progress == IN_FLIGHT);
     else
-        result = call.flow ? connect_under_faults(&call) : real.connect(fd, address, length);
+        result = call.flow ? connect_under_faults(&call) : pass(fd, address, length);
     if (call.flow)
         fault_connected(&call, result);
     return result;

@@ -35,9 +35,10 @@ struct connecting {
     uint64_t started_ns;       /* when its first attempt may begin: it may have waited for its turn */
     struct limit_handle limit; /* valid if has_place */
     bool has_place;            /* among the connections that its target may have */
-    uint64_t turn_ns; /* it does not block, and waits for its turn at least until then (drive/turn.h); 0: it need not */
-    bool has_token;   /* ... and goes ahead then */
-    bool is_shadow;            /* what is decided is recorded, not carried out */
+    uint64_t
+        turn_ns; /* it does not block, and waits for its turn at least until then (drive/turn.h); 0: it need not */
+    bool has_token; /* ... and goes ahead then */
+    bool is_shadow; /* what is decided is recorded, not carried out */
     bool is_blocking;
     bool is_in_flight; /* already: an earlier call has begun it */
     enum socket_kind kind;
@@ -71,6 +72,13 @@ bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct
 
 /* `caller` is where in the program the call is made. */
 int drive_connect(int fd, const struct sockaddr *address, socklen_t length, uintptr_t caller);
+
+/* The same for a send that makes its connection itself (MSG_FASTOPEN): the connection is made first, and what is to be sent
+ * waits for it, as what goes with a SYN could not be sent again. CONNECT_NOT_MADE: no rule and no fault is for it, or it may
+ * not wait (MSG_DONTWAIT) on a descriptor that does. */
+#define CONNECT_NOT_MADE (-2)
+int drive_connect_for_send(int fd, const struct sockaddr *address, socklen_t length, bool may_wait,
+                           uintptr_t caller);
 
 /* Fills in call->text, once it is clear that it will be needed. */
 void connect_text(struct connecting *call);

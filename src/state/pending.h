@@ -90,7 +90,7 @@ struct pending {
     struct descent descent; /* where it stands on its rule's ladder */
     struct {                /* PARKED: a limit keeps it waiting (drive/turn.h) */
         bool is_waiting;
-        bool has_token; /* it has its place too, and goes ahead at token_ns */
+        bool has_token;   /* it has its place too, and goes ahead at token_ns */
         bool is_for_rate; /* and not for a place */
         struct limit_handle limit;
         struct limit_params params;

@@ -122,4 +122,5 @@ TEST(a_rejected_call_says_what_it_is_that_others_wait_for)
 
 SUITE("event", a_declared_function_speaks_of_calls, a_rejected_call_says_what_it_is_that_others_wait_for,
       an_attempt_says_which_of_several_addresses_it_was_made_to,
-      a_limit_says_how_long_was_waited_and_how_many_were_left_out, a_limit_says_what_it_is_and_whose, what_is_not_enforced_says_so)
+      a_limit_says_how_long_was_waited_and_how_many_were_left_out, a_limit_says_what_it_is_and_whose,
+      what_is_not_enforced_says_so)
