@@ -184,7 +184,7 @@ static __attribute__((noinline)) int go_ahead(struct connecting *call)
     if (call->is_shadow)
         return shadow_connect(call);
     if (call->kind == SOCKET_UDP)
-        return call->is_blocking ? datagram_connect(call) : pass_non_blocking(call);
+        return datagram_connect(call);
     bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
     if (!call->is_blocking && call->turn_ns)
         return readiness_queue(call);
@@ -224,8 +224,8 @@ bool connect_admit(struct connecting *call)
         return false;
     if (call->turn_ns) /* the circuit is asked when it is its turn */
         return true;
-    /* Nobody follows what becomes of datagrams that do not block: such a call cannot be the probe. */
-    bool is_followed = call->is_blocking || (call->kind != SOCKET_UDP && call->kind != SOCKET_UNIX_DATAGRAM);
+    /* Nobody follows what becomes of these: such a call cannot be the probe. */
+    bool is_followed = call->is_blocking || call->kind != SOCKET_UNIX_DATAGRAM;
     if (!policy->breaker.is_on || call->is_in_flight || !is_followed)
         return true;
     struct breaker_answer state = breakers_admit(call->host, &policy->breaker.params, call->started_ns);

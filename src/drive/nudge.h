@@ -37,6 +37,10 @@ void nudge_parked(struct pending *pending);
 /* Something has come to be due before everything else was: wakes who waits for the descriptor. */
 void nudge_waiter(struct pending *pending, int fd);
 
+/* There is something to be shown of the descriptor that the kernel does not know of: the epoll that it is registered with
+ * reports it. */
+void nudge_overdue(struct pending *pending, int fd);
+
 /* An epoll has reported `events` (EPOLL...) for a descriptor that is nudged. Puts the registration right; what of the
  * events the program has asked for. */
 unsigned nudge_seen(struct pending *pending, int epoll, int fd, const struct registration *registration,

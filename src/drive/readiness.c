@@ -32,6 +32,11 @@ bool readiness_connect_again(int fd, struct descriptor *entry, const struct sock
 {
     struct target ignored;
     int error;
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTIONLESS) {
+        readiness_take_error(entry,
+                             &error); /* it was about a datagram to another address, or no longer matters */
+        return false;
+    }
     bool is_target =
         target_of_sockaddr(address, length, &ignored) ||
         (length > sizeof address->sa_family && is_readable(address, length) && address->sa_family == AF_UNIX);
@@ -278,6 +283,8 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
     }
     if (!(state & CONNECT_ERROR_DUE))
         return seen & ~withheld_of(entry);
+    if (state & CONNECTIONLESS)
+        seen &= asked;
     /* As the kernel shows a failure; one of ours it takes for a descriptor that was never connected. */
     return seen | POLLERR | (asked & (POLLIN | POLLOUT | POLLRDHUP));
 }

@@ -136,8 +136,16 @@ struct pending *pending_first_turn(uint64_t key)
     return first;
 }
 
+void pending_overdue(struct pending *pending)
+{
+    if (!atomic_exchange(&pending->is_overdue, 1))
+        atomic_fetch_add(&pending_head->overdue, 1);
+}
+
 void pending_end(struct pending *pending)
 {
+    if (atomic_exchange(&pending->is_overdue, 0))
+        atomic_fetch_sub(&pending_head->overdue, 1);
     pending_withhold(pending, 0, 0);
     pending_turn(pending, 0, 0);
     for (unsigned i = 0; i < WITHHELD_EPOLLS; i++)

@@ -106,6 +106,8 @@ struct pending {
      * claim too. */
     _Atomic uint64_t withheld_in_ns, withheld_out_ns;
     struct withheld_registration withheld[WITHHELD_EPOLLS];
+    _Atomic uint32_t
+        is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
     /* ANSWER: changed without a claim too, by who sends and receives */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t unsent_bytes;               /* when room began to be awaited */
@@ -125,6 +127,7 @@ struct pending_head {
     _Atomic uint32_t withheld; /* slots that withhold something */
     _Atomic uint32_t nudges;   /* registrations that are to be put right by who is woken (drive/nudge.h) */
     _Atomic uint32_t turns;    /* slots with a turn_key */
+    _Atomic uint32_t overdue;  /* slots that are overdue */
     _Atomic uint64_t free_head;
     _Atomic uint32_t made;
     _Atomic uint64_t chunk_nearness[PENDING_CHUNKS];
@@ -198,6 +201,13 @@ void pending_turn(struct pending *pending, uint64_t key, uint64_t begun_ns);
 
 /* Of those that wait for a place under that limit, the one that has waited longest; NULL: none. */
 struct pending *pending_first_turn(uint64_t key);
+
+/* A claimed slot is overdue; until it ends. pending_shows_overdue: may there be any? */
+void pending_overdue(struct pending *pending);
+static inline bool pending_shows_overdue(void)
+{
+    return atomic_load_explicit(&pending_head->overdue, memory_order_relaxed);
+}
 
 /* Moves a claimed slot from one phase to another. */
 void pending_enter(struct pending *pending, enum pending_phase phase);
