@@ -8,6 +8,7 @@
 #include "state/registrations.h"
 #include "state/segment.h"
 
+#define MODES     (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 #define TRIES_MAX 8 /* each one more because another thread has shown meanwhile what was withheld */
 
 struct epoll_wait {
@@ -54,9 +55,8 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
 static unsigned sift_one(struct epoll_wait *mine, int fd, struct descriptor *entry,
                          const struct registration *found, unsigned seen)
 {
-    unsigned modes = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;
     for (unsigned tries = 1;; tries++) {
-        unsigned shown = readiness_sift(fd, entry, seen, found->events & ~modes);
+        unsigned shown = readiness_sift(fd, entry, seen, found->events & ~MODES);
         if (!(withheld_of(entry) & seen)) {
             if (!shown && found->events & EPOLLONESHOT)
                 arm_again(mine->epoll, fd, found);
@@ -76,6 +76,9 @@ static int sift(struct wait *wait, int ready)
         struct epoll_event event = mine->events[i];
         struct registration found;
         int fd = find_descriptor(mine->epoll, &event, &found);
+        /* The kernel does not tell any more what a registration that it has disarmed was for: for this at least. */
+        if (fd >= 0 && found.events & EPOLLONESHOT && !(found.events & ~MODES))
+            found.events |= event.events & ~(uint32_t)(EPOLLERR | EPOLLHUP);
         struct descriptor *entry = descriptor_of(fd);
         struct pending *pending = entry ? pending_of(entry) : NULL;
         if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed)) {
@@ -104,9 +107,10 @@ static int find_descriptor(int epoll, const struct epoll_event *event, struct re
     int fd = -1;
     for (struct pending *pending; (pending = pending_each(&cursor));) {
         bool is_failure = event->events & (EPOLLERR | EPOLLHUP); /* worth asking the kernel */
-        int number = (pending_is_connect(pending->phase) || withheld_of_slot(pending)) && pending->fd != guess
-                         ? number_about(epoll, pending, event, is_failure, &one)
-                         : -1;
+        bool is_sifted = pending_is_connect(pending->phase) || withheld_of_slot(pending) ||
+                         atomic_load_explicit(&pending->nudged, memory_order_relaxed);
+        int number =
+            is_sifted && pending->fd != guess ? number_about(epoll, pending, event, is_failure, &one) : -1;
         if (number < 0)
             continue;
         if (fd >= 0) {
