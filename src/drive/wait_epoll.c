@@ -56,7 +56,7 @@ static unsigned sift_one(struct epoll_wait *mine, int fd, struct descriptor *ent
                          const struct registration *found, unsigned seen)
 {
     for (unsigned tries = 1;; tries++) {
-        unsigned shown = readiness_sift(fd, entry, seen, found->events & ~MODES);
+        unsigned shown = wait_sift(&mine->wait, fd, entry, seen, found->events & ~MODES);
         if (!(withheld_of(entry) & seen)) {
             if (!shown && found->events & EPOLLONESHOT)
                 arm_again(mine->epoll, fd, found);
@@ -66,6 +66,20 @@ static unsigned sift_one(struct epoll_wait *mine, int fd, struct descriptor *ent
         if (withheld != SHOWN_MEANWHILE || tries == TRIES_MAX)
             return withheld == CANNOT_BE_WITHHELD ? seen : shown;
     }
+}
+
+/* One that nobody has to see to any more. */
+static void look_again(struct epoll_wait *mine, struct epoll_event *event)
+{
+    struct registration found;
+    int fd = event->data.fd;
+    if (!registration_find(mine->epoll, fd, &found) || found.data != event->data.u64)
+        fd = registration_by_data(mine->epoll, event->data.u64, &found);
+    if (fd < 0)
+        return;
+    event->events = wait_sift(&mine->wait, fd, NULL, event->events, found.events & ~MODES);
+    if (!event->events && found.events & EPOLLONESHOT)
+        arm_again(mine->epoll, fd, &found);
 }
 
 static int sift(struct wait *wait, int ready)
@@ -85,7 +99,8 @@ static int sift(struct wait *wait, int ready)
             event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
         } else if (entry) {
             event.events = sift_one(mine, fd, entry, &found, event.events);
-        }
+        } else if (wait_is_overtaken(wait))
+            look_again(mine, &event);
         if (event.events)
             mine->events[left++] = event;
     }
