@@ -280,6 +280,10 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
         if (state & CONNECTING)
             return 0;
         seen = raw_poll(fd) & (asked | POLLERR | POLLHUP);
+    } else if (state & CONNECTING) {
+        /* Another thread has ended it just now, and what was seen with it. */
+        state = atomic_load_explicit(&entry->state, memory_order_acquire);
+        seen = raw_poll(fd) & (asked | POLLERR | POLLHUP);
     }
     if (!(state & CONNECT_ERROR_DUE))
         return seen & ~withheld_of(entry);

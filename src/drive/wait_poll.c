@@ -127,9 +127,9 @@ static int sift(struct wait *wait, int ready)
         if (!asked->revents)
             continue;
         struct descriptor *entry = descriptor_of(asked->fd);
-        if (entry && !(asked->revents & POLLNVAL) && !mine->is_shown)
-            asked->revents = (short)readiness_sift(asked->fd, entry, (unsigned short)asked->revents,
-                                                   (unsigned short)asked->events);
+        if (!(asked->revents & POLLNVAL) && !mine->is_shown)
+            asked->revents = (short)wait_sift(wait, asked->fd, entry, (unsigned short)asked->revents,
+                                              (unsigned short)asked->events);
         if (asked->revents)
             seen++;
         else

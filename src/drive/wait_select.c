@@ -111,7 +111,7 @@ static int sift_one(struct select_wait *mine, int fd, struct descriptor *entry)
         seen |= is_in(mine->sets[i], fd) ? meanings[i] : 0;
         asked |= mine->sets[i] && is_in(mine->asked[i], fd) ? meanings[i] : 0;
     }
-    seen = readiness_sift(fd, entry, seen, asked);
+    seen = wait_sift(&mine->wait, fd, entry, seen, asked);
     for (int i = 0; i < SETS; i++) {
         if (!is_in(mine->sets[i], fd) || seen & meanings[i])
             continue;
@@ -131,7 +131,7 @@ static int sift(struct wait *wait, int ready)
             struct descriptor *entry = descriptor_of(fd);
             bool is_connecting =
                 entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING;
-            if (is_connecting || (entry && withheld_of(entry)))
+            if (is_connecting || wait_is_overtaken(wait) || (entry && withheld_of(entry)))
                 hidden += sift_one(mine, fd, entry);
         }
     }

@@ -177,6 +177,8 @@ void pending_enter(struct pending *pending, enum pending_phase phase)
     }
     if (was && !is)
         atomic_fetch_sub_explicit(&pending_head->connects, 1, memory_order_relaxed);
+    if (was != is)
+        atomic_fetch_add(&pending_head->changes, 1);
     pending->phase = phase;
 }
 
