@@ -17,7 +17,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 9u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 10u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
