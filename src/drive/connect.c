@@ -176,7 +176,7 @@ static __attribute__((noinline)) int go_ahead(struct connecting *call)
 {
     make_ready(call);
     bool has_ladder = degrade_is_for(call);
-    if (has_ladder && degrade_sticks(call))
+    if (has_ladder && (degrade_sticks(call) || degrade_is_led(call)))
         return degrade_connect(call);
     if (!call->is_shadow && !connect_admit(call))
         return call->is_exhausted && has_ladder ? degrade_connect(call) : -1;
@@ -186,11 +186,9 @@ static __attribute__((noinline)) int go_ahead(struct connecting *call)
     if (call->kind == SOCKET_UDP)
         return datagram_connect(call);
     bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
-    if (!call->is_blocking && call->turn_ns)
-        return readiness_queue(call);
-    if (!call->is_blocking)
+    if (!call->is_blocking && !call->turn_ns)
         return is_ours ? readiness_connect(call) : pass_non_blocking(call);
-    int result = blocking_connect(call);
+    int result = call->turn_ns ? readiness_queue(call) : blocking_connect(call);
     return result != 0 && call->is_exhausted && has_ladder ? degrade_connect(call) : result;
 }
 
@@ -207,7 +205,7 @@ static inline void make_ready(struct connecting *call)
 {
     call->begun_ns = call->started_ns = clock_now_ns();
     call->error_before = errno;
-    call->is_exhausted = call->is_falling = call->has_place = false;
+    call->is_exhausted = call->is_limited = call->is_led = call->is_falling = call->has_place = false;
     call->turn_ns = 0;
     call->seed = process_next_seed();
     connect_text(call);

@@ -45,6 +45,8 @@ struct connecting {
     unsigned note;           /* what was noted of the descriptor when it began to connect ... */
     uint64_t cookie;         /* ... and what the socket is known by; 0 = not asked yet */
     bool is_fresh;           /* blocking and without timeouts of its own, as far as we know */
+    bool is_led;             /* to a fallback host already, by its lookup */
+    bool is_limited;         /* it was rejected by a limit */
     bool is_exhausted;       /* it was rejected, or has failed in a way that a ladder is for */
     int error_before;        /* errno when the program made the call */
     bool is_falling;         /* it is made to a fallback host */

@@ -13,6 +13,7 @@
 #include "drive/readiness.h"
 #include "drive/signals.h"
 #include "drive/silence.h"
+#include "drive/stale.h"
 #include "drive/stand_in.h"
 #include "drive/tell.h"
 #include "drive/transfer.h"
@@ -24,6 +25,7 @@
 #include "state/served.h"
 
 static int fall_back(struct connecting *call, struct descent *descent, const struct fallback_found *found);
+static int error_of(const struct policy *policy);
 static void point_at(struct connecting *call, struct descent *descent, const struct fallback_found *found);
 static bool stand_in(struct connecting *call, struct descent *descent);
 static bool stand_in_for(struct pending *pending);
@@ -47,8 +49,21 @@ bool degrade_sticks(const struct connecting *call)
     /* A probe is for the host itself. */
     if (breaker_view(atomic_load_explicit(&host->breaker, memory_order_relaxed)).state != BREAKER_CLOSED)
         return false;
-    errno = policy->breaker.is_on ? policy->breaker.error : ECONNREFUSED;
+    errno = error_of(policy);
     return true;
+}
+
+bool degrade_is_led(struct connecting *call)
+{
+    call->is_led = call->target.name && stale_led_to_fallback(call->target.name, &call->target.address);
+    if (call->is_led)
+        errno = error_of(&call->rule->policy);
+    return call->is_led;
+}
+
+static int error_of(const struct policy *policy)
+{
+    return policy->breaker.is_on ? policy->breaker.error : ECONNREFUSED;
 }
 
 void degrade_begin(struct descent *descent, const struct connecting *call)
@@ -59,6 +74,8 @@ void degrade_begin(struct descent *descent, const struct connecting *call)
     if (!descent->kept)
         return;
     descent->asked = call->host;
+    descent->is_limited = call->is_limited;
+    descent->is_led = call->is_led;
     memcpy(descent->asked_text, call->text, sizeof descent->asked_text);
     descent->asked_length =
         call->length < sizeof descent->asked_address ? call->length : sizeof descent->asked_address;
@@ -345,7 +362,8 @@ static struct degraded *note_served(struct descriptor *entry, const struct desce
             return NULL;
     }
     served_told(descent->asked, rung, now);
-    served_stay(descent->asked, descent->kept->ladder.rungs[descent->place.rung].stick_ns, now);
+    if (!descent->is_limited) /* others may still be served by the host itself */
+        served_stay(descent->asked, descent->kept->ladder.rungs[descent->place.rung].stick_ns, now);
     tell_rung(descent, rung, descent->error);
     return record;
 }

@@ -19,6 +19,9 @@ static inline bool degrade_is_for(const struct connecting *call)
  * if that cannot serve them any more. */
 bool degrade_sticks(const struct connecting *call);
 
+/* Did its lookup get a fallback host's address, as there was no other? Then errno is as for degrade_sticks. */
+bool degrade_is_led(struct connecting *call);
+
 /* The call was rejected, before anything was begun, or has failed for good; errno is what the program would get. Returns
  * as connect does. */
 int degrade_connect(struct connecting *call);

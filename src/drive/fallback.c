@@ -9,7 +9,6 @@
 
 static bool find_address(struct descent *descent, const struct fallback *host, struct fallback_found *found,
                          uint64_t now_ns);
-static unsigned addresses_of(const struct fallback *host, struct address addresses[DESCENT_ADDRESSES_MAX]);
 static bool make_address(struct descent *descent, const struct address *address, uint16_t port,
                          struct fallback_found *found);
 static bool is_asked(const struct descent *descent, const struct address *address, uint16_t port);
@@ -67,7 +66,7 @@ static bool find_address(struct descent *descent, const struct fallback *host, s
                          uint64_t now_ns)
 {
     struct address addresses[DESCENT_ADDRESSES_MAX];
-    unsigned count = addresses_of(host, addresses), first = descent->next_address;
+    unsigned count = fallback_addresses(host, addresses, DESCENT_ADDRESSES_MAX), first = descent->next_address;
     uint64_t time_ns = descent->kept->fallback.policy.timeout.connect_ns,
              gone_ns = now_ns - descent->began_ns;
     enum skipped_reason why = count ? SKIPPED_FAMILY : SKIPPED_UNKNOWN;
@@ -77,7 +76,7 @@ static bool find_address(struct descent *descent, const struct fallback *host, s
         return false;
     for (unsigned i = first; i < count; i++) {
         descent->address = addresses[i];
-        if (is_asked(descent, &addresses[i], descent->port)) {
+        if (!descent->is_led && is_asked(descent, &addresses[i], descent->port)) {
             why = SKIPPED_SAME;
             continue;
         }
@@ -101,10 +100,10 @@ static bool find_address(struct descent *descent, const struct fallback *host, s
     return false;
 }
 
-static unsigned addresses_of(const struct fallback *host, struct address addresses[DESCENT_ADDRESSES_MAX])
+unsigned fallback_addresses(const struct fallback *host, struct address *addresses, unsigned most)
 {
     if (host->name)
-        return kept_names_addresses(host->name, addresses, DESCENT_ADDRESSES_MAX);
+        return kept_names_addresses(host->name, addresses, most);
     addresses[0] = host->address;
     return 1;
 }

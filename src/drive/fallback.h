@@ -25,6 +25,9 @@ enum rung_kind fallback_find(struct descent *descent, uint64_t now_ns, struct fa
 /* An address of the kind that the program's socket takes by now: once an IPv6 socket has been used for IPv4 it stays so. */
 const struct sockaddr *fallback_like(const struct descent *descent);
 
+/* Where it is, as far as that is known: at most so many addresses. */
+unsigned fallback_addresses(const struct fallback *host, struct address *addresses, unsigned most);
+
 /* Tells why what was tried last does not serve. */
 void fallback_skipped(const struct descent *descent, enum skipped_reason why);
 

@@ -258,13 +258,13 @@ void flight_fail(struct pending *pending, const struct call_step *step)
     show_failure(pending, step->error, step->outcome == OUTCOME_TIMEOUT || was_parked);
 }
 
-void flight_reject(struct pending *pending, int error, bool has_ladder)
+void flight_reject(struct pending *pending, int error)
 {
     silence_end(pending);
     flight_take_so_error(pending->fd);
     nudge_attempt_ended(pending);
     throttle_failed(pending->entry);
-    if (!has_ladder || !go_down(pending, error))
+    if (!go_down(pending, error))
         show_failure(pending, error, true);
 }
 

@@ -23,13 +23,13 @@
 
 static int drive(struct lookup *lookup);
 static int drive_under(struct lookup *lookup, const struct ruleset *rules);
-static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target,
-                         struct flow *flow);
+static int look_up_under(struct lookup *lookup, const struct ruleset *rules, const struct rule *rule,
+                         const struct target *target, struct flow *flow);
 static int look_up(struct lookup *lookup, struct flow *flow, const char *name, uint64_t resolve_ns,
                    uint64_t until_ns);
 static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool is_plain,
                               const struct resolver_plan *plan, uint64_t until_ns, int *eai);
-static void look_up_fallbacks(const struct rule *rule);
+static void look_up_fallbacks(const struct ruleset *rules, uint64_t until_ns);
 static uint16_t port_of(const char *service);
 static __attribute__((noinline)) void remember(const char *name, const struct lookup *lookup);
 static void tell_lookup(enum event_kind kind, const struct target *target, const struct call *state,
@@ -116,18 +116,18 @@ static int drive_under(struct lookup *lookup, const struct ruleset *rules)
         has_policy = random_chance(&random, rule->policy.enforce_ppm);
     }
     struct flow *flow = fault_lookup_flow(rules, &target);
-    int eai =
-        has_policy ? look_up_under(lookup, rule, &target, flow) : look_up(lookup, flow, normal, 0, NEVER);
+    int eai = has_policy ? look_up_under(lookup, rules, rule, &target, flow)
+                         : look_up(lookup, flow, normal, 0, NEVER);
     flow_end(flow);
     if (eai == 0)
         remember(normal, lookup);
-    if (eai == 0 && has_policy && rule->policy.ladder)
-        look_up_fallbacks(rule);
+    if (eai == 0 && rules->fallback_name_count)
+        look_up_fallbacks(rules, NEVER);
     return eai;
 }
 
-static int look_up_under(struct lookup *lookup, const struct rule *rule, const struct target *target,
-                         struct flow *flow)
+static int look_up_under(struct lookup *lookup, const struct ruleset *rules, const struct rule *rule,
+                         const struct target *target, struct flow *flow)
 {
     const struct policy *policy = &rule->policy;
     struct call_params params = {
@@ -181,6 +181,9 @@ static int look_up_under(struct lookup *lookup, const struct rule *rule, const s
         host_count(hosts_find(rule, target, now), HOST_LOOKUPS_FAILED);
         tell_lookup(EVENT_LOOKUP_FAILED, target, &state, &step, eai, now);
         stale_failed(&stale);
+        if (stale.ladder && stale.verdict == STALE_ASK && rules->fallback_name_count)
+            look_up_fallbacks(rules, policy->timeout.resolve_ns ? state.begun_ns + policy->timeout.resolve_ns
+                                                                : NEVER);
         if (stale_serve(&stale, rule, target, lookup, eai)) {
             errno = error_before;
             return 0;
@@ -238,18 +241,23 @@ static bool look_up_in_thread(struct lookup *lookup, uint64_t resolve_ns, bool i
     return false;
 }
 
-/* Where the fallback hosts are has to be known before it is needed: connect cannot look names up. The name servers answer,
- * so this takes little, and it is done every 30 s at most, of all processes together. */
-static __attribute__((noinline)) void look_up_fallbacks(const struct rule *rule)
+/* Where the fallback hosts are has to be known before it is needed: connect cannot look names up. So this is done when the
+ * program looks up anything: the name servers answer, and it takes little; every 30 s at most, of all processes together. */
+static __attribute__((noinline)) void look_up_fallbacks(const struct ruleset *rules, uint64_t until_ns)
 {
-    const char *name;
+    const struct fallback_name *fallback;
     int error = errno;
-    for (uint32_t number = 0; (name = stale_fallback_due(rule, &number));) {
+    for (uint32_t number = 0; (fallback = stale_fallback_due(rules, &number));) {
+        const char *name = fallback->name;
+        uint64_t now = clock_now_ns();
+        if (now >= until_ns)
+            break;
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *answers = NULL;
         struct lookup lookup = {
             .form = LOOKUP_GETADDRINFO, .name = name, .hints = &hints, .answers = &answers, .is_kept = true};
-        uint64_t resolve_ns = rule->policy.timeout.resolve_ns;
-        if (look_up(&lookup, NULL, name, resolve_ns, resolve_ns ? clock_now_ns() + resolve_ns : NEVER) == 0) {
+        uint64_t ends_ns = fallback->resolve_ns ? now + fallback->resolve_ns : NEVER;
+        if (look_up(&lookup, NULL, name, fallback->resolve_ns, ends_ns < until_ns ? ends_ns : until_ns) ==
+            0) {
             stale_keep(&lookup, name);
             real.freeaddrinfo(answers);
         } else {

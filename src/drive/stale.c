@@ -5,18 +5,24 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "drive/answer.h"
 #include "drive/connect.h"
+#include "drive/fallback.h"
 #include "drive/tell.h"
 #include "state/kept_names.h"
 #include "state/last.h"
 #include "state/served.h"
 
+#define LEADS_MAX 64u
+
 static const struct rung *rung_of(const struct ladder *ladder, enum rung_kind kind);
 static enum kept_family family_of(const struct lookup *lookup);
 static void note_served(struct host_handle host, const char *text, enum rung_kind rung, uint32_t number,
-                        int eai, uint64_t age_ns);
-static void tell_skipped(struct host_handle host, const char *text, uint32_t number, enum skipped_reason why);
+                        int eai, uint64_t age_ns, const struct address *address);
+static void tell_skipped(struct host_handle host, const char *text, uint32_t number, enum rung_kind kind,
+                         enum skipped_reason why);
+static void note_lead(const char *name, const struct address *address, bool is_fallback);
 
 struct stale stale_begin(const struct rule *rule, const char *name, const struct lookup *lookup)
 {
@@ -60,26 +66,34 @@ bool stale_serve(const struct stale *stale, const struct rule *rule, const struc
             age_ns = count && now > state.answered_ns ? now - state.answered_ns : 0;
             bool is_old = age_ns > rung->stale.max_age_ns;
             if (!count || is_old) {
-                tell_skipped(host, text, place.rung, is_old ? SKIPPED_TOO_OLD : SKIPPED_NO_ANSWER);
+                tell_skipped(host, text, place.rung, kind, is_old ? SKIPPED_TOO_OLD : SKIPPED_NO_ANSWER);
                 continue;
             }
         } else if (kind == RUNG_ADDRESSES) {
             addresses = rung->addresses;
             count = rung->address_count;
+        } else if (kind == RUNG_HOST) {
+            count = fallback_addresses(&rung->hosts[place.choice], kept, KEPT_ADDRESSES_MAX);
+            if (!count) {
+                tell_skipped(host, text, place.rung, kind, SKIPPED_UNKNOWN);
+                continue;
+            }
         } else {
             last_note_lookup(ladder_keep(rule), RUNG_ERROR, place.rung, eai, 0);
-            note_served(host, text, RUNG_ERROR, place.rung, eai, 0);
+            note_served(host, text, RUNG_ERROR, place.rung, eai, 0, NULL);
             errno = error;
             return false;
         }
         if (answer_make(lookup, stale->name, addresses, count)) {
+            for (unsigned i = 0; i < count; i++)
+                note_lead(stale->name, &addresses[i], kind == RUNG_HOST);
             last_note_lookup(ladder_keep(rule), kind, place.rung, eai, age_ns);
-            note_served(host, text, kind, place.rung, eai, age_ns);
+            note_served(host, text, kind, place.rung, eai, age_ns, &addresses[0]);
             errno = error;
             return true;
         }
-        if (kind == RUNG_ADDRESSES)
-            tell_skipped(host, text, place.rung, SKIPPED_FAMILY);
+        if (kind != RUNG_STALE)
+            tell_skipped(host, text, place.rung, kind, SKIPPED_FAMILY);
     }
 }
 
@@ -100,30 +114,51 @@ void stale_failed(const struct stale *stale)
 void stale_keep(const struct lookup *lookup, const char *name)
 {
     struct address found[KEPT_ADDRESSES_MAX];
-    kept_names_answered(name, family_of(lookup), found, answer_addresses(lookup, found, KEPT_ADDRESSES_MAX));
+    unsigned count = answer_addresses(lookup, found, KEPT_ADDRESSES_MAX);
+    kept_names_answered(name, family_of(lookup), found, count);
+    for (unsigned i = 0; i < count; i++)
+        note_lead(name, &found[i], false);
 }
 
-const char *stale_fallback_due(const struct rule *rule, uint32_t *number)
+const struct fallback_name *stale_fallback_due(const struct ruleset *rules, uint32_t *number)
 {
-    const struct ladder *ladder = rule->policy.ladder;
-    uint32_t at = 0;
-    for (uint32_t i = 0; ladder && i < ladder->shape.count; i++)
-        for (uint32_t n = 0; ladder->rungs[i].hosts && n < ladder->shape.rungs[i].choices; n++) {
-            const char *name = ladder->rungs[i].hosts[n].name;
-            if (at++ < *number || !name)
-                continue;
-            *number = at;
-            struct stale_state state;
-            struct address addresses[KEPT_ADDRESSES_MAX];
-            uint64_t now = kept_names_now_ns();
-            kept_names_find(name, KEPT_ANY, &state, addresses);
-            bool is_fresh = state.has_answer && now - state.answered_ns < STALE_ASK_EVERY_NS;
-            bool has_failed =
-                state.failed_ns && state.failed_ns <= now && now - state.failed_ns < STALE_ASK_EVERY_NS;
-            if (!is_fresh && !has_failed)
-                return name;
-        }
+    while (*number < rules->fallback_name_count) {
+        const struct fallback_name *fallback = &rules->fallback_names[(*number)++];
+        struct stale_state state;
+        struct address addresses[KEPT_ADDRESSES_MAX];
+        uint64_t now = kept_names_now_ns();
+        kept_names_find(fallback->name, KEPT_ANY, &state, addresses);
+        bool is_fresh = state.has_answer && now - state.answered_ns < STALE_ASK_EVERY_NS;
+        bool has_failed =
+            state.failed_ns && state.failed_ns <= now && now - state.failed_ns < STALE_ASK_EVERY_NS;
+        if (!is_fresh && !has_failed)
+            return fallback;
+    }
     return NULL;
+}
+
+/* Names with their addresses that were answered so. One that takes another's place costs that one a failed connect. */
+static _Atomic uint64_t leads[LEADS_MAX];
+
+static uint64_t lead_of(const char *name, const struct address *address)
+{
+    return hash_bytes(name, strlen(name), hash_bytes(address->bytes, sizeof address->bytes, 1)) | 1;
+}
+
+static void note_lead(const char *name, const struct address *address, bool is_fallback)
+{
+    uint64_t lead = lead_of(name, address);
+    _Atomic uint64_t *place = &leads[lead / 2 % LEADS_MAX];
+    if (is_fallback)
+        atomic_store_explicit(place, lead, memory_order_relaxed);
+    else if (atomic_load_explicit(place, memory_order_relaxed) == lead)
+        atomic_store_explicit(place, 0, memory_order_relaxed);
+}
+
+bool stale_led_to_fallback(const char *name, const struct address *address)
+{
+    uint64_t lead = lead_of(name, address);
+    return atomic_load_explicit(&leads[lead / 2 % LEADS_MAX], memory_order_relaxed) == lead;
 }
 
 static const struct rung *rung_of(const struct ladder *ladder, enum rung_kind kind)
@@ -144,7 +179,7 @@ static enum kept_family family_of(const struct lookup *lookup)
 }
 
 static void note_served(struct host_handle host, const char *text, enum rung_kind rung, uint32_t number,
-                        int eai, uint64_t age_ns)
+                        int eai, uint64_t age_ns, const struct address *address)
 {
     uint64_t now = clock_now_ns();
     served_told(host, rung, now);
@@ -157,10 +192,13 @@ static void note_served(struct host_handle host, const char *text, enum rung_kin
     event.attempt = (uint16_t)(number + 1);
     event.flags = EVENT_LOOKUP;
     event.count = EVENT_OF_RUNG(rung, 0, 0);
+    if (rung == RUNG_HOST)
+        memcpy(event.address, address->bytes, sizeof event.address);
     tell(&event);
 }
 
-static void tell_skipped(struct host_handle host, const char *text, uint32_t number, enum skipped_reason why)
+static void tell_skipped(struct host_handle host, const char *text, uint32_t number, enum rung_kind kind,
+                         enum skipped_reason why)
 {
     uint64_t now = clock_now_ns();
     if (!hosts_sample(host, SAMPLE_SKIPPED, EVENT_RUNG_SKIPPED, now))
@@ -169,6 +207,6 @@ static void tell_skipped(struct host_handle host, const char *text, uint32_t num
     event.time_ns = now;
     event.attempt = (uint16_t)(number + 1);
     event.flags = EVENT_LOOKUP;
-    event.count = EVENT_OF_RUNG(why == SKIPPED_FAMILY ? RUNG_ADDRESSES : RUNG_STALE, why, 0);
+    event.count = EVENT_OF_RUNG(kind, why, 0);
     tell(&event);
 }

@@ -34,6 +34,10 @@ void stale_keep(const struct lookup *lookup, const char *name);
 
 /* A fallback host whose addresses are to be looked up now, as nobody has done so lately; NULL: none. `number` counts
  * them. */
-const char *stale_fallback_due(const struct rule *rule, uint32_t *number);
+const struct fallback_name *stale_fallback_due(const struct ruleset *rules, uint32_t *number);
+
+/* Was the address given as that of `name` because a fallback host has it? Then connects to it are to be served as those
+ * that were rejected. */
+bool stale_led_to_fallback(const char *name, const struct address *address);
 
 #endif

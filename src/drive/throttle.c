@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "drive/degrade.h"
 #include "drive/options.h"
 #include "drive/signals.h"
 #include "drive/transfer.h"
@@ -261,8 +262,10 @@ static bool reject(struct connecting *call, enum event_kind kind, enum sample_ki
     struct limited limited = about(call);
     throttle_leave(call);
     throttle_tell_rejected(&limited, kind, sample, waited_ns);
-    if (!call->is_shadow)
-        errno = limited.error;
+    if (call->is_shadow)
+        return false;
+    call->is_exhausted = call->is_limited = true;
+    errno = call->rule->policy.limit.error;
     return false;
 }
 
@@ -273,7 +276,7 @@ static struct limited about(const struct connecting *call)
                             .target = call->text,
                             .rule = call->rule->name,
                             .params = throttle_params(policy),
-                            .error = policy->limit.error,
+                            .error = degrade_is_for(call) ? 0 : policy->limit.error,
                             .is_shadow = call->is_shadow};
 }
 

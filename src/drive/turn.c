@@ -137,7 +137,8 @@ static bool refuse(struct pending *pending, enum event_kind kind, enum sample_ki
     struct limited limited = about(pending, target.text);
     throttle_tell_rejected(&limited, kind, sample, now_ns - pending->turn_begun_ns);
     turn_leave(pending);
-    flight_reject(pending, pending->turn.error, false);
+    pending->descent.is_limited = true;
+    flight_reject(pending, pending->turn.error);
     return false;
 }
 
@@ -153,7 +154,7 @@ static void go_ahead(struct pending *pending, uint64_t now_ns)
     nudge_attempt_ended(pending);
     enum breaker_verdict verdict = BREAKER_ADMIT;
     if (!may_pass(pending, &verdict, now_ns)) {
-        flight_reject(pending, pending->breaker_error, true);
+        flight_reject(pending, pending->breaker_error);
         return;
     }
     struct call_params params = pending->call.params;
@@ -195,5 +196,5 @@ static struct limited about(const struct pending *pending, const char *target)
                             .target = target,
                             .rule = pending->turn.rule,
                             .params = pending->turn.params,
-                            .error = pending->turn.error};
+                            .error = pending->descent.kept ? 0 : pending->turn.error};
 }

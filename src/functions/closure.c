@@ -80,8 +80,8 @@ void *closure_make(struct closure_page *page, ffi_cif *shape,
 {
     char *place = (char *)page + (CLOSURES_FIRST + page->count) * CLOSURE_BYTES;
     if (place + CLOSURE_BYTES > (char *)page + PAGE_BYTES ||
-        ffi_prep_closure_loc((ffi_closure *)(place + ENTRY_BYTES), shape, called, data, place + ENTRY_BYTES) !=
-            FFI_OK)
+        ffi_prep_closure_loc((ffi_closure *)(place + ENTRY_BYTES), shape, called, data,
+                             place + ENTRY_BYTES) != FFI_OK)
         return NULL;
     put_entry((unsigned char *)place);
     page->count++;
@@ -93,8 +93,8 @@ void *closure_make(struct closure_page *page, ffi_cif *shape,
  * r11 is nobody's at a call. */
 static void put_entry(unsigned char *place)
 {
-    static const unsigned char code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0x4c, 0x8b, 0x1c, 0x24,
-                                         0x64, 0x4c, 0x89, 0x1c, 0x25};
+    static const unsigned char code[] = {0xf3, 0x0f, 0x1e, 0xfa, 0x4c, 0x8b, 0x1c,
+                                         0x24, 0x64, 0x4c, 0x89, 0x1c, 0x25};
     uintptr_t thread;
     __asm__("mov %%fs:0, %0" : "=r"(thread));
     int32_t offset = (int32_t)((uintptr_t)&closure_caller - thread);

@@ -2,10 +2,11 @@
 
 #include <errno.h>
 
-static bool is_of(enum rung_kind kind, enum ladder_side side)
+static bool is_of(enum rung_kind kind, enum ladder_side side, bool is_second_pass)
 {
-    return side == LADDER_CONNECT ? kind == RUNG_HOST || kind == RUNG_RESPOND
-                                  : kind == RUNG_STALE || kind == RUNG_ADDRESSES;
+    if (side == LADDER_CONNECT)
+        return kind == RUNG_HOST || kind == RUNG_RESPOND;
+    return is_second_pass ? kind == RUNG_HOST || kind == RUNG_ADDRESSES : kind == RUNG_STALE;
 }
 
 static uint32_t count_of(const struct ladder_shape *shape)
@@ -20,14 +21,18 @@ enum rung_kind ladder_descend(const struct ladder_shape *shape, enum ladder_side
     if (place->is_begun)
         place->choice++;
     place->is_begun = true;
-    for (; place->rung < count; place->rung++, place->choice = 0) {
-        uint32_t choices = shape->rungs[place->rung].choices;
-        bool has_more = place->choice < choices && place->choice < LADDER_CHOICES_MAX;
-        if (has_more && is_of(shape->rungs[place->rung].kind, side))
-            return shape->rungs[place->rung].kind;
+    for (;;) {
+        for (; place->rung < count; place->rung++, place->choice = 0) {
+            uint32_t choices = shape->rungs[place->rung].choices;
+            bool has_more = place->choice < choices && place->choice < LADDER_CHOICES_MAX;
+            if (has_more && is_of(shape->rungs[place->rung].kind, side, place->is_second_pass))
+                return shape->rungs[place->rung].kind;
+        }
+        place->rung = count;
+        if (side == LADDER_CONNECT || place->is_second_pass)
+            return RUNG_ERROR;
+        *place = (struct ladder_place){.is_begun = true, .is_second_pass = true};
     }
-    place->rung = count;
-    return RUNG_ERROR;
 }
 
 bool ladder_serves(const struct ladder_shape *shape, enum ladder_side side)

@@ -16,7 +16,7 @@
 /* What a call has been served by. The numbers are kept in shared memory and told by include/resil.h. */
 enum rung_kind {
     RUNG_FULL,      /* what was asked for */
-    RUNG_HOST,      /* connect: a fallback host */
+    RUNG_HOST,      /* connect: a fallback host; lookup: where one is */
     RUNG_STALE,     /* lookup: the last good answer */
     RUNG_RESPOND,   /* connect: bytes of the rule's own */
     RUNG_ADDRESSES, /* lookup: addresses of the rule's own */
@@ -37,10 +37,12 @@ enum ladder_side { LADDER_CONNECT, LADDER_LOOKUP };
 /* Where a call stands: {0} is above the first rung. */
 struct ladder_place {
     bool is_begun;
+    bool is_second_pass; /* LADDER_LOOKUP */
     uint32_t rung, choice;
 };
 
-/* Goes on to what is to be tried next, and says what it is; RUNG_ERROR when there is nothing more, then and ever after. */
+/* Goes on to what is to be tried next, and says what it is; RUNG_ERROR when there is nothing more, then and ever after.
+ * For a lookup last good answers come first, wherever they stand: they lead to the host itself. */
 enum rung_kind ladder_descend(const struct ladder_shape *shape, enum ladder_side side,
                               struct ladder_place *place);
 

@@ -23,6 +23,7 @@ static void say_rung(struct text *text, const struct event *event, const char *c
 static void say_skipped(struct text *text, const struct event *event);
 static void say_limit(struct text *text, const struct event *event, bool is_rate);
 static void say_fault(struct text *text, const struct event *event);
+static void say_what_it_gets(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -120,7 +121,7 @@ void event_say(const struct event *event, struct text *text)
         say_limit(text, event, false);
         if (event->duration_ns)
             text_add(text, ", still after %s", duration.text);
-        text_add(text, "; the call gets %s", code);
+        say_what_it_gets(text, event);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_RATE:
@@ -128,7 +129,7 @@ void event_say(const struct event *event, struct text *text)
         say_limit(text, event, true);
         if (event->duration_ns)
             text_add(text, ", still after %s", duration.text);
-        text_add(text, "; the call gets %s", code);
+        say_what_it_gets(text, event);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_WAIT:
@@ -143,8 +144,7 @@ void event_say(const struct event *event, struct text *text)
             text_add(text, "circuit half-open, a probe is under way");
         else
             text_add(text, "circuit open, next probe in %s", delay.text);
-        if (code) /* else its rule has a ladder */
-            text_add(text, "; the call gets %s", code);
+        say_what_it_gets(text, event);
         add_those_before(event, text);
         break;
     case EVENT_OPENED:
@@ -252,6 +252,15 @@ static void say_limit(struct text *text, const struct event *event, bool is_rate
     text_add(text, ")");
 }
 
+/* Nothing where its rule has a ladder: what serves it is told by itself. */
+static void say_what_it_gets(struct text *text, const struct event *event)
+{
+    if (event->error)
+        text_add(text, "; the call gets %s", errno_name(event->error));
+    else if (event->flags & EVENT_DEFAULT)
+        text_add(text, "; the call gets the declared default");
+}
+
 static void say_fault(struct text *text, const struct event *event)
 {
     static const char *const words[FAULT_KINDS] = {
@@ -300,7 +309,10 @@ static void say_rung(struct text *text, const struct event *event, const char *c
     struct event_address address = event_address(event);
     switch (event_rung(event)) {
     case RUNG_HOST:
-        text_add(text, "served by the fallback host %s", address.text);
+        text_add(text,
+                 event->flags & EVENT_LOOKUP ? "lookup: led to the fallback host %s"
+                                             : "served by the fallback host %s",
+                 address.text);
         break;
     case RUNG_STALE:
         text_add(text, "lookup: served by the last good answer, %s old",

@@ -117,6 +117,7 @@ static struct ruleset *parse(const char *text, size_t size, const char *path, un
         rules_join(reader, set);
         functions_join(reader, set);
         faults_join(reader, set);
+        fallback_names_join(reader, set);
         if (problems->errors == 0)
             set->index = index_build(reader, set);
         if (reader->is_out_of_memory)

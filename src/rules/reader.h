@@ -161,6 +161,9 @@ void functions_join(struct reader *reader, struct ruleset *set);
 void faults_read(struct reader *reader, const struct node *node);
 void faults_join(struct reader *reader, struct ruleset *set);
 
+/* Finds the names of all fallback hosts. */
+void fallback_names_join(struct reader *reader, struct ruleset *set);
+
 /* match.c */
 void match_read(struct reader *reader, const struct node *node, struct rule_match *match);
 

@@ -138,6 +138,8 @@ struct rule {
     uint32_t line, column;
 };
 
+#define FALLBACK_NAMES_MAX 256u
+
 struct ruleset {
     const char *path;         /* as given; "built-in" for the embedded default */
     const char *const *files; /* path, and those that it includes */
@@ -152,6 +154,12 @@ struct ruleset {
     const struct fault *faults; /* rules/faults.h; in the order of the file, and they all apply */
     uint32_t fault_count;
     uint32_t fault_protocols; /* as `protocols`, of the faults */
+    /* Fallback hosts that have names, each once; no more than can be remembered. */
+    const struct fallback_name {
+        const char *name;
+        uint64_t resolve_ns; /* how long looking it up may take; 0 = as long as it takes */
+    } * fallback_names;
+    uint32_t fallback_name_count;
     struct arena *arena;
     const struct index *index; /* what ruleset_find asks */
 };

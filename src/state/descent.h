@@ -15,6 +15,8 @@ struct descent {
     struct ladder_place place;
     bool is_falling;          /* what is tried is a fallback host */
     bool is_mapped;           /* it is an IPv6 socket that has been used for IPv4 */
+    bool is_limited;          /* the host is well: it was only too much at once for it */
+    bool is_led;              /* its address is a fallback host's already */
     bool is_waiting;          /* what comes next is a stand-in, after its delay */
     struct host_handle asked; /* what was asked for: place in the table, text and address */
     char asked_text[52];

@@ -190,9 +190,82 @@ class FallbackHost(Ladder):
             self.assertEqual(ended.out, "four ::1\nfour ::ffff:127.0.0.1\n", ended)
 
 
+class BeyondALimit(Ladder):
+    """The host is well: what is too much for it is served from its ladder, and what is not by the host itself."""
+
+    HOLDS_TWO = """
+import socket, sys
+def ask():
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), float(sys.argv[2]) or None)
+    s.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    answer = b""
+    while not answer.endswith((b"full", b"over")):
+        answer += s.recv(1000)
+    print(answer[-4:].decode(), end=" ")
+    return s
+held = [ask(), ask()]
+ask().close()
+held.pop().close()
+ask().close()
+"""
+
+    def test_connections(self):
+        for rung in "  - {host: '127.0.0.1:%d', stick: 60s}\n", "  - respond: {text: \"HTTP/1.1 200 OK\\r\\n\\r\\nover\"}\n":
+            for timeout in "0", "5":
+                host, other = self.server("answer --body full --keep-alive"), self.server("answer --body over")
+                rules = self.rules(f"match: {{port: {host.port}}}\nlimit: {{connections: 2}}\ndegrade:\n" +
+                                   rung.replace("%d", str(other.port)))
+
+                def story(how):
+                    ended = self.run_program([PYTHON, "-c", self.HOLDS_TWO, str(host.port), timeout], rules, how)
+                    self.assertTrue(ended.is_good, ended)
+                    return ended.out == "full full over full "
+
+                self.only_with_rules(story)
+                self.assertEqual(self.host(host.port)["limited"], 1)
+                (limited,) = [event for event in self.events("limit_connections") if event["target"].endswith(f":{host.port}")]
+                self.assertEqual((limited["error"], limited["text"].split(": ", 1)[1]),
+                                 (None, "too many connections at once (connections: 2, rule tested)"))
+
+    def test_rate(self):
+        host, other = self.server("answer --body full"), self.server("answer --body over")
+        rules = self.rules(f"match: {{port: {host.port}}}\nlimit: {{rate: 2/s}}\n"
+                           f"degrade:\n  - host: 127.0.0.1:{other.port}\n")
+        command = ["curl", "-sS", "--parallel", "--parallel-immediate", "-H", "Connection: close", *[host.url()] * 6]
+
+        def story(how):
+            ended = self.run_program(command, rules, how)
+            self.assertTrue(ended.is_good, ended)
+            bodies = [ended.out[i:i + 4] for i in range(0, 24, 4)]
+            self.assertEqual(sorted(set(bodies)), ["full", "over"] if how == RULED else ["full"])
+            return bodies.count("over") == other.count("answered") > 0
+
+        self.only_with_rules(story)
+
+
 class CannedAnswer(Ladder):
     def respond(self, more="", text=CANNED):
         return f'  - respond: {{text: "{text}"{more}}}\n'
+
+    def test_many_of_them_leave_ports_for_others(self):
+        """Each connection leaves a port behind for a minute. Here there are 100, and no more were to be had after 100 answers."""
+        code = ("import socket, sys, urllib.request as u\n"
+                "server = socket.create_server(('127.0.0.1', 0))\n"
+                "for _ in range(400):\n"
+                "    try: got = u.urlopen('http://127.0.0.1:9/').read()\n"
+                "    except OSError as e: got = e\n"
+                "socket.create_connection(server.getsockname()).close()\n"
+                "print(got)\n")
+        command = self.in_namespace({}, [PYTHON, "-c", code], "--net",
+                                    prepare="ip link set lo up && echo 40000 40099 >/proc/sys/net/ipv4/ip_local_port_range")
+        rules = self.ladder(9, self.respond())
+
+        def story(how):
+            ended = self.run_program(command, rules, how)
+            self.assertTrue(ended.is_good, ended)
+            return ended.out == "b'canned'\n"
+
+        self.only_with_rules(story)
 
     def test_each_program_gets_it_whole(self):
         body = "0123456789abcdef" * 4096

@@ -6,7 +6,7 @@ lead."""
 import os
 import shutil
 
-from stage import BARE, EMPTIED, MISBEHAVE, PYTHON, RULED, Stage, main
+from stage import BARE, EMPTIED, MISBEHAVE, PYTHON, RESIL, RULED, Stage, main
 
 # Answers *.test with what the file `address` says, unless there is a file `deaf` (no answer), `fail` (SERVFAIL), `none`
 # (no such name) or `late` (after so many seconds). Ends with the program.
@@ -195,26 +195,92 @@ class Addresses(Named):
 
 
 class FallbackNames(Named):
+    """Beside a backup that listens on 127.0.0.9:8000."""
+
+    SCRIPT = ('"$1" --listen 127.0.0.9:8000 answer --body backup >/dev/null & server=$!; sleep 0.3; shift\n'
+              'LD_PRELOAD=$library "$@"; status=$?; kill $server; exit $status')
+
+    def is_served(self, command, rules, how):
+        environment = self.environment(rules, how)
+        ended = self.run_program(
+            self.with_name_server(["sh", "-c", self.SCRIPT, "sh", MISBEHAVE, *command]),
+            how=BARE, library=environment.get("LD_PRELOAD", ""),
+            **({"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}))
+        return ended.out.strip() == "backup"
+
+    def served(self):
+        return [(event["rung"], event["address"]) for event in self.events("degraded")]
+
     def test_a_fallback_host_is_known_by_its_name(self):
         """It was looked up when the name of the rule was, and is known when the name server is gone."""
         rules = self.rules('match: {host: api.test}\ntimeout: {connect: 1s, resolve: 2s}\nbreaker: {}\n'
                            "degrade:\n  - host: backup.test:%d\n" % 8000)
-        script = ('"$1" --listen 127.0.0.9:8000 answer --body backup >/dev/null & server=$!; sleep 0.3; shift\n'
-                  'LD_PRELOAD=$library "$@"; status=$?; kill $server; exit $status')
-        with open(os.path.join(self.folder, "address"), "w") as file:
-            file.write("127.0.0.9")
+        self.write("address", "127.0.0.9")
+        self.only_with_rules(lambda how: self.is_served(["curl", "-sS", "http://api.test:8001/"], rules, how))
+        self.assertEqual(self.served(), [("host", "127.0.0.9:8000")])
 
-        def story(how):
-            environment = self.environment(rules, how)
-            ended = self.run_program(
-                self.with_name_server(["sh", "-c", script, "sh", MISBEHAVE, "curl", "-sS", "http://api.test:8001/"]),
-                how=BARE, library=environment.get("LD_PRELOAD", ""),
-                **({"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}))
-            return ended.out == "backup"
+    def test_it_is_looked_up_when_the_program_looks_up_any_name(self):
+        rules = self.rules('match: {address: 127.0.0.5}\ntimeout: {connect: 1s, resolve: 2s}\nbreaker: {}\n'
+                           "degrade:\n  - host: backup.test:8000\n")
+        self.write("address", "127.0.0.9")
+        code = ("import socket, urllib.request as u\nsocket.getaddrinfo('other.test', 80)\n"
+                "print(u.urlopen('http://127.0.0.5:8001/').read().decode())\n")
+        self.only_with_rules(lambda how: self.is_served([PYTHON, "-c", code], rules, how))
+        self.assertEqual(self.served(), [("host", "127.0.0.9:8000")])
 
-        self.only_with_rules(story)
-        (event,) = self.events("degraded")
-        self.assertEqual((event["rung"], event["address"]), ("host", "127.0.0.9:8000"))
+    def test_resil_run_looks_it_up_for_a_program_that_looks_nothing_up(self):
+        rules = self.rules('match: {address: 127.0.0.5}\ntimeout: {connect: 1s}\nbreaker: {}\n'
+                           "degrade:\n  - host: backup.test:8000\n")
+        self.write("address", "127.0.0.9")
+        ask = ["curl", "-sS", "http://127.0.0.5:8001/"]
+        for how in BARE, EMPTIED, RULED:
+            self.assertFalse(self.is_served(ask, rules, how), how)
+        self.assertTrue(self.is_served([RESIL, "run", "--rules", rules, "--log", "off", "--", *ask], rules, BARE))
+        self.assertEqual([event["reason"] for event in self.events("rung_skipped")], ["unknown"])
+        # From then on it is known to all.
+        self.assertTrue(self.is_served(ask, rules, RULED))
+
+    def test_it_serves_where_the_lookup_of_the_host_itself_fails(self):
+        """Whoever looks up is led to it, and connects to its port."""
+        rules = self.rules('match: {host: api.test}\ntimeout: {connect: 1s, resolve: 2s}\n'
+                           "degrade:\n  - host: 127.0.0.9:8000\n")
+        self.write("fail", "")
+        for command in (["curl", "-sS", "http://api.test:8001/"], ["wget", "-qO-", "--tries=1", "http://api.test:8001/"],
+                        [PYTHON, "-c", "import urllib.request as u; print(u.urlopen('http://api.test:8001/').read().decode())"],
+                        ["curl", "-sS", "http://api.test:8000/"]):
+            before = len(self.served())
+            self.only_with_rules(lambda how: self.is_served(command, rules, how))
+            self.assertEqual(self.served()[before:][-1], ("host", "127.0.0.9:8000"), command)
+        lookups = [event for event in self.events("degraded") if event["text"].endswith("led to the fallback host 127.0.0.9")]
+        self.assertGreaterEqual(len(lookups), 1)
+
+    def test_a_good_answer_comes_before_it(self):
+        """Only the name server is down: the host itself is well."""
+        rules = self.rules('match: {host: api.test}\ntimeout: {resolve: 2s}\n'
+                           "degrade:\n  - host: 127.0.0.9:8000\n  - stale: {}\n")
+        code = "first = ask(family=socket.AF_INET); tell('fail'); print(first, ask(family=socket.AF_INET))"
+        self.assertEqual(self.python(code, rules), ["['127.0.0.1'] ['127.0.0.1']"])
+        self.assertEqual(self.python("tell('fail'); print(ask(family=socket.AF_INET))", rules, BARE), ["EAI_AGAIN"])
+
+    def test_the_host_itself_serves_again_when_it_is_found_again(self):
+        rules = self.rules('match: {host: api.test}\ntimeout: {connect: 1s, resolve: 2s}\n'
+                           "degrade:\n  - host: 127.0.0.9:8000\n")
+        code = ("import threading, http.server\n"
+                "for place, body in (('127.0.0.9', 8000), 'backup'), (('127.0.0.1', 8001), 'primary'):\n"
+                "    class Own(http.server.BaseHTTPRequestHandler):\n"
+                "        body = body\n"
+                "        def do_GET(self):\n"
+                "            self.send_response(200), self.end_headers(), self.wfile.write(self.body.encode())\n"
+                "        def log_message(self, *words): pass\n"
+                "    server = http.server.ThreadingHTTPServer(place, Own)\n"
+                "    threading.Thread(target=server.serve_forever, daemon=True).start()\n"
+                "import urllib.request as u\n"
+                "def get():\n"
+                "    try: return u.urlopen('http://api.test:8001/').read().decode()\n"
+                "    except OSError: return 'nobody'\n"
+                "first = get(); tell('fail'); second = get(); tell(); print(first, second, get())\n")
+        self.assertEqual(self.python(code, rules, BARE), ["primary nobody primary"])
+        self.assertEqual(self.python(code, rules), ["primary backup primary"])
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ void diagnose_functions(struct diagnosis *diagnosis, const struct ruleset *set)
                      "declared functions can be had in x86-64 programs only: here they are as if nothing had "
                      "been declared");
     else if (!has_executable_memory())
-        findings_add(&diagnosis->findings, FINDING_BAD, "functions",
-                     "no memory may be made executable here, so declared functions are as if nothing had been "
-                     "declared");
+        findings_add(
+            &diagnosis->findings, FINDING_BAD, "functions",
+            "no memory may be made executable here, so declared functions are as if nothing had been "
+            "declared");
     for (uint32_t i = 0; i < set->function_count; i++)
         look_at_function(diagnosis, &set->functions[i]);
 }
@@ -72,8 +73,8 @@ static void look_at_function(struct diagnosis *diagnosis, const struct function 
                      name, function->library, function->symbol);
     else
         findings_add(&diagnosis->findings, FINDING_NOTE, "functions",
-                     "%s: no file that it starts with has a function %s; it is bound if one comes later", name,
-                     function->symbol);
+                     "%s: no file that it starts with has a function %s; it is bound if one comes later",
+                     name, function->symbol);
     free(nearest);
 }
 

@@ -9,6 +9,7 @@
 
 #include "attend.h"
 #include "command.h"
+#include "fallbacks.h"
 #include "coverage.h"
 #include "doubts.h"
 #include "fault_table.h"
@@ -288,6 +289,7 @@ static void check_state(const struct request *request)
 static bool check_rules(const struct request *request)
 {
     static struct rule_file file;
+    static char canonical[PATH_MAX];
     struct problems problems;
     if (request->rules) /* never the built-in ones: programs know those by finding no file only */
         snprintf(file.path, sizeof file.path, "%s", request->rules);
@@ -299,6 +301,9 @@ static bool check_rules(const struct request *request)
         if (problems.warnings && !file.is_built_in)
             complain("%s: %s (see: resil check %s)", file.path, counted(problems.warnings, "warning").text,
                      file.path);
+        rule_file_canonical(&file, canonical);
+        if (!settings.is_disabled)
+            fallbacks_look_up(set, canonical);
         ruleset_free(set);
         return true;
     }

@@ -1,0 +1,43 @@
+/* The names of all fallback hosts, for whoever looks them up beforehand. */
+#include <string.h>
+
+#include "rules/reader.h"
+
+/* Which names of fallback hosts the ladder has, from number `*at` of its hosts on. NULL: no more. */
+static const char *next_name(const struct ladder *ladder, uint32_t *at)
+{
+    uint32_t number = 0;
+    for (uint32_t i = 0; ladder && i < ladder->shape.count; i++)
+        for (uint32_t n = 0; ladder->rungs[i].hosts && n < ladder->shape.rungs[i].choices; n++)
+            if (number++ >= *at && ladder->rungs[i].hosts[n].name) {
+                *at = number;
+                return ladder->rungs[i].hosts[n].name;
+            }
+    return NULL;
+}
+
+static bool is_known(const struct fallback_name *names, uint32_t count, const char *name)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(names[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+void fallback_names_join(struct reader *reader, struct ruleset *set)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < set->rule_count; i++)
+        for (uint32_t at = 0; next_name(set->rules[i].policy.ladder, &at);)
+            most++;
+    most = most < FALLBACK_NAMES_MAX ? most : FALLBACK_NAMES_MAX;
+    struct fallback_name *names = most ? reader_get(reader, most * sizeof *names) : NULL;
+    set->fallback_names = names;
+    for (uint32_t i = 0; names && i < set->rule_count; i++) {
+        const struct policy *policy = &set->rules[i].policy;
+        const char *name;
+        for (uint32_t at = 0; (name = next_name(policy->ladder, &at));)
+            if (set->fallback_name_count < most && !is_known(names, set->fallback_name_count, name))
+                names[set->fallback_name_count++] = (struct fallback_name){name, policy->timeout.resolve_ns};
+    }
+}
