@@ -6,17 +6,15 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "drive/sleepers.h"
 #include "hooks/real.h"
 #include "state/segment.h"
-
-_Atomic uint32_t nudge_asleep[ASLEEP_KINDS];
 
 void nudge_attempt_begins(struct pending *pending)
 {
     pending->saved_user_timeout_ms = -1;
     uint64_t timeout_ns = pending->call.params.attempt_timeout_ns;
-    if (!timeout_ns ||
-        (!atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]) && !atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL])))
+    if (!timeout_ns || real_is_alone())
         return;
     int error = errno, own_ms = 0, ms = (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS);
     socklen_t length = sizeof own_ms;
@@ -40,21 +38,20 @@ void nudge_attempt_ended(struct pending *pending)
 void nudge_waiter(struct pending *pending, int fd)
 {
     struct registration registration;
-    if (!atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL])) {
-        if (atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]))
-            segment_passed(PASSED_ASLEEP);
-        return;
-    }
+    unsigned asleep = real_is_alone() ? 0 : sleepers_look();
     /* One that is disarmed after each event may be so now, and an exclusive one cannot be changed. */
-    if (!registration_only(fd, &registration) || registration.events & (EPOLLONESHOT | EPOLLEXCLUSIVE)) {
-        segment_passed(PASSED_ASLEEP);
+    bool can_be_woken =
+        registration_only(fd, &registration) && !(registration.events & (EPOLLONESHOT | EPOLLEXCLUSIVE));
+    if (!can_be_woken || !(asleep & (ASLEEP_IN_EPOLL | MAY_BE_ASLEEP))) {
+        if (asleep & (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE))
+            segment_passed(PASSED_ASLEEP);
         return;
     }
     int error = errno;
     struct epoll_event event = {.events = registration.events | EPOLLOUT, .data.u64 = registration.data};
     if (!atomic_exchange(&pending->nudged, 1)) {
         atomic_fetch_add(&pending_head->nudges, 1);
-        atomic_store(&pending_busy, PENDING_BUSY);
+        pending_make_busy();
     }
     real.epoll_ctl(registration.epoll - 1, EPOLL_CTL_MOD, fd, &event);
     errno = error;

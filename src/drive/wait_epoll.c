@@ -1,6 +1,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "drive/nudge.h"
 #include "drive/readiness.h"
 #include "drive/waits.h"
 #include "drive/withhold.h"
@@ -163,7 +164,6 @@ int wait_epoll(int epoll, struct epoll_event *events, int count, uint64_t deadli
     struct epoll_wait wait = {.wait = {.waiter.has = has,
                                        .make = make,
                                        .sift = sift,
-                                       .asleep = ASLEEP_IN_EPOLL,
                                        .deadline_ns = deadline_ns,
                                        .mask = mask},
                               .epoll = epoll,
