@@ -183,7 +183,7 @@ static bool hide(struct descriptor *entry, int fd, unsigned what, uint64_t until
         if (what != WITHHOLD_ALL && until_ns < pending_nearest(clock_now_ns())) {
             if (pending->phase == PENDING_ANSWER)
                 pending_due(pending, entry, until_ns); /* first: who falls asleep from now on knows */
-            nudge_waiter(pending, fd); /* whoever has connected it will wait for it, too */
+            nudge_waiter(pending, fd);                 /* whoever has connected it will wait for it, too */
         }
         give_back(pending);
     }

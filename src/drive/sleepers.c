@@ -33,8 +33,7 @@ unsigned sleepers_look(void)
     int error = errno;
     _Alignas(struct entry) char entries[1024];
     unsigned seen = 0, looks = 0;
-    int folder =
-        (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int folder = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     long got = -1;
     while (folder >= 0 && !(seen & IS_DECIDED) &&
            (got = syscall(SYS_getdents64, folder, entries, sizeof entries)) > 0)

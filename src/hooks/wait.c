@@ -1,7 +1,7 @@
 /* Waits. Where nothing is pending they go to libc; else the program's own wait carries out what is due.
  *
  * While one thread waits another may begin something, so it is looked at afterwards too. What a wait was asked for is kept
- * for that in memory: in registers it would cost each wait, and not only those that need it. A wait that ends at a time
+ * for that (hooks/wait_entry.h). A wait that ends at a time
  * also notes when it began, unless its thread is alone: then nothing can begin meanwhile. */
 #include <errno.h>
 #include <poll.h>
@@ -14,11 +14,11 @@
 #include "drive/withhold.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
+#include "hooks/wait_entry.h"
 #include "state/descriptors.h"
 #include "state/registrations.h"
 
-#define KEEP_IN_MEMORY(call) __asm__("" : "+m"(call))
-
+/* As WAIT_ENTRY makes it. */
 struct poll_call {
     struct pollfd *fds;
     nfds_t count;
@@ -44,21 +44,29 @@ static GUARDED int poll_among_threads(struct pollfd *fds, nfds_t count, int time
     return pending_is_busy() ? poll_with_care(&call, began_ns, ready) : ready;
 }
 
-static GUARDED int poll_for_a_time(struct pollfd *fds, nfds_t count, int timeout)
+static LED_TO int poll_for_a_time(struct pollfd *fds, nfds_t count, int timeout)
 {
     if (pending_is_busy())
         return poll_carried_out(fds, count, timeout);
     return real_is_alone() ? real.poll(fds, count, timeout) : poll_among_threads(fds, count, timeout);
 }
 
-EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)
+static LED_TO RARE int poll_seen(const struct poll_call *call, int ready)
 {
+    return poll_with_care(call, BEGINS_NOW, ready);
+}
+
+EXPORT ENTERED int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+#ifdef WAIT_ENTRY
+    WAIT_ENTRY(poll, "rdi", "rsi", "dx");
+#else
     if (pending_concerns(timeout))
         return poll_for_a_time(fds, count, timeout);
     struct poll_call call = {fds, count, timeout};
-    KEEP_IN_MEMORY(call);
     int ready = real.poll(fds, count, timeout);
-    return pending_is_busy() ? poll_with_care(&call, BEGINS_NOW, ready) : ready;
+    return pending_is_busy() ? poll_seen(&call, ready) : ready;
+#endif
 }
 
 /* What is no time the kernel refuses; it must be the kernel that does. */
@@ -117,8 +125,8 @@ static RARE int select_with_care(int count, fd_set *reads, fd_set *writes, fd_se
         time.tv_sec = timeout->tv_sec + timeout->tv_usec / 1000000;
         time.tv_nsec = timeout->tv_usec % 1000000 * 1000;
     }
-    return wait_select(count, reads, writes, excepts, timeout, wait_deadline(timeout ? &time : NULL, BEGINS_NOW),
-                       NULL);
+    return wait_select(count, reads, writes, excepts, timeout,
+                       wait_deadline(timeout ? &time : NULL, BEGINS_NOW), NULL);
 }
 
 EXPORT int select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *timeout)
@@ -146,16 +154,18 @@ EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
     return result;
 }
 
+/* As WAIT_ENTRY makes it. */
 struct epoll_call {
     struct epoll_event *events;
-    int epoll, timeout;
+    _Alignas(8) int epoll;
+    _Alignas(8) int timeout;
 };
 
 /* How many events there is room for is not remembered: what has been found there is room for. */
 static RARE int epoll_with_care(const struct epoll_call *call, int count, uint64_t began_ns, int ready)
 {
-    return wait_epoll(call->epoll, call->events, count, wait_deadline_ms(call->timeout, began_ns), NULL, false,
-                      ready);
+    return wait_epoll(call->epoll, call->events, count, wait_deadline_ms(call->timeout, began_ns), NULL,
+                      false, ready);
 }
 
 static RARE int epoll_carried_out(int epoll, struct epoll_event *events, int count, int timeout)
@@ -172,7 +182,7 @@ static GUARDED int epoll_among_threads(int epoll, struct epoll_event *events, in
     return pending_is_busy() ? epoll_with_care(&call, count, began_ns, ready) : ready;
 }
 
-static GUARDED int epoll_for_a_time(int epoll, struct epoll_event *events, int count, int timeout)
+static LED_TO int epoll_wait_for_a_time(int epoll, struct epoll_event *events, int count, int timeout)
 {
     if (pending_is_busy())
         return epoll_carried_out(epoll, events, count, timeout);
@@ -180,14 +190,22 @@ static GUARDED int epoll_for_a_time(int epoll, struct epoll_event *events, int c
                            : epoll_among_threads(epoll, events, count, timeout);
 }
 
-EXPORT int epoll_wait(int epoll, struct epoll_event *events, int count, int timeout)
+static LED_TO RARE int epoll_wait_seen(const struct epoll_call *call, int ready)
 {
+    return epoll_with_care(call, ready, BEGINS_NOW, ready);
+}
+
+EXPORT ENTERED int epoll_wait(int epoll, struct epoll_event *events, int count, int timeout)
+{
+#ifdef WAIT_ENTRY
+    WAIT_ENTRY(epoll_wait, "rsi", "rdi", "cx");
+#else
     if (pending_concerns(timeout))
-        return epoll_for_a_time(epoll, events, count, timeout);
+        return epoll_wait_for_a_time(epoll, events, count, timeout);
     struct epoll_call call = {events, epoll, timeout};
-    KEEP_IN_MEMORY(call);
     int ready = real.epoll_wait(epoll, events, count, timeout);
-    return pending_is_busy() ? epoll_with_care(&call, ready, BEGINS_NOW, ready) : ready;
+    return pending_is_busy() ? epoll_wait_seen(&call, ready) : ready;
+#endif
 }
 
 static GUARDED int epoll_p_among_threads(int epoll, struct epoll_event *events, int count, int timeout,
