@@ -17,13 +17,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#define AT_ONCE_MAX 4000
+#define AT_ONCE_MAX 10000
+#define NUMBERS     (2 * AT_ONCE_MAX)
 #define SERVERS     4 /* of those that are up now and then */
 #define TICK_MS     5
 #define LAPS        4 /* after the first nothing grows */
@@ -49,11 +51,12 @@ struct server {
 
 static enum loop loop;
 static int epoll;
-static struct connection connections[AT_ONCE_MAX];
+static struct connection connections[AT_ONCE_MAX], *by_number[NUMBERS];
 static unsigned at_once;
 static struct server servers[SERVERS], refusing, silent;
 static uint64_t patience_ns, random_state = 1, change_ns;
-static unsigned begun, ended[KINDS], unexpected, stray, hidden_seen, idle, early, events_seen, waits;
+static unsigned begun, ended[KINDS], unexpected, stray, hidden_seen, idle, early, events_seen, waits,
+    at_once_most;
 
 static void die(const char *what)
 {
@@ -173,8 +176,9 @@ static void begin(struct connection *connection)
     connection->at = CONNECTING;
     connection->began_ns = now_ns();
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (connection->fd < 0)
+    if (connection->fd < 0 || connection->fd >= NUMBERS)
         die("socket");
+    by_number[connection->fd] = connection;
     const struct server *server = connection->kind == LATE      ? &servers[draw(SERVERS)]
                                   : connection->kind == REFUSED ? &refusing
                                                                 : &silent;
@@ -235,9 +239,8 @@ static int wait_in_epoll(void)
     for (int i = 0; i < ready; i++) {
         struct connection *connection = NULL;
         uint64_t data = events[i].data.u64;
-        for (unsigned j = 0; loop == LEVEL && j < at_once && !connection; j++)
-            if (connections[j].at != FREE && (uint64_t)connections[j].fd == data)
-                connection = &connections[j];
+        if (loop == LEVEL && data < NUMBERS && by_number[data] && by_number[data]->at != FREE)
+            connection = by_number[data];
         if (loop == EDGE)
             connection = &connections[(uint32_t)data & ~(uint32_t)NO_NUMBER];
         if (connection && data_of(connection) == data)
@@ -305,19 +308,23 @@ static void wait_once(void)
         early++;
 }
 
+/* A few begin with each wait; all at once where there is room for all of the lap. */
 static void run_lap(unsigned until)
 {
+    unsigned fresh_most = until - begun <= at_once ? at_once : 64;
     for (unsigned left = 1; left;) {
-        unsigned fresh = 0;
+        unsigned fresh = 0, open = 0;
         left = 0;
         for (unsigned i = 0; i < at_once; i++) {
             struct connection *connection = &connections[i];
             if (connection->at != FREE && now_ns() - connection->began_ns > patience_ns)
                 end(connection, ETIME);
-            if (connection->at == FREE && begun < until && fresh++ < 64)
+            if (connection->at == FREE && begun < until && fresh++ < fresh_most)
                 begin(connection);
             left += connection->at != FREE || begun < until;
+            open += connection->at != FREE;
         }
+        at_once_most = open > at_once_most ? open : at_once_most;
         if (left)
             wait_once();
         answer_all();
@@ -347,6 +354,10 @@ int main(int count, char **arguments)
     unsigned total = (unsigned)atoi(arguments[2]);
     at_once = (unsigned)atoi(arguments[3]);
     patience_ns = (uint64_t)atoi(arguments[4]) * 1000000;
+    struct rlimit most;
+    getrlimit(RLIMIT_NOFILE, &most);
+    most.rlim_cur = most.rlim_max < NUMBERS ? most.rlim_max : NUMBERS;
+    setrlimit(RLIMIT_NOFILE, &most);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (loop == LOOPS || at_once > AT_ONCE_MAX || epoll < 0)
         return 2;
@@ -360,9 +371,9 @@ int main(int count, char **arguments)
     unsigned long *made = dlsym(RTLD_DEFAULT, "waits_made");
     printf("{\"late\": %u, \"refused\": %u, \"silent\": %u, \"unexpected\": %u, \"stray\": %u, "
            "\"hidden_seen\": %u, \"idle\": %u, \"early\": %u, \"events\": %u, \"waits\": %u, "
-           "\"kernel_waits\": %lu, \"pages\": %ld, \"mapped\": %ld, \"descriptors\": %ld}\n",
+           "\"at_once\": %u, \"kernel_waits\": %lu, \"pages\": %ld, \"mapped\": %ld, \"descriptors\": %ld}\n",
            ended[LATE], ended[REFUSED], ended[SILENT], unexpected, stray, hidden_seen, idle, early,
-           events_seen, waits, made ? *made : 0, pages[1] - pages[0], mapped[1] - mapped[0],
+           events_seen, waits, at_once_most, made ? *made : 0, pages[1] - pages[0], mapped[1] - mapped[0],
            descriptors[1] - descriptors[0]);
     return 0;
 }
