@@ -33,7 +33,7 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
     if (!entry) {
         segment_passed(PASSED_NO_MEMORY);
         throttle_leave(call);
-        if (policy->timeout.send_ns && !call->is_shadow)
+        if (policy->timeout.send_ns && !call->is_shadow && call->is_blocking)
             option_set_timeout(call->fd, SO_SNDTIMEO, call->own_send_ns);
         if (holds_ticket) /* nobody will report later: connected is the best that is known */
             connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error,
@@ -42,7 +42,7 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
     }
     entry->ticket = call->ticket;
     entry->owner = process_id();
-    uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
+    uint64_t recv_ns = call->is_blocking ? shorter(guard->recv_ns, guard->response_ns) : 0;
     if (recv_ns) {
         entry->own_recv_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_RCVTIMEO);
         option_set_timeout(call->fd, SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
@@ -52,6 +52,7 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
     atomic_store_explicit(&entry->state,
                           (connect_has_exchanges(call) ? IDLE | FIRST_EXCHANGE : 0) |
                               (holds_ticket ? HOLDS_TICKET : 0) |
+                              (call->is_blocking ? 0 : NON_BLOCKING | OPTIONS_LATER) |
                               (is_datagram                           ? MESSAGES | CONNECTIONLESS
                                : call->kind == SOCKET_UNIX_SEQPACKET ? MESSAGES
                                                                      : 0),

@@ -77,7 +77,8 @@ void exchange_undo(struct descriptor *entry)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     while (state & AWAITING_ANSWER &&
-           !atomic_compare_exchange_weak_explicit(&entry->state, &state, (state & ~AWAITING_ANSWER) | IDLE,
+           !atomic_compare_exchange_weak_explicit(&entry->state, &state,
+                                                  (state & ~(AWAITING_ANSWER | ANSWER_OVERDUE)) | IDLE,
                                                   memory_order_acq_rel, memory_order_relaxed))
         ;
 }

@@ -24,7 +24,7 @@ int shadow_connect(struct connecting *call)
     bool is_rejected = !throttle_admit(call) || (policy->breaker.is_on && would_be_rejected(call));
     if (is_rejected)
         throttle_leave(call);
-    else if (!call->is_blocking)
+    else if (!call->is_blocking && call->kind != SOCKET_UDP)
         return readiness_connect(call);
     int before = errno;
     int result = call->flow ? fault_connect(call) : real.connect(call->fd, call->address, call->length);

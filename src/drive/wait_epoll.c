@@ -97,6 +97,7 @@ static int sift(struct wait *wait, int ready)
         struct pending *pending = entry ? pending_of(entry) : NULL;
         if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed)) {
             event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
+            event.events |= deadline_overdue(fd, found.events);
         } else if (entry) {
             event.events = sift_one(mine, fd, entry, &found, event.events);
         } else if (wait_is_overtaken(wait))

@@ -6,15 +6,9 @@ import shlex
 import subprocess
 import unittest
 
+from machine import ON_A_COPY
 from stage import BARE, BUILD, CANNOT_SET_THE_STAGE, Stage, main
 
-# The machine's files, to be written over without being touched; what was written is in $folder/upper.
-ON_A_COPY = """
-mount -t tmpfs -o mode=755 tmpfs "$folder" && mkdir "$folder/upper" "$folder/work" "$folder/root" &&
-mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$folder/root" &&
-mount --rbind /proc "$folder/root/proc" && mount --rbind /dev "$folder/root/dev" &&
-mount -t tmpfs -o mode=1777 tmpfs "$folder/root/dev/shm"
-"""
 # What dpkg and the commands that it runs for every package keep for themselves.
 BOOKS = ("/var/lib/dpkg/", "/var/log/", "/var/cache/", "/etc/ld.so.cache", "/tmp/", "/run/systemd/systemd-units-load")
 
