@@ -180,8 +180,11 @@ static bool hide(struct descriptor *entry, int fd, unsigned what, uint64_t until
     struct pending *pending = withhold_claim(entry, fd);
     if (pending) {
         withhold(pending, what, until_ns);
-        if (what != WITHHOLD_ALL && until_ns < pending_nearest(clock_now_ns()))
-            nudge_waiter(pending, fd); /* whoever has connected it will wait for it, too */
+        if (what != WITHHOLD_ALL && until_ns < pending_nearest(clock_now_ns())) {
+            if (pending->phase == PENDING_ANSWER)
+                pending_due(pending, entry, until_ns); /* first: who falls asleep from now on knows */
+            nudge_waiter(pending, fd);                 /* whoever has connected it will wait for it, too */
+        }
         give_back(pending);
     }
     signals_restore(&mask);

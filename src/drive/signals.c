@@ -28,11 +28,18 @@ void signals_restore(const sigset_t *before)
 
 bool signals_all_restart(void)
 {
+    sigset_t none;
+    sigemptyset(&none);
+    return signals_all_restart_but(&none);
+}
+
+bool signals_all_restart_but(const sigset_t *blocked)
+{
     int error = errno;
     bool all = true;
     for (int number = 1; number < NSIG && all; number++) {
         struct sigaction action;
-        if (sigaction(number, NULL, &action) != 0)
+        if (sigismember(blocked, number) == 1 || sigaction(number, NULL, &action) != 0)
             continue; /* those that libc keeps for itself */
         bool has_handler =
             action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN; /* the same word as sa_sigaction */

@@ -115,6 +115,7 @@ static int raw(long result)
 {
     if (result < 0) {
         perror("server");
+        fprintf(stderr, "  after %s\n", line);
         exit(2);
     }
     return (int)result;
