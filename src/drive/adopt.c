@@ -82,9 +82,11 @@ void transfer_let_go(int fd)
         return;
     }
     struct descriptor last, *entry = descriptor_of(fd);
-    if (entry && atomic_load_explicit(&entry->pending, memory_order_relaxed) &&
-        atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
+    if (entry && atomic_load_explicit(&entry->pending, memory_order_relaxed)) {
+        if (readiness_leave(fd, entry))
+            return;
         readiness_abandon(fd, entry);
+    }
     if (entry && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
         atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
         stand_in_ended(entry);

@@ -17,19 +17,20 @@ void nudge_attempt_begins(struct pending *pending)
 {
     uint64_t timeout_ns = pending->call.params.attempt_timeout_ns;
     pending->saved_user_timeout_ms = -1;
-    if (timeout_ns && !real_is_alone())
+    if (timeout_ns)
         time_by_kernel(pending, (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS));
 }
 
 void nudge_parked(struct pending *pending)
 {
-    if (!real_is_alone() && sleepers_look())
-        time_by_kernel(pending, 1);
+    time_by_kernel(pending, 1);
 }
 
-/* Unless the program asks for less. */
+/* Unless the program asks for less, or there is no other thread that could be asleep. */
 static void time_by_kernel(struct pending *pending, int ms)
 {
+    if (real_is_alone())
+        return;
     int error = errno, own_ms = 0;
     socklen_t length = sizeof own_ms;
     if (real.getsockopt(pending->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &own_ms, &length) == 0 &&
@@ -59,7 +60,8 @@ void nudge_waiter(struct pending *pending, int fd)
 
 void nudge_overdue(struct pending *pending, int fd)
 {
-    if (!report_anew(pending, fd) && !real_is_alone() && sleepers_look() & (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE))
+    if (!report_anew(pending, fd) && !real_is_alone() &&
+        sleepers_look() & (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE))
         segment_passed(PASSED_ASLEEP);
 }
 

@@ -175,6 +175,25 @@ void readiness_abandon(int fd, struct descriptor *entry)
     errno = error;
 }
 
+/* Another thread may be acting through it just now. */
+bool readiness_leave(int fd, struct descriptor *entry)
+{
+    if (atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
+        return false;
+    int error = errno;
+    sigset_t mask;
+    signals_block(&mask);
+    struct pending *pending = pending_claim(entry);
+    bool is_only = atomic_load_explicit(&entry->references, memory_order_relaxed) == 1;
+    if (!is_only)
+        descriptor_drop(fd, NULL);
+    if (pending)
+        pending_put_back(pending);
+    signals_restore(&mask);
+    errno = error;
+    return !is_only;
+}
+
 void readiness_hand_over(int fd, struct descriptor *entry)
 {
     int error = errno;

@@ -19,6 +19,7 @@ static void calm(void);
 static bool has_hidden(void);
 static uint32_t changes(void);
 static bool is_doubtful(const struct wait *wait);
+static uint64_t beginning(uint64_t about_ns);
 
 /* Signals are blocked except within the real waits, so that none slips in between two of them: the program would not
  * learn that its wait was interrupted. Only one that began when there was nothing to hide has let them in: if all that
@@ -30,8 +31,8 @@ int wait_carry_out(struct wait *wait, int ready)
     if (!__atomic_load_n(&waits_seen, __ATOMIC_RELAXED) &&
         !__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
         deadline_catch_up();
-    wait->was_open = ready != NOT_YET;
     wait->changes = changes() - (ready != NOT_YET); /* then there is something that was not before it */
+    wait->was_open = ready != NOT_YET;
     if (ready == NOT_YET && !has_hidden()) {
         ready = wait_unhindered(wait);
         if (ready < 0 && ready != NOT_YET)
@@ -159,7 +160,7 @@ unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, un
     }
 }
 
-uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_ns)
+uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_about_ns)
 {
     return timeout_ms < 0
                ? NEVER
