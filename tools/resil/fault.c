@@ -264,7 +264,8 @@ static void list(const struct request *request, const struct ruleset *rules, con
         char switched[64], fired[24];
         steering_text(account.slot, switched, sizeof switched);
         snprintf(fired, sizeof fired, "%lu", (unsigned long)account.fired);
-        table_row(&table, fault.name, switched, fired, sites_text(&account).text, fault_name_text(&fault).text);
+        table_row(&table, fault.name, switched, fired, sites_text(&account).text,
+                  fault_name_text(&fault).text);
     }
     printf("%s\n", path);
     table_end(&table, stdout);
