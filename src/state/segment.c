@@ -48,7 +48,7 @@ static bool is_named(int file, int directory, const char *name);
 static bool fill(int file, const char *rules_path);
 static struct segment *map_file(int file, const struct stat *status, bool is_writable, struct segment *at);
 static struct segment *map_private(struct segment *at);
-static bool is_from(const struct segment *segment, const struct whereabouts *here);
+static bool is_from(const struct segment *segment, const struct whereabouts *here, const struct stat *status);
 
 bool segment_open(const char *rules_path, bool *is_shared)
 {
@@ -122,7 +122,7 @@ void segment_look_again(uint64_t now_ns)
     bool is_cut = is_same && status.st_size != (off_t)sizeof *segment;
     /* Where the path cannot be followed any more (chroot, another user) what is mapped is still good. */
     bool is_gone = is_there ? !is_same : errno == ENOENT;
-    if (is_gone || is_cut || (is_same && !is_from(segment, &opened.here))) {
+    if (is_gone || is_cut || (is_same && !is_from(segment, &opened.here, &status))) {
         /* In the place of the old one: descriptors hold pointers into it, and behind the end of a file that was cut
          * short every access is a SIGBUS. */
         bool is_shared = open_shared(opened.rules, segment) != NULL;
@@ -198,7 +198,7 @@ static struct segment *open_prepared(void)
     if (!opened.is_passed_on || !here.time_namespace)
         here.time_namespace = opened.here.time_namespace;
     opened.here = here;
-    if (is_from(segment, &here))
+    if (is_from(segment, &here, NULL))
         return segment;
     segment_unmap(segment);
     return NULL;
@@ -272,7 +272,7 @@ static struct segment *open_existing(int directory, const char *name, struct seg
     if (file < 0)
         return NULL;
     struct segment *segment = map_file(file, &status, true, NULL);
-    bool is_good = segment && is_from(segment, &opened.here);
+    bool is_good = segment && is_from(segment, &opened.here, &status);
     if (segment && (at || !is_good))
         segment_unmap(segment);
     if (is_good && at)
@@ -371,11 +371,12 @@ static struct segment *map_private(struct segment *at)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-static bool is_from(const struct segment *segment, const struct whereabouts *here)
+/* `status` of its file; NULL: that it was made in this life of the machine is believed where nobody can tell. */
+static bool is_from(const struct segment *segment, const struct whereabouts *here, const struct stat *status)
 {
     return segment->header.magic == SEGMENT_MAGIC && segment->header.layout == SEGMENT_LAYOUT &&
            segment->header.size_bytes == sizeof *segment &&
-           memcmp(segment->header.boot_id, here->boot_id, sizeof here->boot_id) == 0 &&
+           whereabouts_are_of_one_life(segment->header.boot_id, here->boot_id, status) &&
            segment->header.pid_namespace == here->pid_namespace &&
            segment->header.time_namespace == here->time_namespace;
 }

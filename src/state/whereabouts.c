@@ -6,6 +6,7 @@
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/times.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -14,6 +15,9 @@
 /* By so much the two clocks may seem to differ: ticks come late on a busy machine. A time namespace whose clock is no
  * further off than that would do no harm. */
 #define TICKS_LATE_MS 1000
+
+/* The wall clock may have been set by so much since the machine started. A machine takes longer to start again. */
+#define CLOCKS_APART_S 3
 
 struct passed {
     uint64_t pid_namespace, time_namespace, proc_device, ahead_ms;
@@ -44,6 +48,16 @@ void whereabouts_find_namespaces(struct whereabouts *here)
         here->pid_namespace = status.st_ino;
     if (stat("/proc/self/ns/time", &status) == 0)
         here->time_namespace = status.st_ino;
+}
+
+bool whereabouts_are_of_one_life(const char written[40], const char here[40], const struct stat *status)
+{
+    if (written[0] && here[0])
+        return memcmp(written, here, 40) == 0;
+    struct timespec now, up;
+    if (!status || clock_gettime(CLOCK_REALTIME, &now) != 0 || clock_gettime(CLOCK_BOOTTIME, &up) != 0)
+        return true;
+    return status->st_ctim.tv_sec + CLOCKS_APART_S >= now.tv_sec - up.tv_sec;
 }
 
 bool whereabouts_pass_on(char text[WHEREABOUTS_BYTES])

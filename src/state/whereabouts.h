@@ -14,6 +14,12 @@ struct whereabouts {
 void whereabouts_find(struct whereabouts *here);
 void whereabouts_find_namespaces(struct whereabouts *here); /* and no boot id */
 
+/* Was it written in this life of the machine? By the boot ids of whoever wrote it and of the reader; where one of them is
+ * empty (a service with ProcSubset=pid, a /proc that is partly hidden) by when the file was changed last, as `status` tells;
+ * NULL: nobody can tell, and it is believed. */
+struct stat;
+bool whereabouts_are_of_one_life(const char written[40], const char here[40], const struct stat *status);
+
 /* Files in /proc cost each program that starts more than all else that it does to get at the state. So what `resil run`
  * has found is passed on in RESIL_NAMESPACES, and whoever starts looks only whether that still holds: /proc is the same
  * one, in which this process has the number that it has for itself, and the clock is as far from the kernel's own count

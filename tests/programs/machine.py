@@ -14,6 +14,14 @@ mount -t tmpfs -o mode=1777 tmpfs /dev/shm && mount -t tmpfs -o mode=755 tmpfs /
 mount -t tmpfs -o mode=755 tmpfs /var/log && mkdir /var/log/nginx && ip link set lo up
 """
 
+# The machine's files, to be written over without being touched; what was written is in $folder/upper.
+ON_A_COPY = """
+mount -t tmpfs -o mode=755 tmpfs "$folder" && mkdir "$folder/upper" "$folder/work" "$folder/root" &&
+mount -t overlay overlay -o "lowerdir=/,upperdir=$folder/upper,workdir=$folder/work" "$folder/root" &&
+mount --rbind /proc "$folder/root/proc" && mount --rbind /dev "$folder/root/dev" &&
+mount -t tmpfs -o mode=1777 tmpfs "$folder/root/dev/shm"
+"""
+
 
 @unittest.skipUnless(os.geteuid() == 0, "only root may change what services or all programs load")
 class Machine(Stage):

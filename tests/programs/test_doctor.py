@@ -210,10 +210,11 @@ class Doctor(Stage):
         self.assertEqual([host for report in self.reports() for host in report["hosts"]], [])
 
     def test_run_names_why_calls_passed_through(self):
-        self.rule_file = self.rules("match: {address: 127.0.0.0/8, protocol: udp}\ntimeout: {response: 5s}\n")
-        code = ("import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.setblocking(False)\n"
-                "s.connect(('127.0.0.1', int(sys.argv[1])))\n")
-        diagnosis = self.diagnose("--run", PYTHON, "-c", code, str(self.free_port()))
+        path = os.path.join(self.folder, "datagrams")
+        self.rule_file = self.rules(f"match: {{unix: {path}}}\ntimeout: {{response: 5s}}\n")
+        code = ("import socket, sys\nserver, s = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))\n"
+                "server.bind(sys.argv[1])\ns.setblocking(False)\ns.connect(sys.argv[1])\n")
+        diagnosis = self.diagnose("--run", PYTHON, "-c", code, path)
         self.assertEqual(diagnosis["run"]["rule_files"][0]["passed_through"]["non_blocking"], 1)
 
     def test_run_finds_a_program_that_makes_its_own_calls(self):

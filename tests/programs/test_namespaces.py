@@ -2,9 +2,10 @@
 is their own affair, whatever `resil run` outside has passed on of where it runs itself."""
 
 import os
+import shutil
 import unittest
 
-from stage import BARE, RESIL, Stage, main
+from stage import BARE, RESIL, RULED, Stage, main
 
 OPENS_AT_ONCE = """
 match: {address: 127.0.0.1}
@@ -13,6 +14,8 @@ breaker: {failure_threshold: 1, recovery_timeout: 1h, max_recovery_timeout: 1h}
 
 CONNECT = 'socket(S, 2, 1, 0); exit(connect(S, pack("SnCCCCx8", 2, $ARGV[0], 127, 0, 0, 1)) ? 0 : 1)'
 CONFINED = 'chroot($ARGV[1]) or exit 2; chdir("/"); -e "/proc" and exit 2; ' + CONNECT
+
+BOOT_ID_HIDDEN = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /proc/sys && exec "$@"', "sh")
 
 # The next process inside gets the number that the next one outside will get, unless somebody else is quicker.
 NOT_THE_SAME = 42
@@ -66,6 +69,23 @@ class Namespaces(Stage):
         jail = os.path.join(self.folder, "jail")
         os.mkdir(jail)
         self.only_with_rules(lambda how: self.is_kept_away(how, CONFINED, jail))
+
+    def test_who_cannot_read_the_boot_id_has_the_circuits_of_those_who_can(self):
+        """As a service with ProcSubset=pid: either may come first, and neither puts the other's state away."""
+        for first, second in ((), BOOT_ID_HIDDEN), (BOOT_ID_HIDDEN, ()), (BOOT_ID_HIDDEN, BOOT_ID_HIDDEN):
+            def story(how):
+                shutil.rmtree(self.state, ignore_errors=True)
+                server = self.server("refuse")
+                command = ["perl", "-e", CONNECT, str(server.port)]
+                environment = self.environment(self.opening, how)
+                for inside in first, second:
+                    ended = self.finish(self.start([*inside, *command], environment.get("RESIL_RULES"), how))
+                    self.assertEqual(ended.status, 1, ended)
+                files = [name for name in os.listdir(self.state)] if how == RULED else []
+                states = [host["state"] for report in self.reports() for host in report["hosts"]]
+                return len(files) == 1 and states == ["open"] and len(self.events("rejected")) == 1
+
+            self.only_with_rules(story)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,25 @@ rules:
     timeout: {connect: 1s}
 """
 
+LADDERS = """version: 1
+rules:
+  - name: canned-rule
+    match: {address: 127.0.0.1, port: %d}
+    degrade: [{respond: {text: "instead"}}]
+  - name: elsewhere
+    match: {address: 127.0.0.1, port: %d}
+    degrade: [{host: ["127.0.0.1:%d"]}]
+  - name: itself
+    match: {address: 127.0.0.1, port: %d}
+    timeout: {connect: 1s}
+"""
+FAULTS = """version: 1
+rules: [{name: unbroken, match: {address: 127.0.0.1}, timeout: {connect: 1s}}]
+faults:
+  - {name: not-reached, match: {address: 127.0.0.1, port: %d}, error: EHOSTUNREACH, on: [connect]}
+  - {name: another, match: {address: 127.0.0.1, port: 1}, error: ECONNREFUSED}
+"""
+
 # Asks once for each port that it reads a line with, and prints what came of it.
 ASKING = """
 import socket, sys
@@ -148,9 +167,9 @@ class Top(Stage):
         terminal = self.terminal()
         text = terminal.until(lambda text: "q quit" in text)
         self.assertRegex(text.splitlines()[0], r"^resil top  3 hosts +\S+ calls/s  1 open  0 half-open  0 held +by need  \d\d:\d\d:\d\d$")
-        self.assertRegex(text.splitlines()[2], r"^HOST +CIRCUIT +CALLS/S +FAIL +REJ +RETRY +p50 +p99 +p50 +p99$")
-        self.assertRegex(self.row(self.down, text), r" open \d+s +0 +1 +1 +0 +- +- +- +-$")
-        self.assertRegex(self.row(self.good, text), r" closed +0 +0 +0 +0 +\S+[um]s +\S+[um]s +1\d\dms +\d+ms$")
+        self.assertRegex(text.splitlines()[2], r"^HOST +CIRCUIT +RUNG +CALLS/S +FAIL +REJ +RETRY +p50 +p99 +p50 +p99$")
+        self.assertRegex(self.row(self.down, text), r" open \d+s - +0 +1 +1 +0 +- +- +- +-$")
+        self.assertRegex(self.row(self.good, text), r" closed +full +0 +0 +0 +0 +\S+[um]s +\S+[um]s +1\d\dms +\d+ms$")
         # The one in need comes first, and is the chosen one.
         self.assertTrue(text.splitlines()[3].startswith(f"127.0.0.1:{self.down} "), text)
         self.assertIn("rule payments  of /tmp/", text)
@@ -163,7 +182,7 @@ class Top(Stage):
         terminal = self.terminal(columns=160)
         terminal.until(lambda text: "q quit" in text)
         ask(self.good)
-        text = terminal.until(lambda text: re.search(r"closed +[1-9]\S* ", text))
+        text = terminal.until(lambda text: re.search(r"closed +full +[1-9]\S* ", text))
         self.assertRegex(text.splitlines()[2], r"^HOST +RULE +CIRCUIT .* CALLS +$")
         self.assertIn("█", terminal.until(lambda text: "█" in text))
         self.assertRegex(text, r"catalog +closed")
@@ -249,6 +268,88 @@ class Top(Stage):
         terminal.until(lambda text: "No host has that in its name" in text)
         terminal.press("/\n")
         terminal.until(lambda text: f"127.0.0.1:{self.down}" in text and "with" not in text)
+
+    def test_the_rung_that_served_a_host_stands_in_its_row(self):
+        backup, other = self.server("answer --body backup").port, self.free_port()
+        self.rule_file = self.rules(LADDERS % (self.down, other, backup, self.good))
+        ask = self.asking()
+        for port in self.down, other, self.good:
+            self.assertEqual(ask(port), 0)
+        for extra in {}, {"TERM": "vt100", "LC_ALL": "C"}:
+            terminal = self.terminal(**extra)
+            text = terminal.until(lambda text: "q quit" in text)
+            self.assertRegex(self.row(self.down, text), r" closed +canned +0 +1 ")
+            self.assertRegex(self.row(other, text), r" closed +host +0 +1 ")
+            self.assertRegex(self.row(self.good, text), r" closed +full +0 +0 ")
+            terminal.press("/canned\n")
+            terminal.until(lambda text: re.search(r"closed  served by a canned answer \S+ ago  rule canned-rule", text))
+            terminal.press("/\n")
+
+    def test_keys_switch_faults_of_a_running_program_that_follows_at_its_next_call(self):
+        self.rule_file = self.rules(FAULTS % self.good)
+        ask = self.asking()
+        self.assertEqual(ask(self.good), 0, "a fault that nobody armed")
+        terminal = self.terminal()
+        terminal.until(lambda text: "f faults" in text)
+        terminal.press("f")
+        text = terminal.until(lambda text: "f hosts" in text)
+        self.assertRegex(text, r"\nnot-reached +as armed +never +- +error: EHOSTUNREACH")
+        terminal.press("/other\n")
+        terminal.until(lambda text: "not-reached" not in text and "another" in text)
+        terminal.press("/\n")
+        terminal.until(lambda text: "not-reached" in text)
+        for key, question, said, expected in (("o", "happen in every program with its rule file?", "on", 113),
+                                              ("x", "not happen anywhere?", "off", 0), ("o", "happen", "on", 113),
+                                              ("a", "where it is armed, and only there?", "as armed", 0)):
+            terminal.press(key)
+            self.assertIn("Let fault not-reached", terminal.until(lambda text: question in text))
+            terminal.press("y")
+            terminal.until(lambda text: f"not-reached: {said}" in text and re.search(rf"\nnot-reached +{said} ", text))
+            self.assertEqual(ask(self.good), expected, said)
+            terminal.press("f")
+            terminal.until(lambda text: ("FAULTS ON" in text) == (said == "on") and "calls/s" in text)
+            terminal.press("f")
+        self.assertRegex(terminal.until(lambda text: "f hosts" in text), r"\nnot-reached +as armed +2 +1 ")
+        self.assertEqual(len(self.events("fault_steered")), 4)
+
+    def test_who_does_not_say_yes_switches_no_fault(self):
+        self.rule_file = self.rules(FAULTS % self.good)
+        ask = self.asking()
+        self.assertEqual(ask(self.good), 0)
+        terminal = self.terminal()
+        terminal.until(lambda text: "f faults" in text)
+        terminal.press("fo")
+        terminal.until(lambda text: "(y/n)" in text)
+        terminal.press("n")
+        terminal.until(lambda text: "Nothing was changed" in text)
+        self.assertEqual((ask(self.good), self.events("fault_steered")), (0, []))
+
+    def test_the_last_line_and_help_have_every_key(self):
+        self.call_all()
+        for columns in 80, 120:
+            terminal = self.terminal(columns=columns)
+            text = terminal.until(lambda text: "q quit" in text)
+            keys = ["o open", "c close", "a auto", "r reset", "f faults", "s sort", "/ find", "? help"]
+            for key in keys + (["arrows move", "p pause"] if columns > 80 else []):
+                self.assertIn(key, text.splitlines()[-1])
+            terminal.press("?")
+            text = terminal.until(lambda text: text.splitlines()[-1].startswith("any key goes back"))
+            for key in "jk/spfqocarx":
+                self.assertRegex(text, rf"(?m)(^|  |\(|and ){key}( {{2,}}| )")
+            terminal.press("z")
+            terminal.until(lambda text: "calls/s" in text)
+            terminal.press("f")
+            text = terminal.until(lambda text: "No rule file that programs have used has faults" in text)
+            for key in "arrows move", "o on", "x off", "a as armed", "f hosts", "/ find", "p pause", "? help", "q quit":
+                self.assertIn(key, text.splitlines()[-1])
+            terminal.press("\x1b")
+            terminal.until(lambda text: "calls/s" in text)
+
+    def test_a_narrow_terminal_leaves_columns_out_and_wraps_none(self):
+        self.call_all()
+        terminal = self.terminal(columns=60)
+        text = terminal.until(lambda text: "q quit" in text or "/ find" in text)
+        self.assertEqual(len([line for line in text.splitlines()[3:15] if line.strip()]), 3, text)
 
     def test_sizes_from_tiny_to_large(self):
         self.call_all()

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "suite.h"
@@ -104,6 +106,20 @@ TEST(other_texts_are_not_taken)
     ck_assert(!whereabouts_take(text, &here));
 }
 
+TEST(lives_of_a_machine_are_told_apart_by_boot_ids_or_else_by_time)
+{
+    static const char one[40] = "one", other[40] = "other", unknown[40] = "";
+    struct stat now = {.st_ctim.tv_sec = time(NULL)}, old = {.st_ctim.tv_sec = 1000000};
+    ck_assert(whereabouts_are_of_one_life(one, one, &old));
+    ck_assert(!whereabouts_are_of_one_life(one, other, &now));
+    ck_assert(whereabouts_are_of_one_life(unknown, one, &now));
+    ck_assert(whereabouts_are_of_one_life(one, unknown, &now));
+    ck_assert(whereabouts_are_of_one_life(unknown, unknown, &now));
+    ck_assert(!whereabouts_are_of_one_life(unknown, one, &old));
+    ck_assert(!whereabouts_are_of_one_life(one, unknown, &old));
+    ck_assert(whereabouts_are_of_one_life(one, unknown, NULL));
+}
+
 SUITE("whereabouts", what_was_passed_on_is_what_would_be_found, under_another_proc_it_does_not_hold,
       with_a_clock_that_is_elsewhere_it_does_not_hold, what_was_out_of_reach_is_not_taken,
-      other_texts_are_not_taken)
+      other_texts_are_not_taken, lives_of_a_machine_are_told_apart_by_boot_ids_or_else_by_time)

@@ -1,31 +1,33 @@
 #include "cells.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 
-const char *cell_count(char *text, size_t capacity, uint64_t count)
+const char *cell_count(char *text, size_t capacity, uint64_t count, unsigned columns)
 {
     static const char units[] = "kMGTPE";
-    if (count < 100000) {
+    bool is_narrow = columns < 5;
+    if (count < (is_narrow ? 10000u : 100000u)) {
         snprintf(text, capacity, "%llu", (unsigned long long)count);
         return text;
     }
     double value = (double)count / 1000;
     size_t unit = 0;
-    while (value >= 1000) {
+    while (value >= 999.5) {
         value /= 1000;
         unit++;
     }
-    snprintf(text, capacity, value < 99.95 ? "%.1f%c" : "%.0f%c", value, units[unit]);
+    snprintf(text, capacity, value < (is_narrow ? 9.95 : 99.95) ? "%.1f%c" : "%.0f%c", value, units[unit]);
     return text;
 }
 
 const char *cell_rate(char *text, size_t capacity, double per_s)
 {
     if (per_s >= 100000)
-        return cell_count(text, capacity, (uint64_t)per_s);
+        return cell_count(text, capacity, (uint64_t)per_s, 5);
     snprintf(text, capacity, per_s > 0 && per_s < 9.95 ? "%.1f" : "%.0f", per_s);
     return text;
 }
@@ -55,11 +57,25 @@ const char *cell_state(char *text, size_t capacity, const struct host_view *host
         snprintf(text, capacity, "probe due");
     else if (host->breaker.state == BREAKER_HALF_OPEN)
         snprintf(text, capacity, "probing");
+    else if (host->left_ns < NS_PER_S)
+        snprintf(text, capacity, "open %.1fs", (double)host->left_ns / NS_PER_S);
     else if (host->left_ns < 1000 * NS_PER_S)
         snprintf(text, capacity, "open %s", cell_time(left, sizeof left, 1, host->left_ns));
     else
         snprintf(text, capacity, "open %llum", (unsigned long long)(host->left_ns / NS_PER_S / 60));
     return text;
+}
+
+const char *cell_rung(const struct host_view *host)
+{
+    static const char *const rungs[RUNG_KINDS] = {
+        [RUNG_FULL] = "full",      [RUNG_HOST] = "host",       [RUNG_STALE] = "stale",
+        [RUNG_RESPOND] = "canned", [RUNG_ADDRESSES] = "addrs", [RUNG_ERROR] = "error"};
+    bool is_barred = host->steering == STEERING_OPEN ||
+                     (host->steering == STEERING_AUTO && host->breaker.state != BREAKER_CLOSED);
+    if (host->served.rung == RUNG_FULL && (is_barred || !host->counts[HOST_CONNECTED]))
+        return "-";
+    return rungs[host->served.rung];
 }
 
 const char *cell_target(char *text, size_t capacity, const char *target, int width)

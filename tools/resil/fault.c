@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "command.h"
 #include "fault_sites.h"
+#include "fault_switch.h"
 #include "fault_table.h"
 #include "json_out.h"
 #include "message.h"
@@ -15,8 +15,6 @@
 #include "rules/problems.h"
 #include "rules/units.h"
 #include "segments.h"
-#include "state/faults.h"
-#include "state/recorder.h"
 #include "table.h"
 
 enum action { ACTION_LIST, ACTION_ON, ACTION_OFF, ACTION_AUTO, ACTION_COUNT };
@@ -220,20 +218,6 @@ static unsigned with_rules(const struct request *request, const char *path, stru
     return 0;
 }
 
-/* "as armed", "on", "off for another 52s" */
-static const char *steering_text(const struct fault_slot *slot, char *text, size_t size)
-{
-    static const char *const words[] = {"as armed", "on", "off"};
-    uint64_t until_ns = 0, now = clock_now_ns();
-    uint64_t word = slot ? atomic_load_explicit(&slot->steering, memory_order_relaxed) : 0;
-    enum fault_steering steering = fault_steering_of(word, now, &until_ns);
-    if (steering != FAULT_AS_ARMED && until_ns)
-        snprintf(text, size, "%s for another %s", words[steering], duration_text(until_ns - now).text);
-    else
-        snprintf(text, size, "%s", words[steering]);
-    return text;
-}
-
 static const struct fault_counts nothing;
 
 /* Without a name: all are. */
@@ -261,11 +245,10 @@ static void list(const struct request *request, const struct ruleset *rules, con
         if (!is_asked_for(request, fault.name))
             continue;
         struct fault_account account = fault_account_of(segment, &fault, &nothing);
-        char switched[64], fired[24];
-        steering_text(account.slot, switched, sizeof switched);
+        char fired[24];
         snprintf(fired, sizeof fired, "%lu", (unsigned long)account.fired);
-        table_row(&table, fault.name, switched, fired, sites_text(&account).text,
-                  fault_name_text(&fault).text);
+        table_row(&table, fault.name, fault_switched_text(account.slot).text, fired,
+                  sites_text(&account).text, fault_name_text(&fault).text);
     }
     printf("%s\n", path);
     table_end(&table, stdout);
@@ -281,10 +264,9 @@ static void list_json(const struct request *request, const struct ruleset *rules
             continue;
         struct fault_account account = fault_account_of(segment, &fault, &nothing);
         struct json_object *item = json_new(), *sites = json_object_new_array();
-        char switched[64];
         json_add_text(item, "name", fault.name);
         json_add_text(item, "rules", path);
-        json_add_text(item, "switched", steering_text(account.slot, switched, sizeof switched));
+        json_add_text(item, "switched", fault_switched_text(account.slot).text);
         json_add_text(item, "kind", fault.kind);
         json_add_text(item, "what", fault_name_text(&fault).text);
         json_add_number(item, "fired", account.fired);
@@ -308,23 +290,10 @@ static void steer(const struct request *request, const struct named_fault *fault
 {
     static const enum fault_steering steerings[] = {
         [ACTION_ON] = FAULT_ON_BY_HAND, [ACTION_OFF] = FAULT_OFF_BY_HAND, [ACTION_AUTO] = FAULT_AS_ARMED};
-    struct fault_slot *slot = fault_slot_find(segment, fault->name, fault->identity);
-    if (!slot) {
+    if (!fault_switch(segment, fault->name, fault->identity, steerings[request->action], request->for_ns)) {
         complain("%s: the shared state has no room for another fault", fault->name);
         return;
     }
-    uint64_t now = clock_now_ns();
-    atomic_store_explicit(
-        &slot->steering,
-        fault_steering_word(steerings[request->action], request->for_ns ? now + request->for_ns : 0),
-        memory_order_release);
-    atomic_fetch_add_explicit(&segment->faults_steered, 1, memory_order_release);
-    struct event event = {.kind = EVENT_FAULT_STEERED,
-                          .count = (uint32_t)steerings[request->action],
-                          .delay_ns = request->for_ns};
-    memcpy(event.fault, fault->name, strnlen(fault->name, sizeof event.fault - 1));
-    segment_current = segment;
-    recorder_note(&event);
     if (report) {
         struct json_object *change = json_new();
         json_add_text(change, "name", fault->name);

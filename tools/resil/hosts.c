@@ -59,6 +59,20 @@ struct host_state_text host_state_text(const struct host_view *host)
     return result;
 }
 
+struct host_served_text host_served_text(const struct host_view *host)
+{
+    static const char *const rungs[RUNG_KINDS] = {
+        [RUNG_HOST] = "a fallback host",    [RUNG_STALE] = "the last good answer",
+        [RUNG_RESPOND] = "a canned answer", [RUNG_ADDRESSES] = "the rule's addresses",
+        [RUNG_ERROR] = "nothing any more",
+    };
+    struct host_served_text result = {""};
+    if (host->served.rung != RUNG_FULL)
+        snprintf(result.text, sizeof result.text, "served by %s %s ago", rungs[host->served.rung],
+                 duration_text(host->served.ago_ms * NS_PER_MS).text);
+    return result;
+}
+
 const char *host_count_name(unsigned count)
 {
     static const char *const names[] = {

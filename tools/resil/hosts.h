@@ -38,6 +38,12 @@ struct host_state_text {
 };
 struct host_state_text host_state_text(const struct host_view *host);
 
+/* "served by a fallback host 3.2s ago"; empty where it was the host itself. */
+struct host_served_text {
+    char text[64];
+};
+struct host_served_text host_served_text(const struct host_view *host);
+
 /* "lookups_failed", and for people "lookups failed". */
 const char *host_count_name(unsigned count);
 struct host_count_label {

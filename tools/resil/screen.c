@@ -1,23 +1,21 @@
 #include "screen.h"
 
-#include <ncurses.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/text.h"
 #include "cells.h"
-#include "printable.h"
+#include "paint.h"
 
 #define NARROW       80
 #define HEAD_LINES   3
 #define DETAIL_LINES 8
+#define TARGET_LEAST 16 /* an IPv4 address and a port, mostly */
 #define TARGET_MOST  40
 #define RULE_WIDTH   16
 
-enum { COLOR_OPEN = 1, COLOR_HALF_OPEN, COLOR_HELD, COLOR_CLOSED, COLOR_QUIET };
-
+static void draw_hosts(struct screen *screen);
 static void draw_title(const struct screen *screen, int width);
 static void draw_head(int target, bool has_rule, int spark);
 static void draw_row(const struct screen *screen, const struct pace *pace, int line, int target,
@@ -26,46 +24,43 @@ static void draw_detail(const struct screen *screen, const struct pace *pace, in
 static void draw_counts(const struct host_view *host, int line, int width);
 static void draw_past(const struct screen *screen, const struct pace *pace, int line, int width, bool is_bad);
 static void draw_spark(const struct screen *screen, const struct pace *pace, int width, bool is_bad);
-static void draw_last(const struct screen *screen, int line, int width);
-static void put(const char *text, int width);
-static void put_right(const char *text, int width);
 static attr_t look_of(const struct host_view *host);
-static attr_t colored(int color, attr_t otherwise);
-
-bool screen_begin(void)
-{
-    if (!newterm(NULL, stdout, stdin))
-        return false;
-    cbreak();
-    noecho();
-    keypad(stdscr, TRUE);
-    curs_set(0);
-    if (!getenv("NO_COLOR") && has_colors()) {
-        start_color();
-        use_default_colors();
-        init_pair(COLOR_OPEN, COLOR_RED, -1);
-        init_pair(COLOR_HALF_OPEN, COLOR_YELLOW, -1);
-        init_pair(COLOR_HELD, COLOR_MAGENTA, -1);
-        init_pair(COLOR_CLOSED, COLOR_GREEN, -1);
-        init_pair(COLOR_QUIET, COLOR_CYAN, -1);
-    }
-    return true;
-}
-
-void screen_end(void)
-{
-    endwin();
-}
+static attr_t look_of_rung(const struct host_view *host);
 
 void screen_draw(struct screen *screen)
 {
+    erase();
+    if (screen->view == VIEW_HELP)
+        screen_draw_help(screen);
+    else if (screen->view == VIEW_FAULTS)
+        screen_draw_faults(screen);
+    else
+        draw_hosts(screen);
+    screen_draw_last(screen);
+    refresh();
+}
+
+int screen_scroll(size_t *chosen, size_t *first, size_t count, int room)
+{
+    if (room < 1)
+        room = 1;
+    if (*chosen >= count)
+        *chosen = count ? count - 1 : 0;
+    if (*chosen < *first)
+        *first = *chosen;
+    if (*chosen >= *first + (size_t)room)
+        *first = *chosen - (size_t)room + 1;
+    return room;
+}
+
+static void draw_hosts(struct screen *screen)
+{
     int height, width;
     getmaxyx(stdscr, height, width);
-    erase();
     /* What a wide terminal has beyond 80 columns goes to the name first, then to the rule, then to the past. */
     int more = width > NARROW ? width - NARROW : 0;
-    int target = 20 + (more < TARGET_MOST - 20 ? more : TARGET_MOST - 20);
-    more -= target - 20;
+    int target = TARGET_LEAST + (more < TARGET_MOST - TARGET_LEAST ? more : TARGET_MOST - TARGET_LEAST);
+    more -= target - TARGET_LEAST;
     bool has_rule = more > RULE_WIDTH;
     int spark = more - (has_rule ? RULE_WIDTH + 1 : 0) - 1;
     spark = spark < 4 ? 0 : spark < PACE_LOOKS ? spark : PACE_LOOKS;
@@ -73,14 +68,7 @@ void screen_draw(struct screen *screen)
     draw_title(screen, width);
     int detail = screen->row_count && height >= 12 + DETAIL_LINES ? DETAIL_LINES : 0;
     int room = height - HEAD_LINES - 1 - detail;
-    if (room < 1)
-        room = 1;
-    if (screen->chosen >= screen->row_count)
-        screen->chosen = screen->row_count ? screen->row_count - 1 : 0;
-    if (screen->chosen < screen->first)
-        screen->first = screen->chosen;
-    if (screen->chosen >= screen->first + (size_t)room)
-        screen->first = screen->chosen - (size_t)room + 1;
+    room = screen_scroll(&screen->chosen, &screen->first, screen->row_count, room);
     draw_head(target, has_rule, spark);
     for (int i = 0; i < room && screen->first + (size_t)i < screen->row_count; i++)
         draw_row(screen, screen->rows[screen->first + (size_t)i], HEAD_LINES + i, target, has_rule, spark,
@@ -90,8 +78,6 @@ void screen_draw(struct screen *screen)
                   width);
     if (detail)
         draw_detail(screen, screen->rows[screen->chosen], height - 1 - detail, width);
-    draw_last(screen, height - 1, width);
-    refresh();
 }
 
 const char *screen_order_name(enum screen_order order)
@@ -117,22 +103,23 @@ static void draw_title(const struct screen *screen, int width)
     if (localtime_r(&now, &local))
         strftime(clock, sizeof clock, "%H:%M:%S", &local);
     cell_rate(rate, sizeof rate, calls);
-    snprintf(line, sizeof line, "resil top  %zu host%s  %s calls/s  %zu open  %zu half-open  %zu held",
-             screen->paces->count, screen->paces->count == 1 ? "" : "s", rate, open, half_open, held);
+    snprintf(line, sizeof line, "resil top  %zu host%s  %s calls/s  %zu open  %zu half-open  %zu held%s",
+             screen->paces->count, screen->paces->count == 1 ? "" : "s", rate, open, half_open, held,
+             screen->faults_on ? "  FAULTS ON" : "");
     attron(A_BOLD);
     mvaddnstr(0, 0, line, width);
     attroff(A_BOLD);
-    snprintf(line, sizeof line, "%sby %s  %s", screen->is_paused ? "paused  " : "",
+    snprintf(line, sizeof line, " %sby %s  %s", screen->is_paused ? "paused  " : "",
              screen_order_name(screen->order), clock);
     int at = width - (int)strlen(line);
-    if (at > getcurx(stdscr))
+    if (at >= getcurx(stdscr))
         mvaddstr(0, at, line);
 }
 
 /* Two lines: what is timed has two figures each. */
 static void draw_head(int target, bool has_rule, int spark)
 {
-    int timed = target + (has_rule ? RULE_WIDTH + 1 : 0) + 36;
+    int timed = target + (has_rule ? RULE_WIDTH + 1 : 0) + 40;
     move(1, timed);
     put_right("CONNECT", 12);
     put_right("FIRST BYTE", 12);
@@ -142,9 +129,10 @@ static void draw_head(int target, bool has_rule, int spark)
     if (has_rule)
         put(" RULE", RULE_WIDTH + 1);
     put(" CIRCUIT", 10);
-    put_right("CALLS/S", 8);
-    put_right("FAIL", 6);
-    put_right("REJ", 6);
+    put(" RUNG", 7);
+    put_right("CALLS/S", 7);
+    put_right("FAIL", 5);
+    put_right("REJ", 5);
     put_right("RETRY", 6);
     for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
         put_right("p50", 6);
@@ -173,10 +161,15 @@ static void draw_row(const struct screen *screen, const struct pace *pace, int l
     attron(look);
     put(cell_state(cell, sizeof cell, host), 9);
     attroff(look);
-    put_right(cell_rate(cell, sizeof cell, pace->calls_per_s), 8);
-    put_right(cell_count(cell, sizeof cell, host->counts[HOST_FAILED]), 6);
-    put_right(cell_count(cell, sizeof cell, host->counts[HOST_REJECTED] + host->counts[HOST_LIMITED]), 6);
-    put_right(cell_count(cell, sizeof cell, host->counts[HOST_RETRIES] + host->counts[HOST_SIBLINGS]), 6);
+    addch(' ');
+    look = look_of_rung(host);
+    attron(look);
+    put(cell_rung(host), 6);
+    attroff(look);
+    put_right(cell_rate(cell, sizeof cell, pace->calls_per_s), 7);
+    put_right(cell_count(cell, sizeof cell, host->counts[HOST_FAILED], 4), 5);
+    put_right(cell_count(cell, sizeof cell, host->counts[HOST_REJECTED] + host->counts[HOST_LIMITED], 4), 5);
+    put_right(cell_count(cell, sizeof cell, host->counts[HOST_RETRIES] + host->counts[HOST_SIBLINGS], 5), 6);
     for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
         put_right(cell_time(cell, sizeof cell, pace->latencies[kind].count, pace->latencies[kind].median_ns),
                   6);
@@ -196,14 +189,14 @@ static void draw_detail(const struct screen *screen, const struct pace *pace, in
     const struct host_view *host = &pace->host;
     char buffer[400];
     struct text text = text_begin(buffer, sizeof buffer);
-    move(line, 0);
-    for (int i = 0; i < width; i++)
-        addstr(screen->is_ascii ? "-" : "─");
+    const char *served = host_served_text(host).text;
+    put_rule(line, width, screen->is_ascii);
     move(line + 1, 0);
     attron(A_BOLD);
     put(host->target, width);
     attroff(A_BOLD);
-    text_add(&text, "%s  rule %s  of %s", host_state_text(host).text, host->rule, pace->file->rules);
+    text_add(&text, "%s  %s%srule %s  of %s", host_state_text(host).text, served, *served ? "  " : "",
+             host->rule, pace->file->rules);
     move(line + 2, 0);
     put(buffer, width);
     draw_counts(host, line + 3, width);
@@ -225,7 +218,7 @@ static void draw_counts(const struct host_view *host, int line, int width)
         if (!host->counts[i])
             continue;
         int length = snprintf(item, sizeof item, "%s %s", host_count_label(i).text,
-                              cell_count(count, sizeof count, host->counts[i]));
+                              cell_count(count, sizeof count, host->counts[i], 5));
         if (getcurx(stdscr) && getcurx(stdscr) + 2 + length > width) {
             if (line == last)
                 return;
@@ -273,45 +266,6 @@ static void draw_spark(const struct screen *screen, const struct pace *pace, int
     attroff(look);
 }
 
-static void draw_last(const struct screen *screen, int line, int width)
-{
-    static const char keys[] =
-        "arrows move  o open  c close  a auto  r reset  s sort  / find  p pause  q quit";
-    char text[200];
-    move(line, 0);
-    if (screen->message) {
-        attron(A_BOLD);
-        put(screen->message, width - 1);
-        attroff(A_BOLD);
-    } else if (screen->find[0]) {
-        snprintf(text, sizeof text, "with \"%s\" (/ changes it)  %s", screen->find, keys);
-        put(text, width - 1);
-    } else {
-        put(keys, width - 1);
-    }
-}
-
-/* As much of a text as there is room for, and blanks for the rest. */
-static void put(const char *text, int width)
-{
-    int room = COLS - getcurx(stdscr), used = (int)printable_width(text);
-    if (width > room)
-        width = room;
-    if (used <= width)
-        addstr(text);
-    else
-        addnstr(text, width); /* bytes: what is wider than a byte each is cut early */
-    for (; used < width; used++)
-        addch(' ');
-}
-
-static void put_right(const char *text, int width)
-{
-    for (int used = (int)printable_width(text); used < width; used++)
-        addch(' ');
-    addstr(text);
-}
-
 static attr_t look_of(const struct host_view *host)
 {
     if (host->steering != STEERING_AUTO)
@@ -323,8 +277,9 @@ static attr_t look_of(const struct host_view *host)
     return colored(COLOR_CLOSED, A_NORMAL);
 }
 
-/* Words say it where colours cannot. */
-static attr_t colored(int color, attr_t otherwise)
+static attr_t look_of_rung(const struct host_view *host)
 {
-    return !getenv("NO_COLOR") && has_colors() ? (attr_t)COLOR_PAIR(color) | otherwise : otherwise;
+    if (host->served.rung == RUNG_FULL)
+        return A_NORMAL;
+    return colored(host->served.rung == RUNG_ERROR ? COLOR_OPEN : COLOR_HALF_OPEN, A_BOLD);
 }

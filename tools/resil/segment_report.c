@@ -60,14 +60,8 @@ static void print_hosts(const struct host_list *hosts)
 static char *details_of(const struct host_view *host)
 {
     char *details = NULL;
-    static const char *const rungs[RUNG_KINDS] = {
-        [RUNG_HOST] = "a fallback host",    [RUNG_STALE] = "the last good answer",
-        [RUNG_RESPOND] = "a canned answer", [RUNG_ADDRESSES] = "the rule's addresses",
-        [RUNG_ERROR] = "nothing any more",
-    };
     if (host->served.rung != RUNG_FULL)
-        details = formatted("served by %s, %s ago", rungs[host->served.rung],
-                            duration_text(host->served.ago_ms * NS_PER_MS).text);
+        details = copy_of(host_served_text(host).text);
     if (host->breaker.failures) {
         char *before = details;
         details = formatted("%s%sfailures in a row %u", before ? before : "", before ? ", " : "",

@@ -15,13 +15,14 @@
 #include "message.h"
 #include "printable.h"
 #include "rule_file.h"
+#include "state/whereabouts.h"
 
 static bool is_segment_name(const char *name);
 static bool is_directory_ours(DIR *directory);
 static void look_at(struct segments *segments, const char *name, const struct stat *status);
 static const char *map(struct segment_file *file, const char *path, const struct stat *status,
                        bool is_writable);
-static const char *what_is_foreign(const struct segment_file *file);
+static const char *what_is_foreign(const struct segment_file *file, const struct stat *status);
 static void forget(struct segment_file *file);
 static void end_on_cut(int number);
 
@@ -162,7 +163,7 @@ static const char *map(struct segment_file *file, const char *path, const struct
     if (!file->segment)
         return errno == EINVAL ? "it is damaged (programs that start replace it)" : strerror(errno);
     printable_field(file->rules, file->segment->header.rules, sizeof file->segment->header.rules);
-    const char *foreign = what_is_foreign(file);
+    const char *foreign = what_is_foreign(file, status);
     if (foreign) {
         segment_unmap((struct segment *)file->segment);
         file->segment = file->writable = NULL;
@@ -171,16 +172,12 @@ static const char *map(struct segment_file *file, const char *path, const struct
 }
 
 /* Times and process ids mean nothing unless they are of this life of the machine and of our namespaces. */
-static const char *what_is_foreign(const struct segment_file *file)
+static const char *what_is_foreign(const struct segment_file *file, const struct stat *status)
 {
-    char boot_id[sizeof file->segment->header.boot_id] = "", rules[513], name[64];
-    int boot_file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    if (boot_file >= 0) {
-        if (read(boot_file, boot_id, sizeof boot_id - 1) < 0)
-            boot_id[0] = '\0';
-        close(boot_file);
-    }
-    if (memcmp(boot_id, file->segment->header.boot_id, sizeof boot_id) != 0)
+    char rules[513], name[64];
+    struct whereabouts here;
+    whereabouts_find(&here);
+    if (!whereabouts_are_of_one_life(file->segment->header.boot_id, here.boot_id, status))
         return "it is from before the machine started (programs that start replace it)";
     memcpy(rules, file->segment->header.rules, sizeof file->segment->header.rules);
     rules[512] = '\0';
