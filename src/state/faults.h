@@ -32,7 +32,8 @@ struct armed_fault {
 
 /* What happens to one connection, or one call that is not about any (a lookup, a socket that is made). */
 struct flow {
-    _Atomic uint32_t quiet
+    /* In lines of the processor's cache of its own: threads write to their connections' at every call. */
+    _Alignas(64) _Atomic uint32_t quiet
         [FAULT_OPERATIONS]; /* so many of the next operations meet nothing, unless somebody switches faults */
     _Atomic uint32_t
         last; /* the last one that moved data, as enum fault_operation: another one begins an exchange */
