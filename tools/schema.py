@@ -173,9 +173,10 @@ def functions(keys, budget, rate, enforce):
     without = {"retry": ("retry_on", "addresses"), "breaker": ("scope", "error", "failure_prefix"), "limit": ("error",)}
     own = {name: {key: schema for key, schema in keys[name].items() if key not in left_out} for name, left_out in without.items()}
     symbol = {"type": "string", "pattern": r"^[A-Za-z0-9_.$]{1,127}$"}
-    whole = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^-?[0-9]{1,18}$"}]}
-    condition = {"anyOf": [{"type": "null"}, whole, {"type": "string", "pattern": r"^([<>]=?|[!=]=) *(null|-?[0-9]{1,18})$"},
-                           {"type": "array", "minItems": 1, "maxItems": 8, "items": {"anyOf": [{"type": "null"}, whole]}}]}
+    number = r"(-?([0-9]{1,18}|[0-9]*\.?[0-9]+([eE][+-]?[0-9]{1,3})?|\.?inf)|\.?nan)"
+    value = {"anyOf": [{"type": ["null", "number"]}, {"type": "string", "pattern": f"^{number}$"}]}
+    condition = {"anyOf": [value, {"type": "string", "pattern": rf"^([<>]=?|[!=]=) *(null|{number})$"},
+                           {"type": "array", "minItems": 1, "maxItems": 8, "items": value}]}
     inner_argument = {"anyOf": [{"type": "null"}, {"type": "string", "pattern": r"^(result|arg *([1-9]|1[0-2]))$"}]}
     inner = {"anyOf": [inner_argument, {"type": "array", "maxItems": 6, "items": inner_argument}]}
     error = {"type": "string", "pattern": "^E[A-Z0-9]+$"}
@@ -211,9 +212,9 @@ def functions(keys, budget, rate, enforce):
             "faults": {"description": "Calls that are not made and fail on purpose, where faults are armed.", **mapping({
                 "probability": {"type": "string", "pattern": r"^(100|[1-9]?[0-9](\.[0-9]{1,4})?)%$"},
                 **{key: {"type": "integer", "minimum": 1} for key in ("nth", "every", "after", "times")},
-                "returns": {"anyOf": [{"type": "null"}, whole]}, "errno": error}, ["returns"])},
+                "returns": value, "errno": error}, ["returns"])},
             "default": {"description": "What a call returns that is not made.", **mapping({
-                "returns": {"anyOf": [{"type": "null"}, whole]}, "errno": error,
+                "returns": value, "errno": error,
                 "when": {"description": "rejected: by an open circuit or a limit; failed: also for calls that failed for good.",
                          "enum": ["rejected", "failed"], "default": "rejected"}}, [])},
         },

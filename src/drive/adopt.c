@@ -33,7 +33,7 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
     if (!entry) {
         segment_passed(PASSED_NO_MEMORY);
         throttle_leave(call);
-        if (policy->timeout.send_ns && !call->is_shadow)
+        if (policy->timeout.send_ns && !call->is_shadow && call->is_blocking)
             option_set_timeout(call->fd, SO_SNDTIMEO, call->own_send_ns);
         if (holds_ticket) /* nobody will report later: connected is the best that is known */
             connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error,
@@ -42,16 +42,18 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
     }
     entry->ticket = call->ticket;
     entry->owner = process_id();
-    uint64_t recv_ns = shorter(guard->recv_ns, guard->response_ns);
+    uint64_t recv_ns = call->is_blocking ? shorter(guard->recv_ns, guard->response_ns) : 0;
     if (recv_ns) {
         entry->own_recv_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_RCVTIMEO);
         option_set_timeout(call->fd, SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
     }
-    entry->own_send_ns = call->own_send_ns;
+    entry->own_send_ns = call->is_shadow ? 0 : call->own_send_ns;
     bool is_datagram = call->kind == SOCKET_UDP || call->kind == SOCKET_UNIX_DATAGRAM;
     atomic_store_explicit(&entry->state,
                           (connect_has_exchanges(call) ? IDLE | FIRST_EXCHANGE : 0) |
                               (holds_ticket ? HOLDS_TICKET : 0) |
+                              (call->is_blocking ? 0 : NON_BLOCKING | OPTIONS_LATER) |
+                              (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0) |
                               (is_datagram                           ? MESSAGES | CONNECTIONLESS
                                : call->kind == SOCKET_UNIX_SEQPACKET ? MESSAGES
                                                                      : 0),
@@ -167,7 +169,8 @@ void transfer_hand_over_all(struct handed *handed)
         if (flags < 0 || flags & FD_CLOEXEC)
             continue;
         struct descriptor *entry = descriptor_of(fd);
-        if (!entry || atomic_load_explicit(&entry->state, memory_order_relaxed) & INHERITED)
+        if (!entry || (atomic_load_explicit(&entry->state, memory_order_relaxed) & INHERITED &&
+                       !descriptor_guard(entry)->is_shadow))
             continue; /* the options are not ours to take off */
         if (atomic_load_explicit(&entry->pending, memory_order_relaxed) && process_is_original())
             readiness_hand_over(fd, entry);

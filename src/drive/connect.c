@@ -26,8 +26,11 @@
 #include "state/faults.h"
 #include "state/process.h"
 
+typedef int (*pass_through)(int fd, __CONST_SOCKADDR_ARG address, socklen_t length);
+static int leave_unmade(int fd, __CONST_SOCKADDR_ARG address, socklen_t length);
 static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
-                         const struct sockaddr *address, socklen_t length, uintptr_t caller);
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller,
+                         pass_through pass);
 static int connect_under_faults(struct connecting *call);
 static int connect_under_rule(struct connecting *call, bool is_in_flight);
 /* How far a descriptor has got: a second connect on one that is on its way or there is answered by the kernel alone. */
@@ -60,16 +63,42 @@ int drive_connect(int fd, const struct sockaddr *address, socklen_t length, uint
             segment_passed(PASSED_LOADING);
         return real.connect(fd, address, length);
     }
-    int result = connect_under(rules, &visit, fd, address, length, caller);
+    int result = connect_under(rules, &visit, fd, address, length, caller, real.connect);
     rules_leave(&visit);
     return result;
 }
 
+int drive_connect_for_send(int fd, const struct sockaddr *address, socklen_t length, bool may_wait,
+                           uintptr_t caller)
+{
+    struct visit visit;
+    const struct ruleset *rules = rules_enter(&visit);
+    if (!rules && rules_are_coming() && !nesting_is_inside())
+        segment_passed(PASSED_LOADING);
+    if (!rules)
+        return CONNECT_NOT_MADE;
+    int result = CONNECT_NOT_MADE;
+    if (kind_of(fd) == SOCKET_TCP && (may_wait || is_non_blocking(fd)))
+        result = connect_under(rules, &visit, fd, address, length, caller, leave_unmade);
+    else if (descriptor_kind(fd) == SOCKET_TCP)
+        segment_passed(PASSED_NON_BLOCKING);
+    rules_leave(&visit);
+    return result;
+}
+
+static int leave_unmade(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
+{
+    (void)fd, (void)address, (void)length;
+    return CONNECT_NOT_MADE;
+}
+
+/* What no rule and no fault is for is made by `pass`. */
 static int connect_under(const struct ruleset *rules, const struct visit *visit, int fd,
-                         const struct sockaddr *address, socklen_t length, uintptr_t caller)
+                         const struct sockaddr *address, socklen_t length, uintptr_t caller,
+                         pass_through pass)
 {
     if (nesting_is_inside())
-        return real.connect(fd, address, length);
+        return pass(fd, address, length);
     struct descriptor *entry = descriptor_of(fd);
     int result;
     if (entry &&
@@ -78,7 +107,7 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
         return result;
     enum progress progress = progress_of(fd, address, length);
     if (progress == CONNECTED)
-        return real.connect(fd, address, length);
+        return pass(fd, address, length);
 
     struct connecting call;
     call.fd = fd;
@@ -91,9 +120,9 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     bool is_target = find_target(&call, rules);
     if (descriptor_of(fd)) {
         if (is_target && throttle_is_known(fd))
-            return real.connect(fd, address, length);
+            return pass(fd, address, length);
         if (progress == IN_FLIGHT && fault_is_silent(descriptor_of(fd)))
-            return real.connect(fd, address, length); /* the program asks how it is going */
+            return pass(fd, address, length); /* the program asks how it is going */
         /* Connecting again: what was known of an earlier connection on this descriptor no longer holds. */
         transfer_hand_over(fd);
         transfer_let_go(fd);
@@ -104,7 +133,7 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     if (is_target)
         result = connect_under_rule(&call, progress == IN_FLIGHT);
     else
-        result = call.flow ? connect_under_faults(&call) : real.connect(fd, address, length);
+        result = call.flow ? connect_under_faults(&call) : pass(fd, address, length);
     if (call.flow)
         fault_connected(&call, result);
     return result;
@@ -155,11 +184,11 @@ static __attribute__((noinline)) int go_ahead(struct connecting *call)
     if (call->is_shadow)
         return shadow_connect(call);
     if (call->kind == SOCKET_UDP)
-        return call->is_blocking ? datagram_connect(call) : pass_non_blocking(call);
+        return datagram_connect(call);
     bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
-    if (!call->is_blocking)
+    if (!call->is_blocking && !call->turn_ns)
         return is_ours ? readiness_connect(call) : pass_non_blocking(call);
-    int result = blocking_connect(call);
+    int result = call->turn_ns ? readiness_queue(call) : blocking_connect(call);
     return result != 0 && call->is_exhausted && has_ladder ? degrade_connect(call) : result;
 }
 
@@ -177,6 +206,7 @@ static inline void make_ready(struct connecting *call)
     call->begun_ns = call->started_ns = clock_now_ns();
     call->error_before = errno;
     call->is_exhausted = call->is_limited = call->is_led = call->is_falling = call->has_place = false;
+    call->turn_ns = 0;
     call->seed = process_next_seed();
     connect_text(call);
     if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
@@ -190,8 +220,10 @@ bool connect_admit(struct connecting *call)
     const struct policy *policy = &call->rule->policy;
     if (!throttle_admit(call))
         return false;
-    /* Nobody follows what becomes of datagrams that do not block: such a call cannot be the probe. */
-    bool is_followed = call->is_blocking || (call->kind != SOCKET_UDP && call->kind != SOCKET_UNIX_DATAGRAM);
+    if (call->turn_ns) /* the circuit is asked when it is its turn */
+        return true;
+    /* Nobody follows what becomes of these: such a call cannot be the probe. */
+    bool is_followed = call->is_blocking || call->kind != SOCKET_UNIX_DATAGRAM;
     if (!policy->breaker.is_on || call->is_in_flight || !is_followed)
         return true;
     struct breaker_answer state = breakers_admit(call->host, &policy->breaker.params, call->started_ns);
@@ -433,17 +465,23 @@ static int reject(struct connecting *call, uint64_t until_ns)
     uint32_t count = breakers_rejected(call->host, call->begun_ns);
     if (count) {
         connect_text(call);
-        struct event event = event_about(EVENT_REJECTED, call->text);
-        event.time_ns = clock_now_ns();
-        event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
-        event.error =
-            degrade_is_for(call) ? 0 : call->rule->policy.breaker.error; /* it may be served otherwise */
-        event.count = count;
-        event.flags = breakers_probing(call->host);
-        tell(&event);
+        int error = degrade_is_for(call) ? 0 : call->rule->policy.breaker.error;
+        connect_tell_rejected(call->host, call->text, error, until_ns, count);
     }
     errno = call->rule->policy.breaker.error;
     return -1;
+}
+
+void connect_tell_rejected(struct host_handle host, const char *target, int error, uint64_t until_ns,
+                           uint32_t count)
+{
+    struct event event = event_about(EVENT_REJECTED, target);
+    event.time_ns = clock_now_ns();
+    event.delay_ns = until_ns > event.time_ns ? until_ns - event.time_ns : 0;
+    event.error = error;
+    event.count = count;
+    event.flags = breakers_probing(host);
+    tell(&event);
 }
 
 static int pass_non_blocking(struct connecting *call)

@@ -35,7 +35,10 @@ struct connecting {
     uint64_t started_ns;       /* when its first attempt may begin: it may have waited for its turn */
     struct limit_handle limit; /* valid if has_place */
     bool has_place;            /* among the connections that its target may have */
-    bool is_shadow;            /* what is decided is recorded, not carried out */
+    uint64_t
+        turn_ns; /* it does not block, and waits for its turn at least until then (drive/turn.h); 0: it need not */
+    bool has_token; /* ... and goes ahead then */
+    bool is_shadow; /* what is decided is recorded, not carried out */
     bool is_blocking;
     bool is_in_flight; /* already: an earlier call has begun it */
     enum socket_kind kind;
@@ -72,12 +75,23 @@ bool target_of_sockaddr(const struct sockaddr *address, socklen_t length, struct
 /* `caller` is where in the program the call is made. */
 int drive_connect(int fd, const struct sockaddr *address, socklen_t length, uintptr_t caller);
 
+/* The same for a send that makes its connection itself (MSG_FASTOPEN): the connection is made first, and what is to be sent
+ * waits for it, as what goes with a SYN could not be sent again. CONNECT_NOT_MADE: no rule and no fault is for it, or it may
+ * not wait (MSG_DONTWAIT) on a descriptor that does. */
+#define CONNECT_NOT_MADE (-2)
+int drive_connect_for_send(int fd, const struct sockaddr *address, socklen_t length, bool may_wait,
+                           uintptr_t caller);
+
 /* Fills in call->text, once it is clear that it will be needed. */
 void connect_text(struct connecting *call);
 
-/* May the call go ahead? First its limits, for which a blocking one may wait, then the breaker, which may make it the
- * probe. False: it has been rejected and told, and errno is what the program gets. */
+/* May the call go ahead? First its limits, for which it may wait, then the breaker, which may make it the probe. False: it
+ * has been rejected and told, and errno is what the program gets. True with a turn_ns: not yet, and the breaker is not asked. */
 bool connect_admit(struct connecting *call);
+
+/* Tells of rejected calls, the last of them among `count`; the next probe comes then. `error` 0: it may be served otherwise. */
+void connect_tell_rejected(struct host_handle host, const char *target, int error, uint64_t until_ns,
+                           uint32_t count);
 
 /* Carries the admitted call out, waiting inside it. Returns as connect does. */
 int blocking_connect(struct connecting *call);

@@ -23,8 +23,8 @@ int datagram_connect(struct connecting *call)
         return -1;
     }
     host_count(call->host, HOST_CONNECTED);
-    call->own_send_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_SNDTIMEO);
-    if (policy->timeout.send_ns)
+    call->own_send_ns = call->is_fresh || !call->is_blocking ? 0 : option_get_timeout(call->fd, SO_SNDTIMEO);
+    if (policy->timeout.send_ns && call->is_blocking)
         option_set_timeout(call->fd, SO_SNDTIMEO, shorter(policy->timeout.send_ns, call->own_send_ns));
     transfer_adopt(call, policy->breaker.is_on);
     return 0;

@@ -26,6 +26,8 @@ static uint32_t unsent_bytes(int fd);
 static bool is_unanswered(struct pending *pending, const struct waiter *waiter, uint64_t now_ns);
 static bool has_no_room(struct pending *pending, uint64_t now_ns);
 static void cut_off(struct pending *pending, enum event_kind kind, uint64_t window_ns);
+static bool end_connection(struct pending *pending);
+static bool show_overdue(struct pending *pending);
 
 void deadline_catch_up(void)
 {
@@ -79,6 +81,15 @@ void deadline_over(struct descriptor *entry)
     struct pending *pending = timed_slot(entry);
     if (pending)
         atomic_store_explicit(&pending->answer_due_ns, NEVER, memory_order_relaxed);
+}
+
+unsigned deadline_overdue(int fd, unsigned asked)
+{
+    const struct descriptor *entry = descriptor_of(fd);
+    const struct pending *pending = entry ? pending_of(entry) : NULL;
+    bool is_overdue = pending && atomic_load_explicit(&pending->is_overdue, memory_order_relaxed) &&
+                      atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECT_ERROR_DUE;
+    return is_overdue ? POLLERR | (asked & (POLLIN | POLLOUT)) : 0;
 }
 
 uint64_t deadline_of(const struct pending *pending)
@@ -167,22 +178,17 @@ static void cut_off(struct pending *pending, enum event_kind kind, uint64_t wind
     entry->due_recv_error = ETIMEDOUT;
     /* Another thread may have read the answer just now. */
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
+    uint32_t ending = state & CONNECTIONLESS ? CONNECT_ERROR_DUE : CONNECT_ERROR_DUE | CUT_OFF;
     do {
         if (kind == EVENT_TIMEOUT_RESPONSE && !(state & AWAITING_ANSWER))
             return;
-    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
-                                                    state | CONNECT_ERROR_DUE | CUT_OFF, memory_order_acq_rel,
-                                                    memory_order_acquire));
-    if (!raw_disconnect(pending->fd)) {
+    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, state | ending,
+                                                    memory_order_acq_rel, memory_order_acquire));
+    if (!(state & CONNECTIONLESS ? show_overdue(pending) : end_connection(pending))) {
         segment_passed(PASSED_CANCEL_FAILED); /* a UNIX socket, say */
-        atomic_fetch_and_explicit(&entry->state, ~(CONNECT_ERROR_DUE | CUT_OFF), memory_order_acq_rel);
+        atomic_fetch_and_explicit(&entry->state, ~ending, memory_order_acq_rel);
         return;
     }
-    pending_enter(pending, PENDING_FAILED);
-    withhold_show(pending, WITHHOLD_ALL);
-    int reset;
-    socklen_t length = sizeof reset;
-    real.getsockopt(pending->fd, SOL_SOCKET, SO_ERROR, &reset, &length);
     host_count(entry->host, HOST_TIMEOUTS);
     struct event event = event_about(kind, descriptor_target(entry).text);
     event.duration_ns = window_ns;
@@ -190,6 +196,30 @@ static void cut_off(struct pending *pending, enum event_kind kind, uint64_t wind
     tell(&event);
     if (kind == EVENT_TIMEOUT_RESPONSE)
         exchange_broken(entry, pending->fd, ETIMEDOUT);
+    if (kind == EVENT_TIMEOUT_RESPONSE && state & CONNECTIONLESS)
+        exchange_undo(entry); /* the next datagram is another request */
+}
+
+static bool end_connection(struct pending *pending)
+{
+    if (!raw_disconnect(pending->fd))
+        return false;
+    pending_enter(pending, PENDING_FAILED);
+    withhold_show(pending, WITHHOLD_ALL);
+    int reset;
+    socklen_t length = sizeof reset;
+    real.getsockopt(pending->fd, SOL_SOCKET, SO_ERROR, &reset, &length);
+    return true;
+}
+
+/* There is no connection to be ended, and a socket that is disconnected would lose more than its peer. The kernel does not know
+ * of it: the program's waits show it, and who sleeps in an epoll is woken. */
+static bool show_overdue(struct pending *pending)
+{
+    pending_enter(pending, PENDING_FAILED);
+    pending_overdue(pending);
+    nudge_overdue(pending, pending->fd);
+    return true;
 }
 
 /* NULL while it is not connected: what is due then is the attempt. */

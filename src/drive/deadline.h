@@ -29,6 +29,10 @@ void deadline_sent(struct descriptor *entry);
 /* The answer has begun, or never will. */
 void deadline_over(struct descriptor *entry);
 
+/* What a wait is to show of a descriptor whose answer did not come, though the kernel does not (POLL...); 0: it is no such
+ * one. Where pending_shows_overdue. */
+unsigned deadline_overdue(int fd, unsigned asked);
+
 /* When it is due. The slot may be armed for an earlier time, and is then armed anew: that costs less than to arm it for each
  * answer. */
 uint64_t deadline_of(const struct pending *pending);

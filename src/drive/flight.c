@@ -25,6 +25,8 @@
 static struct call_step attempt(struct pending *pending);
 static bool enqueue(struct pending *pending);
 static uint64_t next_look_ns(const struct pending *pending);
+static bool go_down(struct pending *pending, int error);
+static void show_failure(struct pending *pending, int error, bool is_ours);
 
 void flight_settle(struct pending *pending, unsigned seen)
 {
@@ -218,14 +220,15 @@ void flight_succeed(struct pending *pending)
     bool is_decided_later = guard->has_exchanges && pending->has_breaker && !is_late;
     if (!is_decided_later)
         flight_report(pending, is_late ? BREAKER_FAILURE : BREAKER_SUCCESS, 0);
-    uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) | (is_decided_later ? HOLDS_TICKET : 0);
+    uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) |
+                   (is_decided_later ? HOLDS_TICKET : 0) | (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0);
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
     if (pending->descent.kept)
         degrade_succeeded(pending);
-    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & FAULTY ||
-                    atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
+    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || guard_times_waits(guard) ||
+                    state & FAULTY || atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
                     atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
     pending_end(pending);
     if (!has_more)
@@ -251,26 +254,47 @@ void flight_fail(struct pending *pending, const struct call_step *step)
     if (pending->has_retry)
         credits_leave(entry->host.key, &pending->call, pending->siblings.known, now);
     flight_report(pending, call_report(step), step->error);
+    if (!pending->is_shadow && go_down(pending, step->error))
+        return;
+    show_failure(pending, step->error, step->outcome == OUTCOME_TIMEOUT || was_parked);
+}
+
+void flight_reject(struct pending *pending, int error)
+{
+    silence_end(pending);
+    flight_take_so_error(pending->fd);
+    nudge_attempt_ended(pending);
+    throttle_failed(pending->entry);
+    if (!go_down(pending, error))
+        show_failure(pending, error, true);
+}
+
+/* What there is instead, by the ladder of its rule. False: nothing. */
+static bool go_down(struct pending *pending, int error)
+{
     struct call_step next;
     bool is_served;
-    if (pending->descent.kept && !pending->is_shadow &&
-        degrade_next(pending, step->error, &next, &is_served)) {
-        if (is_served)
-            flight_succeed(pending);
-        else
-            flight_carry_on(pending, next);
-        return;
-    }
-    entry->due_recv_error = (int16_t)step->error;
-    /* What we have taken back looks to the kernel as if it had never been connected. To the program it has failed: then
-     * there is nothing more to receive. */
-    bool is_ours = step->outcome == OUTCOME_TIMEOUT || was_parked;
-    if (step->error)
+    if (!pending->descent.kept || !degrade_next(pending, error, &next, &is_served))
+        return false;
+    if (is_served)
+        flight_succeed(pending);
+    else
+        flight_carry_on(pending, next);
+    return true;
+}
+
+/* What we have taken back looks to the kernel as if it had never been connected. To the program it has failed: then there is
+ * nothing more to receive. */
+static void show_failure(struct pending *pending, int error, bool is_ours)
+{
+    struct descriptor *entry = pending->entry;
+    entry->due_recv_error = (int16_t)error;
+    if (error)
         atomic_fetch_or_explicit(&entry->state, CONNECT_ERROR_DUE | (is_ours ? CUT_OFF : 0),
                                  memory_order_relaxed);
     atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     silence_is_over(pending);
-    if (!step->error) {
+    if (!error) {
         pending_end(pending);
         return;
     }

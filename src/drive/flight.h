@@ -1,6 +1,6 @@
 /* An attempt in flight: what becomes of it, and what is done then, by drive/readiness.h.
  *
- * The slot is claimed and signals are blocked. Who hands it to one of the first five does not have it any more. */
+ * The slot is claimed and signals are blocked. Who hands it to one of these does not have it any more. */
 #ifndef DRIVE_FLIGHT_H
 #define DRIVE_FLIGHT_H
 
@@ -34,6 +34,10 @@ union flight_address {
     struct sockaddr_in6 v6;
 };
 struct sockaddr *flight_address(struct pending *pending, union flight_address *other);
+
+/* The call is not to be made: its limit or its circuit says so, which has been told. The slot is PARKED. Down the ladder where
+ * there is one for that. */
+void flight_reject(struct pending *pending, int error);
 
 int flight_take_so_error(int fd);
 

@@ -11,14 +11,33 @@
 
 _Atomic uint32_t nudge_asleep[ASLEEP_KINDS];
 
+static bool is_anybody_asleep(void);
+static void time_by_kernel(struct pending *pending, int ms);
+static bool report_anew(struct pending *pending, int fd);
+
 void nudge_attempt_begins(struct pending *pending)
 {
-    pending->saved_user_timeout_ms = -1;
     uint64_t timeout_ns = pending->call.params.attempt_timeout_ns;
-    if (!timeout_ns ||
-        (!atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]) && !atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL])))
-        return;
-    int error = errno, own_ms = 0, ms = (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS);
+    pending->saved_user_timeout_ms = -1;
+    if (timeout_ns && is_anybody_asleep())
+        time_by_kernel(pending, (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS));
+}
+
+void nudge_parked(struct pending *pending)
+{
+    if (is_anybody_asleep())
+        time_by_kernel(pending, 1);
+}
+
+static bool is_anybody_asleep(void)
+{
+    return atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]) || atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL]);
+}
+
+/* Unless the program asks for less. */
+static void time_by_kernel(struct pending *pending, int ms)
+{
+    int error = errno, own_ms = 0;
     socklen_t length = sizeof own_ms;
     if (real.getsockopt(pending->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &own_ms, &length) == 0 &&
         (own_ms == 0 || own_ms > ms) &&
@@ -39,17 +58,24 @@ void nudge_attempt_ended(struct pending *pending)
 
 void nudge_waiter(struct pending *pending, int fd)
 {
-    struct registration registration;
-    if (!atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL])) {
-        if (atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]))
-            segment_passed(PASSED_ASLEEP);
-        return;
-    }
-    /* One that is disarmed after each event may be so now, and an exclusive one cannot be changed. */
-    if (!registration_only(fd, &registration) || registration.events & (EPOLLONESHOT | EPOLLEXCLUSIVE)) {
+    bool is_told = atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL]) && report_anew(pending, fd);
+    if (!is_told && is_anybody_asleep())
         segment_passed(PASSED_ASLEEP);
-        return;
-    }
+}
+
+void nudge_overdue(struct pending *pending, int fd)
+{
+    if (!report_anew(pending, fd) && is_anybody_asleep())
+        segment_passed(PASSED_ASLEEP);
+}
+
+/* The epoll that it is registered with reports it, as room to send is there. False: it cannot be made to. */
+static bool report_anew(struct pending *pending, int fd)
+{
+    struct registration registration;
+    /* One that is disarmed after each event may be so now, and an exclusive one cannot be changed. */
+    if (!registration_only(fd, &registration) || registration.events & (EPOLLONESHOT | EPOLLEXCLUSIVE))
+        return false;
     int error = errno;
     struct epoll_event event = {.events = registration.events | EPOLLOUT, .data.u64 = registration.data};
     if (!atomic_exchange(&pending->nudged, 1)) {
@@ -58,6 +84,7 @@ void nudge_waiter(struct pending *pending, int fd)
     }
     real.epoll_ctl(registration.epoll - 1, EPOLL_CTL_MOD, fd, &event);
     errno = error;
+    return true;
 }
 
 unsigned nudge_seen(struct pending *pending, int epoll, int fd, const struct registration *registration,

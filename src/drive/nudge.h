@@ -30,8 +30,16 @@ static inline void nudge_wake_up(enum asleep where)
 void nudge_attempt_begins(struct pending *pending);
 void nudge_attempt_ended(struct pending *pending);
 
+/* It is parked without having been in flight, so nothing but the kernel would wake who sleeps: it does after about a second,
+ * by ending the silence, and whoever sees that knows what is due. nudge_attempt_ended takes it back. */
+void nudge_parked(struct pending *pending);
+
 /* Something has come to be due before everything else was: wakes who waits for the descriptor. */
 void nudge_waiter(struct pending *pending, int fd);
+
+/* There is something to be shown of the descriptor that the kernel does not know of: the epoll that it is registered with
+ * reports it. */
+void nudge_overdue(struct pending *pending, int fd);
 
 /* An epoll has reported `events` (EPOLL...) for a descriptor that is nudged. Puts the registration right; what of the
  * events the program has asked for. */

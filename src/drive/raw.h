@@ -22,6 +22,11 @@ static inline bool raw_disconnect(int fd)
     return raw_connect(fd, &none, sizeof none) == 0;
 }
 
+static inline void raw_close(int fd)
+{
+    syscall(SYS_close, fd);
+}
+
 /* What holds now, of everything that a wait could be about. */
 static inline unsigned raw_poll(int fd)
 {

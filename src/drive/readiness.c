@@ -13,6 +13,7 @@
 #include "drive/signals.h"
 #include "drive/silence.h"
 #include "drive/transfer.h"
+#include "drive/turn.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/pending.h"
@@ -31,6 +32,11 @@ bool readiness_connect_again(int fd, struct descriptor *entry, const struct sock
 {
     struct target ignored;
     int error;
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTIONLESS) {
+        readiness_take_error(entry,
+                             &error); /* it was about a datagram to another address, or no longer matters */
+        return false;
+    }
     bool is_target =
         target_of_sockaddr(address, length, &ignored) ||
         (length > sizeof address->sa_family && is_readable(address, length) && address->sa_family == AF_UNIX);
@@ -137,8 +143,9 @@ void readiness_abandon(int fd, struct descriptor *entry)
         int told = seen & (POLLERR | POLLHUP) ? flight_take_so_error(fd) : 0;
         enum outcome outcome = told ? outcome_of_connect(told, flight_has_left(pending)) : OUTCOME_OURS;
         if (pending->phase == PENDING_PARKED) {
-            outcome = pending->call.last_outcome;
+            outcome = pending->turn.is_waiting ? OUTCOME_OURS : pending->call.last_outcome;
             silence_leave(pending);
+            turn_leave(pending);
         } else if (!seen && retransmits(fd)) {
             outcome = OUTCOME_TIMEOUT;
         } else if (seen && !(seen & (POLLERR | POLLHUP))) {
@@ -179,6 +186,7 @@ void readiness_hand_over(int fd, struct descriptor *entry)
     if (pending) {
         silence_is_over(pending);
         nudge_attempt_ended(pending);
+        turn_leave(pending);
         flight_report(pending, BREAKER_NEUTRAL, 0);
         atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_acq_rel);
         pending_end(pending);
@@ -212,6 +220,10 @@ static void act(struct pending *pending, void *context)
     }
     if (pending->phase == PENDING_FAILED) {
         pending_release(pending, NEVER);
+        return;
+    }
+    if (pending->phase == PENDING_PARKED && pending->turn.is_waiting) {
+        turn_come(pending);
         return;
     }
     if (pending->phase == PENDING_PARKED) {
@@ -268,9 +280,15 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
         if (state & CONNECTING)
             return 0;
         seen = raw_poll(fd) & (asked | POLLERR | POLLHUP);
+    } else if (state & CONNECTING) {
+        /* Another thread has ended it just now, and what was seen with it. */
+        state = atomic_load_explicit(&entry->state, memory_order_acquire);
+        seen = raw_poll(fd) & (asked | POLLERR | POLLHUP);
     }
     if (!(state & CONNECT_ERROR_DUE))
         return seen & ~withheld_of(entry);
+    if (state & CONNECTIONLESS)
+        seen &= asked;
     /* As the kernel shows a failure; one of ours it takes for a descriptor that was never connected. */
     return seen | POLLERR | (asked & (POLLIN | POLLOUT | POLLRDHUP));
 }

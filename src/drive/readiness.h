@@ -15,6 +15,9 @@
 /* Carries out an admitted call on a descriptor that does not block. Returns as connect does. */
 int readiness_connect(struct connecting *call);
 
+/* The same for one that has to wait for its turn under a limit. */
+int readiness_queue(struct connecting *call);
+
 /* The call is not to be made, as it was rejected with errno: goes down the ladder of its rule. Returns as connect does. */
 int readiness_degrade(struct connecting *call);
 

@@ -15,6 +15,7 @@
 #include "drive/signals.h"
 #include "drive/throttle.h"
 #include "drive/transfer.h"
+#include "drive/turn.h"
 #include "hooks/real.h"
 #include "state/credits.h"
 #include "state/faults.h"
@@ -63,6 +64,24 @@ int readiness_connect(struct connecting *call)
         signals_restore(&mask);
     errno = error;
     return result;
+}
+
+int readiness_queue(struct connecting *call)
+{
+    int error = EINPROGRESS;
+    sigset_t mask;
+    signals_block(&mask);
+    struct pending *pending = begin(call);
+    if (!pending || !turn_begin(pending, call)) {
+        if (pending)
+            pending_end(pending);
+        transfer_let_go(call->fd); /* with its place, if it has one */
+        throttle_reject(call);
+        error = errno;
+    }
+    signals_restore(&mask);
+    errno = error;
+    return -1;
 }
 
 int readiness_degrade(struct connecting *call)
@@ -165,6 +184,7 @@ static struct pending *begin(struct connecting *call)
     pending->has_retry = policy->retry.is_on && !call->is_shadow;
     pending->is_unparkable = pending->is_withheld = pending->is_queued = false;
     pending->is_shadow = call->is_shadow;
+    pending->turn.is_waiting = false;
     pending->shadow.connect_ns = policy->timeout.connect_ns;
     pending->shadow.max_retries = policy->retry.is_on ? policy->retry.max_retries : 0;
     pending->connects_before =

@@ -116,8 +116,8 @@ static int drive_under(struct lookup *lookup, const struct ruleset *rules)
         has_policy = random_chance(&random, rule->policy.enforce_ppm);
     }
     struct flow *flow = fault_lookup_flow(rules, &target);
-    int eai =
-        has_policy ? look_up_under(lookup, rules, rule, &target, flow) : look_up(lookup, flow, normal, 0, NEVER);
+    int eai = has_policy ? look_up_under(lookup, rules, rule, &target, flow)
+                         : look_up(lookup, flow, normal, 0, NEVER);
     flow_end(flow);
     if (eai == 0)
         remember(normal, lookup);
@@ -182,7 +182,8 @@ static int look_up_under(struct lookup *lookup, const struct ruleset *rules, con
         tell_lookup(EVENT_LOOKUP_FAILED, target, &state, &step, eai, now);
         stale_failed(&stale);
         if (stale.ladder && stale.verdict == STALE_ASK && rules->fallback_name_count)
-            look_up_fallbacks(rules, policy->timeout.resolve_ns ? state.begun_ns + policy->timeout.resolve_ns : NEVER);
+            look_up_fallbacks(rules, policy->timeout.resolve_ns ? state.begun_ns + policy->timeout.resolve_ns
+                                                                : NEVER);
         if (stale_serve(&stale, rule, target, lookup, eai)) {
             errno = error_before;
             return 0;
@@ -255,7 +256,8 @@ static __attribute__((noinline)) void look_up_fallbacks(const struct ruleset *ru
         struct lookup lookup = {
             .form = LOOKUP_GETADDRINFO, .name = name, .hints = &hints, .answers = &answers, .is_kept = true};
         uint64_t ends_ns = fallback->resolve_ns ? now + fallback->resolve_ns : NEVER;
-        if (look_up(&lookup, NULL, name, fallback->resolve_ns, ends_ns < until_ns ? ends_ns : until_ns) == 0) {
+        if (look_up(&lookup, NULL, name, fallback->resolve_ns, ends_ns < until_ns ? ends_ns : until_ns) ==
+            0) {
             stale_keep(&lookup, name);
             real.freeaddrinfo(answers);
         } else {

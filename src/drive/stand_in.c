@@ -3,23 +3,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <net/if.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "base/clock.h"
 #include "drive/connect.h"
+#include "drive/meeting.h"
 #include "drive/options.h"
 #include "drive/perform.h"
 #include "drive/raw.h"
 #include "drive/readable.h"
 #include "hooks/real.h"
 
-/* Loopback connects at once; so long nobody waits unless the machine is stuck. */
-#define WITHIN_NS     (100 * NS_PER_MS)
-#define STRANGERS_MAX 64
-#define HIGHEST       (1u << 16) /* a number above it would make the kernel's table of them large */
+#define HIGHEST (1u << 16) /* a number above it would make the kernel's table of them large */
 
 /* What the kernel takes of one call, and how many parts can be looked at together (readable.h). */
 #define PARTS_MAX    ((size_t)IOV_MAX)
@@ -27,20 +24,6 @@
 #define BYTES_MAX    ((size_t)INT_MAX & ~(size_t)4095)
 #define PARTS_A_PAGE (4096 / sizeof(struct iovec))
 
-/* Where a stand-in listens, for a moment. */
-struct listener {
-    int fd;
-    union descent_address own, seen; /* as it is, and as the program's socket sees it */
-    socklen_t own_length, seen_length;
-};
-
-static bool can_reach_loopback(int fd);
-static bool listen_at(struct listener *listener, int fd, const struct sockaddr *like);
-static bool listen_on(struct listener *listener, int family);
-static bool connect_to(int fd, const struct listener *listener);
-static int accept_own(const struct listener *listener, int fd, enum skipped_reason *why);
-static bool is_its_peer(int fd, const struct sockaddr *peer, socklen_t length);
-static bool wait_for(int fd, short events, uint64_t until_ns);
 static int raise_number(int fd);
 static bool say(int end, const struct canned *canned, uint32_t *said);
 static void answer(struct degraded *record);
@@ -54,11 +37,6 @@ static ssize_t swallow_messages(const struct transfer *transfer);
 static ssize_t size_of(const struct iovec *parts, size_t count, int too_many);
 static bool has_shut(const struct transfer *transfer);
 
-static void raw_close(int fd)
-{
-    syscall(SYS_close, fd);
-}
-
 /* It has said all. A fork child may have the socket too, unknowingly: closing alone would not tell the program so. */
 static void raw_finish(int end)
 {
@@ -69,15 +47,9 @@ static void raw_finish(int end)
 bool stand_in_connect(int fd, const struct sockaddr *like, const struct rung *rung, struct stand_in *made,
                       enum skipped_reason *why)
 {
-    struct listener listener;
-    int error = errno, end = -1;
-    *why = SKIPPED_NO_LOOPBACK;
+    int error = errno;
     raw_disconnect(fd);
-    if (can_reach_loopback(fd) && listen_at(&listener, fd, like)) {
-        if (connect_to(fd, &listener))
-            end = accept_own(&listener, fd, why);
-        raw_close(listener.fd);
-    }
+    int end = meet_on_loopback(fd, like, why);
     uint32_t said = 0;
     bool has_room = end < 0 || rung->awaits_request || say(end, &rung->canned, &said);
     if (end >= 0 && has_room) {
@@ -169,115 +141,6 @@ void stand_in_ended(const struct descriptor *entry)
     struct degraded *record = stand_in_of(entry);
     if (record)
         hang_up(record, raw_close); /* another process may have the connection still */
-}
-
-/* A socket that is bound to a device does not. */
-static bool can_reach_loopback(int fd)
-{
-    char device[IFNAMSIZ] = "";
-    socklen_t length = sizeof device;
-    return real.getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &length) != 0 || device[0] == '\0' ||
-           strncmp(device, "lo", sizeof device) == 0;
-}
-
-static bool listen_at(struct listener *listener, int fd, const struct sockaddr *like)
-{
-    static const struct in6_addr mapped = {.s6_addr = {[10] = 0xff, 0xff, 127, 0, 0, 1}};
-    bool is_v6 = like->sa_family == AF_INET6;
-    bool is_mapped = is_v6 && IN6_IS_ADDR_V4MAPPED(&((const struct sockaddr_in6 *)like)->sin6_addr);
-    if (is_v6 && !is_mapped && listen_on(listener, AF_INET6))
-        return true;
-    int v6_only = 0;
-    socklen_t length = sizeof v6_only;
-    if (is_v6 && (real.getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, &length) != 0 || v6_only))
-        return false;
-    if (!listen_on(listener, AF_INET))
-        return false;
-    if (is_v6) {
-        in_port_t port = listener->own.v4.sin_port;
-        listener->seen.v6 =
-            (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_addr = mapped, .sin6_port = port};
-        listener->seen_length = sizeof listener->seen.v6;
-    }
-    return true;
-}
-
-static bool listen_on(struct listener *listener, int family)
-{
-    memset(&listener->own, 0, sizeof listener->own);
-    listener->own.any.sa_family = (sa_family_t)family;
-    listener->own_length = family == AF_INET ? sizeof listener->own.v4 : sizeof listener->own.v6;
-    if (family == AF_INET)
-        listener->own.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    else
-        listener->own.v6.sin6_addr = in6addr_loopback;
-    listener->fd = (int)syscall(SYS_socket, family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (listener->fd < 0)
-        return false;
-    socklen_t length = listener->own_length;
-    if (syscall(SYS_bind, listener->fd, &listener->own.any, listener->own_length) != 0 ||
-        syscall(SYS_listen, listener->fd, STRANGERS_MAX) != 0 ||
-        syscall(SYS_getsockname, listener->fd, &listener->own.any, &length) != 0) {
-        raw_close(listener->fd);
-        return false;
-    }
-    listener->seen = listener->own;
-    listener->seen_length = length;
-    return true;
-}
-
-/* Established, or all but: the listener's queue is empty. One that blocks is bounded, whatever the program has set. */
-static bool connect_to(int fd, const struct listener *listener)
-{
-    uint64_t own_ns = option_get_timeout(fd, SO_SNDTIMEO);
-    option_set_timeout(fd, SO_SNDTIMEO, WITHIN_NS);
-    bool is_begun = raw_connect(fd, &listener->seen.any, listener->seen_length) == 0 || errno == EINPROGRESS;
-    option_set_timeout(fd, SO_SNDTIMEO, own_ns);
-    return is_begun;
-}
-
-/* Anybody on this machine could have come first. */
-static int accept_own(const struct listener *listener, int fd, enum skipped_reason *why)
-{
-    uint64_t until_ns = clock_now_ns() + WITHIN_NS;
-    *why = SKIPPED_STRANGER;
-    for (unsigned strangers = 0; strangers < STRANGERS_MAX; strangers++) {
-        union descent_address peer;
-        socklen_t length = sizeof peer;
-        if (!wait_for(listener->fd, POLLIN, until_ns))
-            return -1;
-        int end = (int)syscall(SYS_accept4, listener->fd, &peer, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (end < 0)
-            continue;
-        if (is_its_peer(fd, &peer.any, length))
-            return end;
-        raw_close(end);
-    }
-    return -1;
-}
-
-static bool is_its_peer(int fd, const struct sockaddr *peer, socklen_t length)
-{
-    union descent_address own;
-    socklen_t own_length = sizeof own;
-    struct target here, there;
-    return syscall(SYS_getsockname, fd, &own, &own_length) == 0 &&
-           target_of_sockaddr(&own.any, own_length, &here) && target_of_sockaddr(peer, length, &there) &&
-           here.port == there.port && address_equal(&here.address, &there.address);
-}
-
-static bool wait_for(int fd, short events, uint64_t until_ns)
-{
-    for (;;) {
-        uint64_t now = clock_now_ns();
-        struct pollfd asked = {.fd = fd, .events = events};
-        struct timespec left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
-        long ready = syscall(SYS_ppoll, &asked, 1, &left, NULL, 8);
-        if (ready > 0)
-            return true;
-        if (ready == 0 || errno != EINTR)
-            return false;
-    }
 }
 
 /* Out of the way: programs expect the numbers that they are given to be low, and hand 0, 1 and 2 on. */

@@ -8,6 +8,7 @@
 #include "state/registrations.h"
 #include "state/segment.h"
 
+#define MODES     (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 #define TRIES_MAX 8 /* each one more because another thread has shown meanwhile what was withheld */
 
 struct epoll_wait {
@@ -54,9 +55,8 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
 static unsigned sift_one(struct epoll_wait *mine, int fd, struct descriptor *entry,
                          const struct registration *found, unsigned seen)
 {
-    unsigned modes = EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP;
     for (unsigned tries = 1;; tries++) {
-        unsigned shown = readiness_sift(fd, entry, seen, found->events & ~modes);
+        unsigned shown = wait_sift(&mine->wait, fd, entry, seen, found->events & ~MODES);
         if (!(withheld_of(entry) & seen)) {
             if (!shown && found->events & EPOLLONESHOT)
                 arm_again(mine->epoll, fd, found);
@@ -68,6 +68,20 @@ static unsigned sift_one(struct epoll_wait *mine, int fd, struct descriptor *ent
     }
 }
 
+/* One that nobody has to see to any more. */
+static void look_again(struct epoll_wait *mine, struct epoll_event *event)
+{
+    struct registration found;
+    int fd = event->data.fd;
+    if (!registration_find(mine->epoll, fd, &found) || found.data != event->data.u64)
+        fd = registration_by_data(mine->epoll, event->data.u64, &found);
+    if (fd < 0)
+        return;
+    event->events = wait_sift(&mine->wait, fd, NULL, event->events, found.events & ~MODES);
+    if (!event->events && found.events & EPOLLONESHOT)
+        arm_again(mine->epoll, fd, &found);
+}
+
 static int sift(struct wait *wait, int ready)
 {
     struct epoll_wait *mine = (struct epoll_wait *)wait;
@@ -76,13 +90,18 @@ static int sift(struct wait *wait, int ready)
         struct epoll_event event = mine->events[i];
         struct registration found;
         int fd = find_descriptor(mine->epoll, &event, &found);
+        /* The kernel does not tell any more what a registration that it has disarmed was for: for this at least. */
+        if (fd >= 0 && found.events & EPOLLONESHOT && !(found.events & ~MODES))
+            found.events |= event.events & ~(uint32_t)(EPOLLERR | EPOLLHUP);
         struct descriptor *entry = descriptor_of(fd);
         struct pending *pending = entry ? pending_of(entry) : NULL;
         if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed)) {
             event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
+            event.events |= deadline_overdue(fd, found.events);
         } else if (entry) {
             event.events = sift_one(mine, fd, entry, &found, event.events);
-        }
+        } else if (wait_is_overtaken(wait))
+            look_again(mine, &event);
         if (event.events)
             mine->events[left++] = event;
     }
@@ -104,9 +123,10 @@ static int find_descriptor(int epoll, const struct epoll_event *event, struct re
     int fd = -1;
     for (struct pending *pending; (pending = pending_each(&cursor));) {
         bool is_failure = event->events & (EPOLLERR | EPOLLHUP); /* worth asking the kernel */
-        int number = (pending_is_connect(pending->phase) || withheld_of_slot(pending)) && pending->fd != guess
-                         ? number_about(epoll, pending, event, is_failure, &one)
-                         : -1;
+        bool is_sifted = pending_is_connect(pending->phase) || withheld_of_slot(pending) ||
+                         atomic_load_explicit(&pending->nudged, memory_order_relaxed);
+        int number =
+            is_sifted && pending->fd != guess ? number_about(epoll, pending, event, is_failure, &one) : -1;
         if (number < 0)
             continue;
         if (fd >= 0) {

@@ -26,6 +26,7 @@ struct poll_wait {
 static struct pollfd *ask_for_less(struct poll_wait *mine);
 static void leave_out(struct pollfd *asked, unsigned withheld, bool is_in_vain);
 static bool make_copy(struct poll_wait *mine);
+static int find_overdue(struct poll_wait *mine, bool is_shown);
 
 static bool has(const struct waiter *waiter, int fd)
 {
@@ -41,10 +42,30 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
     struct poll_wait *mine = (struct poll_wait *)wait;
     struct timespec left;
     struct pollfd *asked = withhold_is_on() ? ask_for_less(mine) : mine->fds;
-    int ready = real.ppoll(asked, mine->count, wait_left(wait, until_ns, &left), mask);
+    bool has_overdue = pending_shows_overdue() && find_overdue(mine, false);
+    int ready = real.ppoll(asked, mine->count, wait_left(wait, has_overdue ? 0 : until_ns, &left), mask);
     for (nfds_t i = 0; asked != mine->fds && i < mine->count && ready >= 0; i++)
         mine->fds[i].revents = asked[i].revents;
-    return ready;
+    return has_overdue && ready >= 0 ? ready + find_overdue(mine, true) : ready;
+}
+
+/* Datagrams whose answers did not come: of that the kernel shows nothing. How many there are; shown, how many more
+ * descriptors are ready with them. */
+static int find_overdue(struct poll_wait *mine, bool is_shown)
+{
+    int count = 0;
+    if (!is_readable(mine->fds, mine->count * sizeof *mine->fds))
+        return 0;
+    for (nfds_t i = 0; i < mine->count; i++) {
+        struct pollfd *one = &mine->fds[i];
+        unsigned seen = deadline_overdue(one->fd, (unsigned short)one->events);
+        if (!seen)
+            continue;
+        count += !is_shown || !one->revents;
+        if (is_shown)
+            one->revents = (short)(one->revents | (short)seen);
+    }
+    return count;
 }
 
 /* The program's array, or a copy without what is withheld. */
@@ -106,9 +127,9 @@ static int sift(struct wait *wait, int ready)
         if (!asked->revents)
             continue;
         struct descriptor *entry = descriptor_of(asked->fd);
-        if (entry && !(asked->revents & POLLNVAL) && !mine->is_shown)
-            asked->revents = (short)readiness_sift(asked->fd, entry, (unsigned short)asked->revents,
-                                                   (unsigned short)asked->events);
+        if (!(asked->revents & POLLNVAL) && !mine->is_shown)
+            asked->revents = (short)wait_sift(wait, asked->fd, entry, (unsigned short)asked->revents,
+                                              (unsigned short)asked->events);
         if (asked->revents)
             seen++;
         else

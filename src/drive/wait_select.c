@@ -25,6 +25,8 @@ struct select_wait {
     unsigned long asked[SETS][COUNT_MAX / WORD_BITS];
 };
 
+static int find_overdue(struct select_wait *mine, bool is_shown);
+
 static bool is_in(const unsigned long *set, int fd)
 {
     return set && set[fd / WORD_BITS] >> fd % WORD_BITS & 1;
@@ -75,8 +77,29 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
             memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
     if (withhold_is_on())
         ask_for_less(mine);
-    return real.pselect(mine->count, (fd_set *)mine->sets[READS], (fd_set *)mine->sets[WRITES],
-                        (fd_set *)mine->sets[EXCEPTS], wait_left(wait, until_ns, &left), mask);
+    bool has_overdue = pending_shows_overdue() && find_overdue(mine, false);
+    int ready =
+        real.pselect(mine->count, (fd_set *)mine->sets[READS], (fd_set *)mine->sets[WRITES],
+                     (fd_set *)mine->sets[EXCEPTS], wait_left(wait, has_overdue ? 0 : until_ns, &left), mask);
+    return has_overdue && ready >= 0 ? ready + find_overdue(mine, true) : ready;
+}
+
+/* Datagrams whose answers did not come, among those that are to be read: of that the kernel shows nothing. How many; shown,
+ * how many more bits are set. */
+static int find_overdue(struct select_wait *mine, bool is_shown)
+{
+    int count = 0;
+    for (int first = 0; mine->sets[READS] && first < mine->count; first += WORD_BITS) {
+        for (unsigned long any = mine->asked[READS][first / WORD_BITS]; any; any &= any - 1) {
+            int fd = first + __builtin_ctzl(any);
+            if (fd >= mine->count || !deadline_overdue(fd, POLLIN))
+                continue;
+            count += !is_shown || !is_in(mine->sets[READS], fd);
+            if (is_shown)
+                mine->sets[READS][fd / WORD_BITS] |= 1ul << fd % WORD_BITS;
+        }
+    }
+    return count;
 }
 
 /* Takes out of the sets what one descriptor must not show. How many bits that were. */
@@ -88,7 +111,7 @@ static int sift_one(struct select_wait *mine, int fd, struct descriptor *entry)
         seen |= is_in(mine->sets[i], fd) ? meanings[i] : 0;
         asked |= mine->sets[i] && is_in(mine->asked[i], fd) ? meanings[i] : 0;
     }
-    seen = readiness_sift(fd, entry, seen, asked);
+    seen = wait_sift(&mine->wait, fd, entry, seen, asked);
     for (int i = 0; i < SETS; i++) {
         if (!is_in(mine->sets[i], fd) || seen & meanings[i])
             continue;
@@ -108,7 +131,7 @@ static int sift(struct wait *wait, int ready)
             struct descriptor *entry = descriptor_of(fd);
             bool is_connecting =
                 entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING;
-            if (is_connecting || (entry && withheld_of(entry)))
+            if (is_connecting || wait_is_overtaken(wait) || (entry && withheld_of(entry)))
                 hidden += sift_one(mine, fd, entry);
         }
     }

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "drive/raw.h"
 #include "drive/readiness.h"
 #include "drive/signals.h"
 #include "drive/transfer.h"
@@ -10,12 +11,15 @@
 #include "state/process.h"
 
 #define LOOKS_SPARED 8
+#define LOOKS_MAX    8 /* each one more because something has ended during the one before */
 
 static int wait_unhindered(struct wait *wait);
 static int look(struct wait *wait);
 static int sleep_until(struct wait *wait, uint64_t until_ns, const sigset_t *mask);
 static void calm(void);
 static bool has_hidden(void);
+static uint32_t changes(void);
+static bool is_doubtful(const struct wait *wait);
 
 /* Signals are blocked except within the real waits, so that none slips in between two of them: the program would not
  * learn that its wait was interrupted. Whose the table is costs a system call, and is asked when there is work. */
@@ -25,6 +29,7 @@ int wait_carry_out(struct wait *wait, int ready)
     if (!__atomic_load_n(&waits_seen, __ATOMIC_RELAXED) &&
         !__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
         deadline_catch_up();
+    wait->changes = changes() - (ready != NOT_YET); /* then there is something that was not before it */
     if (ready == NOT_YET && !has_hidden()) {
         ready = wait_unhindered(wait);
         if (ready < 0 && ready != NOT_YET)
@@ -32,7 +37,7 @@ int wait_carry_out(struct wait *wait, int ready)
     }
     /* A wait that found nothing has used up the program's time, whatever another thread has begun meanwhile. */
     bool is_decided = ready <= 0 && ready != NOT_YET;
-    if (is_decided || (ready >= 0 && !has_hidden())) {
+    if (is_decided || (ready >= 0 && !is_doubtful(wait))) {
         errno = error;
         return ready;
     }
@@ -41,10 +46,10 @@ int wait_carry_out(struct wait *wait, int ready)
     const sigset_t *mask = wait->mask ? wait->mask : &before;
     bool is_ours = false;
     for (;;) {
-        if ((ready < 0 && ready != NOT_YET) || (ready > 0 && !is_ours && !has_hidden()))
+        if ((ready < 0 && ready != NOT_YET) || (ready > 0 && !is_ours && !is_doubtful(wait)))
             break;
         uint64_t now = wait->now_ns = clock_now_ns();
-        if (!is_ours && (has_hidden() || pending_nearest(now) <= now)) {
+        if (!is_ours && (is_doubtful(wait) || pending_nearest(now) <= now)) {
             is_ours = process_owns_memory();
             if (!is_ours && ready <= 0) {
                 ready = wait->make(wait, wait->deadline_ns, mask);
@@ -61,6 +66,7 @@ int wait_carry_out(struct wait *wait, int ready)
         if (ready == 0 && now >= wait->deadline_ns)
             break;
         uint64_t nearest = pending_nearest(now);
+        wait->changes = changes();
         ready = sleep_until(wait, nearest < wait->deadline_ns ? nearest : wait->deadline_ns, mask);
         if (ready < 0)
             error = errno;
@@ -121,6 +127,36 @@ static bool has_hidden(void)
 {
     return atomic_load_explicit(&pending_head->connects, memory_order_relaxed) | withhold_is_on() |
            atomic_load_explicit(&pending_head->nudges, memory_order_relaxed);
+}
+
+bool wait_is_overtaken(const struct wait *wait)
+{
+    return changes() != wait->changes;
+}
+
+static uint32_t changes(void)
+{
+    return atomic_load(&pending_head->changes);
+}
+
+/* May something that it has found be what the program must not see? Or have been: who carried it out may have ended it. */
+static bool is_doubtful(const struct wait *wait)
+{
+    return has_hidden() || wait_is_overtaken(wait);
+}
+
+unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, unsigned seen, unsigned asked)
+{
+    unsigned failures = POLLERR | POLLHUP, shown;
+    for (unsigned tries = 1;; tries++) {
+        uint32_t known = changes();
+        unsigned now = known != wait->changes && seen & failures ? raw_poll(fd) : POLLNVAL;
+        if (!(now & POLLNVAL))
+            seen = now & (asked | failures);
+        shown = entry ? readiness_sift(fd, entry, seen, asked) : seen;
+        if (!(shown & failures) || changes() == known || tries == LOOKS_MAX)
+            return shown;
+    }
 }
 
 uint64_t wait_deadline_ms(int timeout_ms)

@@ -25,6 +25,7 @@ struct wait {
     int (*sift)(struct wait *wait, int ready);
     enum asleep asleep;
     bool is_in_vain;      /* all that the last real wait has found was taken out */
+    uint32_t changes;     /* of connects, until it began */
     uint64_t deadline_ns; /* the program's own; NEVER = none */
     uint64_t now_ns;      /* when the real wait was about to begin */
     const sigset_t *mask; /* of the p-forms; NULL = the thread's */
@@ -32,6 +33,13 @@ struct wait {
 
 /* Carries the wait out; `ready` is what a first real wait has found already (errno counts for -1), or NOT_YET. */
 int wait_carry_out(struct wait *wait, int ready);
+
+/* What the program may see of what the last real wait has found of a descriptor (`seen`, POLL...): readiness_sift, unless
+ * `entry` is NULL. Only of a failure that is not over by now: another thread may have ended the attempt in success. */
+unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, unsigned seen, unsigned asked);
+
+/* Has a connect begun or ended since that wait began? */
+bool wait_is_overtaken(const struct wait *wait);
 
 /* The point in time so many milliseconds from now; NEVER for a negative number. */
 uint64_t wait_deadline_ms(int timeout_ms);

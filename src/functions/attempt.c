@@ -31,8 +31,7 @@ bool call_has_failed(const struct calling *call)
         return false;
     ffi_arg answer[2] = {0}; /* nothing is larger */
     call_inner(call, &function->check, &call->binding->check_shape, call->binding->check, answer);
-    return condition_holds(&function->check_fails, value_of(answer, function->check.returns),
-                           value_type_class(function->check.returns));
+    return condition_holds(&function->check_fails, value_of(answer, function->check.returns));
 }
 
 /* Null is nothing to be freed. */
@@ -57,8 +56,8 @@ void call_give_default(const struct calling *call)
 static void give(const struct calling *call, int64_t value)
 {
     const struct function *function = call->function;
-    float narrow = (float)value;
-    double wide = (double)value;
+    double wide = double_of_bits(value);
+    float narrow = (float)wide;
     switch (function->returns) {
     case VALUE_VOID:
         break;
@@ -76,6 +75,11 @@ static void give(const struct calling *call, int64_t value)
 /* The value in 64 bits. What libffi leaves beyond the bits of a narrow type is not looked at. */
 static int64_t value_of(const void *result, enum value_type type)
 {
+    float narrow;
+    if (type == VALUE_FLOAT) {
+        memcpy(&narrow, result, sizeof narrow);
+        return bits_of_double((double)narrow);
+    }
     uint64_t bits = 0;
     unsigned unused = 64 - 8 * value_type_bytes(type);
     if (unused == 64)

@@ -33,6 +33,22 @@ void *function_looked_up(void *handle, const char *name, const char *version)
             "\t.cfi_endproc\n\t.size " name ", . - " name "\n")
 STAND_IN("functions_dlsym", "\txorl %edx, %edx\n", "functions_real_dlsym");
 STAND_IN("functions_dlvsym", "", "functions_real_dlvsym");
+#elif defined(__aarch64__)
+#define STAND_IN(name, version, real)                                                                        \
+    __asm__(                                                                                                 \
+        ".text\n"                                                                                            \
+        ".globl " name "\n.hidden " name "\n.type " name ", %function\n" name ":\n"                          \
+        "\t.cfi_startproc\n\thint #34\n" /* bti c */                                                         \
+        "\tstp x29, x30, [sp, #-48]!\n\t.cfi_adjust_cfa_offset 48\n"                                         \
+        "\t.cfi_rel_offset x29, 0\n\t.cfi_rel_offset x30, 8\n"                                               \
+        "\tmov x29, sp\n\tstp x0, x1, [sp, #16]\n\tstr x2, [sp, #32]\n" version "\tbl function_looked_up\n"  \
+        "\tmov x3, x0\n\tldp x0, x1, [sp, #16]\n\tldr x2, [sp, #32]\n"                                       \
+        "\tldp x29, x30, [sp], #48\n\t.cfi_restore x29\n\t.cfi_restore x30\n\t.cfi_adjust_cfa_offset -48\n"  \
+        "\tcbz x3, 1f\n\tmov x0, x3\n\tret\n"                                                                \
+        "1:\tadrp x16, " real "\n\tldr x16, [x16, #:lo12:" real "]\n\tbr x16\n"                              \
+        "\t.cfi_endproc\n\t.size " name ", . - " name "\n")
+STAND_IN("functions_dlsym", "\tmov x2, xzr\n", "functions_real_dlsym");
+STAND_IN("functions_dlvsym", "", "functions_real_dlvsym");
 #else
 const char functions_dlsym[1], functions_dlvsym[1]; /* nothing is patched here (functions/patch.c) */
 #endif

@@ -11,8 +11,11 @@
 #if defined(__x86_64__)
 #define IS_SLOT(type) ((type) == R_X86_64_JUMP_SLOT || (type) == R_X86_64_GLOB_DAT)
 #define IS_CALL(type) ((type) == R_X86_64_JUMP_SLOT)
+#elif defined(__aarch64__)
+#define IS_SLOT(type) ((type) == R_AARCH64_JUMP_SLOT || (type) == R_AARCH64_GLOB_DAT)
+#define IS_CALL(type) ((type) == R_AARCH64_JUMP_SLOT)
 #else
-#define IS_SLOT(type) false /* closures are tested on this processor only */
+#define IS_SLOT(type) false /* closures are made on these processors only */
 #define IS_CALL(type) false
 #endif
 

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "drive/connect.h"
 #include "drive/fault_transfer.h"
 #include "drive/perform.h"
+#include "drive/readable.h"
 #include "drive/transfer.h"
 
 #include "base/clock.h"
@@ -320,10 +322,36 @@ static GUARDED ssize_t guarded_sendto(struct descriptor *entry, int fd, const vo
                           sent);
 }
 
+/* It makes its connection itself. False: that has failed, or is in progress, and errno says so. */
+static RARE bool connect_first(int fd, const struct sockaddr *address, socklen_t length, int *flags,
+                               uintptr_t caller)
+{
+    int result = address ? drive_connect_for_send(fd, address, length, !(*flags & MSG_DONTWAIT), caller)
+                         : CONNECT_NOT_MADE;
+    if (result == 0)
+        *flags &= ~MSG_FASTOPEN;
+    return result != -1;
+}
+
+static GUARDED ssize_t connecting_sendto(int fd, const void *data, size_t size, int flags,
+                                         const struct sockaddr *address, socklen_t length)
+{
+    if (!connect_first(fd, address, length, &flags, CALLER))
+        return -1;
+    struct descriptor *entry = descriptor_of(fd);
+    return entry ? guarded_sendto(entry, fd, data, size, flags, address, length)
+                 : real.sendto(fd, data, size, flags, address, length);
+}
+
+/* The look at the flags is paid for by not looking at the table for a number that was never guarded. */
 EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, __CONST_SOCKADDR_ARG address,
                       socklen_t length)
 {
-    struct descriptor *entry = descriptor_of(fd);
+    if (__builtin_expect(flags & MSG_FASTOPEN, 0))
+        return connecting_sendto(fd, data, size, flags, address.__sockaddr__, length);
+    if ((unsigned)fd >= __atomic_load_n(&descriptor_guarded_end, __ATOMIC_ACQUIRE))
+        return real.sendto(fd, data, size, flags, address.__sockaddr__, length);
+    struct descriptor *entry = descriptor_table[(unsigned)fd];
     return entry ? guarded_sendto(entry, fd, data, size, flags, address.__sockaddr__, length)
                  : real.sendto(fd, data, size, flags, address.__sockaddr__, length);
 }
@@ -373,8 +401,18 @@ static GUARDED ssize_t watched_sendmsg(int fd, const struct msghdr *message, int
     return sent;
 }
 
+static GUARDED ssize_t connecting_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    bool is_good = is_readable(message, sizeof *message);
+    if (is_good && !connect_first(fd, message->msg_name, message->msg_namelen, &flags, CALLER))
+        return -1;
+    return watched_sendmsg(fd, message, flags);
+}
+
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
+    if (__builtin_expect(flags & MSG_FASTOPEN, 0))
+        return connecting_sendmsg(fd, message, flags);
     return __atomic_load_n(&descriptor_guarded_end, __ATOMIC_RELAXED) ? watched_sendmsg(fd, message, flags)
                                                                       : real.sendmsg(fd, message, flags);
 }

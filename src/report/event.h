@@ -22,6 +22,8 @@ enum event_kind {
 #define EVENT_PROBING 4u
 /* DEGRADED and RUNG_SKIPPED: it is about a lookup, and `error` is its EAI code. */
 #define EVENT_LOOKUP 8u
+/* LIMIT_WAIT: it waited for a token of the rate, not for a place among the connections. */
+#define EVENT_OF_RATE 16u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {
@@ -38,7 +40,7 @@ struct event {
         count; /* what the kind says: failures in a row, or one of the reasons below. DEGRADED and RUNG_SKIPPED: the
                         * port, the rung and (SKIPPED) the reason, as EVENT_OF_RUNG packs them */
     char program[16];
-    char fault[32];  /* its name, cut; empty unless the event is about one */
+    char fault[32];  /* its name, cut; empty unless the event is about one, or about a limit: event_rule */
     char target[60]; /* "payments.internal:443" */
     uint8_t address
         [16]; /* which of the name's addresses was tried, IPv4 in its v4-mapped form; zeroes: it has one only */
@@ -49,6 +51,11 @@ struct event {
 #define event_site(event)    ((event)->attempts & 0xffu)
 #define event_kind_of(event) ((event)->attempts >> 8)
 _Static_assert(sizeof(struct event) == 168, "there is no padding in what is shared");
+
+/* What an event about a limit says where others have their delay and their fault: the limit, 0 = not known, and the name of the
+ * rule that sets it. */
+#define event_limit delay_ns
+#define event_rule  fault
 
 #define EVENT_OF_RUNG(rung, why, port) ((uint32_t)(port) << 16 | (uint32_t)(why) << 8 | (uint32_t)(rung))
 
@@ -138,6 +145,7 @@ enum unbound_reason {
     X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
     X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")              \
+    X(FALLBACK_UNKNOWN, "fallback_unknown", "where a fallback host is was not known, and nothing could wait to ask") \
     X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")                       \
     X(NOT_DELAYED, "not_delayed", "a fault that takes time, where nothing could wait for it")
 enum passed_reason {

@@ -21,6 +21,7 @@ static void add_those_before(const struct event *event, struct text *text);
 static void say_why(struct text *text, const struct event *event);
 static void say_rung(struct text *text, const struct event *event, const char *code);
 static void say_skipped(struct text *text, const struct event *event);
+static void say_limit(struct text *text, const struct event *event, bool is_rate);
 static void say_fault(struct text *text, const struct event *event);
 static void say_what_it_gets(struct text *text, const struct event *event);
 static const char *said(int error);
@@ -117,6 +118,7 @@ void event_say(const struct event *event, struct text *text)
         break;
     case EVENT_LIMIT_CONNECTIONS:
         text_add(text, "too many %s at once", is_function ? "calls" : "connections");
+        say_limit(text, event, false);
         if (event->duration_ns)
             text_add(text, ", still after %s", duration.text);
         say_what_it_gets(text, event);
@@ -124,11 +126,15 @@ void event_say(const struct event *event, struct text *text)
         break;
     case EVENT_LIMIT_RATE:
         text_add(text, "too many %s in a second", is_function ? "calls" : "connects");
+        say_limit(text, event, true);
+        if (event->duration_ns)
+            text_add(text, ", still after %s", duration.text);
         say_what_it_gets(text, event);
         add_those_before(event, text);
         break;
     case EVENT_LIMIT_WAIT:
         text_add(text, "waited %s for its turn", duration.text);
+        say_limit(text, event, event->flags & EVENT_OF_RATE);
         add_those_before(event, text);
         break;
     case EVENT_REJECTED:
@@ -232,6 +238,18 @@ void event_say(const struct event *event, struct text *text)
         text_add(text, "unknown event");
         break;
     }
+}
+
+/* " (rate: 50/s, rule payments)". Only rules that name their limit say it: those of functions do not. */
+static void say_limit(struct text *text, const struct event *event, bool is_rate)
+{
+    if (!event->event_limit)
+        return;
+    text_add(text, " (%s: %lu%s", is_rate ? "rate" : "connections", (unsigned long)event->event_limit,
+             is_rate ? "/s" : "");
+    if (event->event_rule[0])
+        text_add(text, ", rule %s", event->event_rule);
+    text_add(text, ")");
 }
 
 /* Nothing where its rule has a ladder: what serves it is told by itself. */

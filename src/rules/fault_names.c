@@ -44,10 +44,7 @@ struct fault_text function_fault_text(const struct function *function)
     struct fault_text what;
     struct text text = text_begin(what.text, sizeof what.text);
     const char *error = function->faults.error ? errno_name(function->faults.error) : NULL;
-    if (value_type_class(function->returns) == CLASS_POINTER && function->faults.value == 0)
-        text_add(&text, "null");
-    else
-        text_add(&text, "%ld", (long)function->faults.value);
+    text_add(&text, "%s", result_text(value_type_class(function->returns), function->faults.value).text);
     text_add(&text, "%s%s", error ? ", errno " : "", error ? error : "");
     return what;
 }

@@ -60,11 +60,27 @@ struct condition {
     } kind;
     uint32_t count; /* more than 1 only for ONE_OF */
     int64_t values[CONDITION_VALUES_MAX];
-    bool is_null; /* written so */
+    enum value_class class; /* of what is compared */
+    bool is_null;           /* written so */
 };
 
-/* Unsigned values are given as they are in 64 bits. */
-bool condition_holds(const struct condition *condition, int64_t value, enum value_class class);
+/* A value is kept in 64 bits: unsigned ones as they are, a float or double as the bits of the double. */
+double double_of_bits(int64_t bits);
+int64_t bits_of_double(double value);
+
+/* "-7", and "0.25", "1e-3", "inf", "nan", rounded as the type is. False where it is none, or, of a fraction, where it has
+ * more than 15 digits or is further than 1e22 from 1, so that it would not be kept exactly. */
+bool whole_number_parse(const char *text, int64_t *value);
+bool fraction_parse(const char *text, enum value_type type, int64_t *bits);
+
+/* For people: as it would be written in a rule file. */
+struct result_text {
+    char text[40];
+};
+struct result_text result_text(enum value_class class, int64_t value);
+
+/* As in C: nan is unlike everything, and neither less nor more. But `nan` holds of it, and "!= nan" of everything else. */
+bool condition_holds(const struct condition *condition, int64_t value);
 
 #define INNER_NULL 255 /* a null pointer */
 
@@ -105,12 +121,6 @@ struct function {
 
 /* Has a call failed that returned `value`? The check is not asked. */
 bool function_has_failed(const struct function *function, int64_t value, int error);
-
-/* What a rejected call returns. */
-static inline int64_t function_rejected_value(const struct function *function)
-{
-    return function->fallback.is_given ? function->fallback.value : 0;
-}
 
 /* Host and port out of what programs pass to clients: a URL, a PostgreSQL conninfo, HOST or HOST:PORT; of several hosts
  * the first. The name is in lower case and without brackets; 0 = no port. False: no host is to be seen in it. Nothing

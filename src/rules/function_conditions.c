@@ -1,5 +1,6 @@
 /* Reads what makes a call of a declared function a failure, and what is done with what it returned then. */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "rules/function_reader.h"
@@ -14,7 +15,6 @@ static void errors_read(struct reader *reader, const struct node *node, struct f
 static void check_read(struct reader *reader, const struct node *node, struct function *function);
 static void inner_call_read(struct reader *reader, const struct node *place, const struct node *arguments,
                             const char *path, const struct function *function, struct inner_call *call);
-static bool number_parse(const char *text, int64_t *value);
 
 void fails_when_read(struct reader *reader, const struct node *node, struct function *function)
 {
@@ -136,10 +136,7 @@ static void inner_call_read(struct reader *reader, const struct node *place, con
 static void condition_read(struct reader *reader, const struct node *node, const char *path,
                            enum value_type type, struct condition *condition)
 {
-    if (value_type_class(type) == CLASS_FLOATING) {
-        COMPLAIN(reader, node, "%s: a %s is not judged (use check)", path, value_type_name(type));
-        return;
-    }
+    condition->class = value_type_class(type);
     if (node->kind == NODE_SCALAR && !node_is_null(node) && node->length && strchr("<>!=", *node->text)) {
         comparison_read(reader, node, path, type, condition);
         return;
@@ -179,18 +176,25 @@ static void comparison_read(struct reader *reader, const struct node *node, cons
     const char *number = node->text + strlen(signs[i].sign);
     number += strspn(number, " ");
     condition->is_null = strcmp(number, "null") == 0;
-    if (!condition->is_null && !number_parse(number, &condition->values[0])) {
-        COMPLAIN(reader, node, "%s: %s compares with no whole number (\"< 0\", \"!= 0\", null, 7 or [1, 5])",
-                 path, QUOTED(node));
+    enum value_class class = condition->class;
+    bool is_floating = class == CLASS_FLOATING;
+    if (!condition->is_null && !(is_floating ? fraction_parse(number, type, &condition->values[0])
+                                             : whole_number_parse(number, &condition->values[0]))) {
+        COMPLAIN(reader, node, "%s: %s compares with no %s", path, QUOTED(node),
+                 is_floating
+                     ? "number that a fraction can be (at most 15 digits: \"< 0.5\", nan or [0, -1.5])"
+                     : "whole number (\"< 0\", \"!= 0\", null, 7 or [1, 5])");
         return;
     }
-    enum value_class class = value_type_class(type);
     bool is_order = signs[i].kind != CONDITION_NOT && signs[i].kind != CONDITION_ONE_OF;
     if (condition->is_null && class != CLASS_POINTER) {
         COMPLAIN(reader, node, "%s: %s is never null (write 0)", path, value_type_name(type));
     } else if (is_order && class == CLASS_POINTER) {
         COMPLAIN(reader, node,
                  "%s: a pointer is neither less nor more than anything (write null or \"!= null\")", path);
+    } else if (is_order && is_floating && isnan(double_of_bits(condition->values[0]))) {
+        COMPLAIN(reader, node, "%s: nan is neither less nor more than anything (write nan or \"!= nan\")",
+                 path);
     } else if (class == CLASS_UNSIGNED && signs[i].kind == CONDITION_BELOW && condition->values[0] <= 0) {
         COMPLAIN(reader, node,
                  "%s: %s is declared as the type, which is never below 0 (write ssize_t or int)", path,
@@ -214,16 +218,22 @@ bool value_of_result(struct reader *reader, const struct node *node, const char 
     }
     if (!scalar_text(reader, node, path))
         return false;
-    if (!number_parse(node->text, value)) {
+    if (class == CLASS_FLOATING) {
+        if (fraction_parse(node->text, type, value))
+            return true;
+        COMPLAIN(reader, node, "%s: %s is no number (at most 15 digits: 1.5, -0.25, 1e-3, inf or nan)", path,
+                 QUOTED(node));
+        return false;
+    }
+    if (!whole_number_parse(node->text, value)) {
         COMPLAIN(reader, node, "%s: %s is no whole number%s", path, QUOTED(node),
                  class == CLASS_POINTER ? " and not null" : "");
         return false;
     }
     unsigned bits = 8 * value_type_bytes(type);
     bool is_signed = class == CLASS_SIGNED;
-    bool fits = class == CLASS_FLOATING || bits == 64 ||
-                (*value >= (is_signed ? -((int64_t)1 << (bits - 1)) : 0) &&
-                 *value < (int64_t)1 << (is_signed ? bits - 1 : bits));
+    bool fits = bits == 64 || (*value >= (is_signed ? -((int64_t)1 << (bits - 1)) : 0) &&
+                               *value < (int64_t)1 << (is_signed ? bits - 1 : bits));
     if (!fits)
         COMPLAIN(reader, node, "%s: %s is more than a value of the type %s can be", path, QUOTED(node),
                  value_type_name(type));
@@ -271,24 +281,8 @@ bool argument_number(const char *text, uint32_t *number)
         return false;
     text += 3;
     text += strspn(text, " ");
-    if (!number_parse(text, &value) || value < 0 || value > FUNCTION_ARGUMENTS_MAX)
+    if (!whole_number_parse(text, &value) || value < 0 || value > FUNCTION_ARGUMENTS_MAX)
         return false;
     *number = (uint32_t)value;
-    return true;
-}
-
-static bool number_parse(const char *text, int64_t *value)
-{
-    bool is_negative = *text == '-';
-    uint64_t number = 0;
-    text += is_negative;
-    if (!*text)
-        return false;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9' || number > (uint64_t)INT64_MAX / 10 - 1)
-            return false;
-        number = number * 10 + (uint64_t)(*text - '0');
-    }
-    *value = is_negative ? -(int64_t)number : (int64_t)number;
     return true;
 }

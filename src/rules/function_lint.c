@@ -133,8 +133,7 @@ static void lint_policy(const struct function *function, struct problems *proble
         warn(function, problems, "enforce: at 0%% nothing is changed, only recorded");
     if (function->fallback.is_given && policy->breaker.is_on && !function->fallback.is_for_failed &&
         (function->fails.kind != CONDITION_NONE && !function->check.symbol) &&
-        !condition_holds(&function->fails, function->fallback.value, value_type_class(function->returns)) &&
-        function->returns != VALUE_VOID)
+        !condition_holds(&function->fails, function->fallback.value) && function->returns != VALUE_VOID)
         warn(function, problems,
              "default.returns: the program takes this for a success (if that is meant, all is well: every "
              "such answer is recorded)");

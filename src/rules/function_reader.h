@@ -37,7 +37,7 @@ const char *symbol_read(struct reader *reader, const struct node *node, const ch
 /* "arg 3" -> 3 */
 bool argument_number(const char *text, uint32_t *number);
 
-/* A value of that type as it is written: a whole number, or null. */
+/* A value of that type as it is written: a number, or null. */
 bool value_of_result(struct reader *reader, const struct node *node, const char *path, enum value_type type,
                      int64_t *value);
 

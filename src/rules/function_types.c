@@ -1,11 +1,15 @@
 /* The types that declared functions may have, and what is asked about values of them. */
 #include <limits.h>
+#include <math.h>
 #include <string.h>
 #include <sys/types.h>
 
 #include "base/text.h"
 #include "rules/function.h"
 #include "rules/pattern.h"
+
+static bool are_equal(enum value_class class, int64_t a, int64_t b);
+static bool is_below(enum value_class class, int64_t a, int64_t b);
 
 static const struct {
     const char *name;
@@ -66,35 +70,52 @@ enum value_type value_type_by_name(const char *name)
     return (enum value_type)type;
 }
 
-bool condition_holds(const struct condition *condition, int64_t value, enum value_class class)
+bool condition_holds(const struct condition *condition, int64_t value)
 {
-    int64_t than = condition->values[0];
-    bool is_below = class == CLASS_SIGNED ? value < than : (uint64_t)value < (uint64_t)than;
+    if (condition->kind == CONDITION_NONE)
+        return false;
+    bool is_equal = false;
+    for (uint32_t i = 0; i < condition->count && !is_equal; i++)
+        is_equal = are_equal(condition->class, value, condition->values[i]);
+    bool is_above = is_below(condition->class, condition->values[0], value);
     switch (condition->kind) {
     case CONDITION_NONE:
-        return false;
+        break;
     case CONDITION_ONE_OF:
-        for (uint32_t i = 0; i < condition->count; i++)
-            if (condition->values[i] == value)
-                return true;
-        return false;
+        return is_equal;
     case CONDITION_NOT:
-        return value != than;
+        return !is_equal;
     case CONDITION_BELOW:
-        return is_below;
+        return is_below(condition->class, value, condition->values[0]);
     case CONDITION_AT_MOST:
-        return is_below || value == than;
+        return is_equal || is_below(condition->class, value, condition->values[0]);
     case CONDITION_ABOVE:
-        return !is_below && value != than;
+        return is_above;
     case CONDITION_AT_LEAST:
-        return !is_below;
+        return is_equal || is_above;
     }
     return false;
 }
 
+/* 0 and -0 are one number, nan is what is asked for by its name. */
+static bool are_equal(enum value_class class, int64_t a, int64_t b)
+{
+    double x = double_of_bits(a), y = double_of_bits(b);
+    if (class != CLASS_FLOATING)
+        return a == b;
+    return x == y || (isnan(x) && isnan(y));
+}
+
+static bool is_below(enum value_class class, int64_t a, int64_t b)
+{
+    if (class == CLASS_FLOATING)
+        return double_of_bits(a) < double_of_bits(b);
+    return class == CLASS_SIGNED ? a < b : (uint64_t)a < (uint64_t)b;
+}
+
 bool function_has_failed(const struct function *function, int64_t value, int error)
 {
-    if (!condition_holds(&function->fails, value, value_type_class(function->returns)))
+    if (!condition_holds(&function->fails, value))
         return false;
     for (uint32_t i = 0; i < function->error_count; i++)
         if (function->errors[i] == error)
@@ -119,7 +140,7 @@ struct condition_text condition_text(const struct condition *condition)
     if (condition->is_null && condition->kind == CONDITION_ONE_OF)
         text_add(&text, "null");
     for (uint32_t i = 0; i < condition->count && !condition->is_null; i++)
-        text_add(&text, "%s%ld", i ? ", " : "", (long)condition->values[i]);
+        text_add(&text, "%s%s", i ? ", " : "", result_text(condition->class, condition->values[i]).text);
     if (condition->count > 1)
         text_add(&text, "]");
     return result;

@@ -108,9 +108,46 @@ void pending_withhold(struct pending *pending, uint64_t in_ns, uint64_t out_ns)
         atomic_fetch_sub_explicit(&pending_head->withheld, 1, memory_order_relaxed);
 }
 
+void pending_turn(struct pending *pending, uint64_t key, uint64_t begun_ns)
+{
+    atomic_store_explicit(&pending->turn_begun_ns, begun_ns, memory_order_relaxed);
+    uint64_t before = atomic_exchange_explicit(&pending->turn_key, key, memory_order_release);
+    if (key && !before)
+        atomic_fetch_add_explicit(&pending_head->turns, 1, memory_order_relaxed);
+    if (before && !key)
+        atomic_fetch_sub_explicit(&pending_head->turns, 1, memory_order_relaxed);
+}
+
+struct pending *pending_first_turn(uint64_t key)
+{
+    if (!atomic_load_explicit(&pending_head->turns, memory_order_relaxed))
+        return NULL;
+    struct pending *first = NULL, *pending;
+    uint64_t first_ns = NEVER;
+    for (uint32_t cursor = 0; (pending = pending_each(&cursor));) {
+        if (atomic_load_explicit(&pending->turn_key, memory_order_acquire) != key)
+            continue;
+        uint64_t begun_ns = atomic_load_explicit(&pending->turn_begun_ns, memory_order_relaxed);
+        if (begun_ns < first_ns) {
+            first = pending;
+            first_ns = begun_ns;
+        }
+    }
+    return first;
+}
+
+void pending_overdue(struct pending *pending)
+{
+    if (!atomic_exchange(&pending->is_overdue, 1))
+        atomic_fetch_add(&pending_head->overdue, 1);
+}
+
 void pending_end(struct pending *pending)
 {
+    if (atomic_exchange(&pending->is_overdue, 0))
+        atomic_fetch_sub(&pending_head->overdue, 1);
     pending_withhold(pending, 0, 0);
+    pending_turn(pending, 0, 0);
     for (unsigned i = 0; i < WITHHELD_EPOLLS; i++)
         pending->withheld[i].how = AS_IT_IS;
     if (atomic_load_explicit(&pending->entry->pending, memory_order_relaxed) == pending->number + 1)
@@ -140,6 +177,8 @@ void pending_enter(struct pending *pending, enum pending_phase phase)
     }
     if (was && !is)
         atomic_fetch_sub_explicit(&pending_head->connects, 1, memory_order_relaxed);
+    if (was != is)
+        atomic_fetch_add(&pending_head->changes, 1);
     pending->phase = phase;
 }
 

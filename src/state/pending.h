@@ -16,8 +16,10 @@
 #include "base/hidden.h"
 #include "policy/budget.h"
 #include "policy/call.h"
+#include "policy/limit.h"
 #include "state/descent.h"
 #include "state/descriptors.h"
+#include "state/limits.h"
 #include "state/registrations.h"
 #include "state/siblings.h"
 
@@ -86,10 +88,26 @@ struct pending {
     } address; /* of a UNIX socket its beginning; all of it is in `path` */
     socklen_t length;
     struct descent descent; /* where it stands on its rule's ladder */
+    struct {                /* PARKED: a limit keeps it waiting (drive/turn.h) */
+        bool is_waiting;
+        bool has_token;   /* it has its place too, and goes ahead at token_ns */
+        bool is_for_rate; /* and not for a place */
+        struct limit_handle limit;
+        struct limit_params params;
+        uint64_t token_ns;
+        uint64_t counted_ns; /* when the connections were last counted */
+        uint64_t longest_ns; /* as limits_correct asks for it */
+        int error;           /* of a call beyond the limit */
+        char rule[32];       /* its name, cut */
+    } turn;
+    /* It waits for a place under the limit with that key since then; key 0: it does not. Read without a claim too. */
+    _Atomic uint64_t turn_key, turn_begun_ns;
     /* What no wait shows of the descriptor, until then: 0 = it is shown, NEVER = until somebody shows it. Read without a
      * claim too. */
     _Atomic uint64_t withheld_in_ns, withheld_out_ns;
     struct withheld_registration withheld[WITHHELD_EPOLLS];
+    _Atomic uint32_t
+        is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
     /* ANSWER: changed without a claim too, by who sends and receives */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t unsent_bytes;               /* when room began to be awaited */
@@ -106,8 +124,11 @@ struct pending_head {
     _Atomic uint64_t runs;     /* begun:48 | going on:16; while one goes on nearness may be too low */
     _Atomic uint32_t used;     /* slots */
     _Atomic uint32_t connects; /* of these FLYING, PARKED or FAILED: what waits must not show as it is */
+    _Atomic uint32_t changes;  /* of these: how many have begun and ended */
     _Atomic uint32_t withheld; /* slots that withhold something */
     _Atomic uint32_t nudges;   /* registrations that are to be put right by who is woken (drive/nudge.h) */
+    _Atomic uint32_t turns;    /* slots with a turn_key */
+    _Atomic uint32_t overdue;  /* slots that are overdue */
     _Atomic uint64_t free_head;
     _Atomic uint32_t made;
     _Atomic uint64_t chunk_nearness[PENDING_CHUNKS];
@@ -175,6 +196,19 @@ static inline bool pending_is_connect(enum pending_phase phase)
 
 /* What is withheld of a claimed slot's descriptor, until then; 0: nothing. It is due when the slot is given back. */
 void pending_withhold(struct pending *pending, uint64_t in_ns, uint64_t out_ns);
+
+/* A claimed slot waits for a place under that limit, or (key 0) does not any more. */
+void pending_turn(struct pending *pending, uint64_t key, uint64_t begun_ns);
+
+/* Of those that wait for a place under that limit, the one that has waited longest; NULL: none. */
+struct pending *pending_first_turn(uint64_t key);
+
+/* A claimed slot is overdue; until it ends. pending_shows_overdue: may there be any? */
+void pending_overdue(struct pending *pending);
+static inline bool pending_shows_overdue(void)
+{
+    return atomic_load_explicit(&pending_head->overdue, memory_order_relaxed);
+}
 
 /* Moves a claimed slot from one phase to another. */
 void pending_enter(struct pending *pending, enum pending_phase phase);

@@ -231,8 +231,10 @@ bool registration_look_up(int epoll, int fd, struct registration *found)
         return false;
     *found = scan.found;
     found->epoll = epoll + 1;
+    /* One that is disarmed does not tell all of what it was for, and another thread may be about to note it itself. */
     struct epoll_event event = {.events = found->events, .data.u64 = found->data};
-    registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
+    if (!(found->events & EPOLLONESHOT))
+        registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
     return true;
 }
 

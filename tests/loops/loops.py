@@ -3,7 +3,8 @@
 Thousands of programs, each made up from its seed, are told the same story three times: by the kernel alone, under a rule
 that never has anything to do, and by way of retries and timeouts that must not be seen. Every event, errno and byte is
 compared. A number as argument: so many scripts from that of LOOPS_FIRST on. With `withheld` before it, where the kernel
-keeps nothing silent: packets of loopback come with as many hops left as there are.
+keeps nothing silent: packets of loopback come with as many hops left as there are. Every other batch has other threads and
+is interrupted by signals.
 """
 
 import os
@@ -18,17 +19,24 @@ PROGRAM = os.path.join(BUILD, "tests/scripts")
 LIBRARY = os.environ.get("LOOPS_LIBRARY") or os.path.join(BUILD, "libresil.so")
 CHUNK = 500
 AT_ONCE = 4
-# Each in a network of its own, so that none of them meets another's addresses.
-IN_NETWORK = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "sh", "-c",
-              'ip link set lo up && { [ -z "$HOPS" ] || echo "$HOPS" >/proc/sys/net/ipv4/ip_default_ttl; } && '
-              'exec env LD_PRELOAD="$PRELOADED" "$@"', "sh"]
+# Each in a network of its own, so that none of them meets another's addresses; of IPv6 it has all that begin with fd.
+NETWORK = """
+ip link set lo up && ip -6 route add local fd00::/8 dev lo && echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind
+if [ "$HOPS" ]; then
+    echo "$HOPS" >/proc/sys/net/ipv4/ip_default_ttl
+    for where in all lo; do echo "$HOPS" >/proc/sys/net/ipv6/conf/$where/hop_limit; done
+fi
+exec env LD_PRELOAD="$PRELOADED" "$@"
+"""
+IN_NETWORK = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "sh", "-ec", NETWORK, "sh"]
 STUCK_S = 60  # a batch takes a few seconds; who does not see what it waits for would wait for hours in all
 
 
 def begin(how, first, count, state, is_withheld):
     environment = {**os.environ, "RESIL_RULES": os.path.join(HERE, "rules.yaml"), "RESIL_STATE_DIR": state}
     told = "hidden" if how == "hidden" else "plain"
-    command = [*IN_NETWORK, PROGRAM, told, str(first), str(count), *(["own"] if is_withheld else [])]
+    command = [*IN_NETWORK, PROGRAM, told, str(first), str(count), *(["own"] if is_withheld else []),
+               *(["threads"] if first // CHUNK % 2 else [])]
     environment["HOPS"] = "255" if is_withheld else ""
     environment["PRELOADED"] = LIBRARY if how != "bare" else ""
     out = tempfile.TemporaryFile()

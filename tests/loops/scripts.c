@@ -1,19 +1,22 @@
 /* Loop programs by the thousand, each made up from its seed: what it sees goes to standard output, a line for a script.
  *
- *   scripts plain|hidden FIRST COUNT [own]
+ *   scripts plain|hidden FIRST COUNT [own] [threads]
  *
  * `plain` is told by the kernel alone: a descriptor is silent, then accepted or refused. `hidden` tells the same story to
  * the program by way of what libresil hides: refused again and again, or unanswered, until the server is there. The
  * servers live in this process and make their system calls themselves, so that no hook sees them, and nothing is decided
  * by how long anything takes. `own`: without what only the kernel could keep from being seen, which is when a child looks,
- * or when a descriptor is given up and not closed. */
+ * or when a descriptor is given up and not closed. `threads`: another thread does some of it while the program waits, and
+ * signals interrupt the waits. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,6 +33,7 @@
 #include <unistd.h>
 
 #define CONNECTIONS 3
+#define IPV6_HOPS   73 /* IPV6_MINHOPCOUNT of linux/in6.h, which cannot be included beside netinet/in.h */
 #define PATIENCE_MS 20000
 
 /* Networks of loopback, which the rules tell apart. */
@@ -55,7 +59,9 @@ enum loop {
 struct connection {
     enum story story;
     int fd;
-    bool is_mapped, is_closed, is_over, is_armed, is_registered, is_black_hole;
+    bool is_mapped, is_v6, is_over, is_armed, is_registered, is_black_hole;
+    _Atomic bool is_closed;
+    enum net net;
     struct sockaddr_storage address;
     socklen_t length;
     int listener, filler, accepted;
@@ -63,7 +69,8 @@ struct connection {
     uint32_t events, inbox;
 };
 
-static bool is_hidden, is_own;
+static bool is_hidden, is_own, has_threads;
+static _Atomic bool was_interrupted;
 static uint64_t script_random, hidden_random;
 static enum loop loop;
 static int epolls[2], outer;
@@ -124,11 +131,12 @@ static void raw_close(int *fd)
 static void raw_await(int fd, short events)
 {
     struct pollfd asked = {.fd = fd, .events = events};
-    struct timespec patience = {20, 0};
-    syscall(SYS_ppoll, &asked, 1, &patience, NULL, 8);
+    struct timespec patience = {20, 0}; /* the kernel leaves in it what is left */
+    while (syscall(SYS_ppoll, &asked, 1, &patience, NULL, 8) < 0 && errno == EINTR)
+        ;
 }
 
-/* Each process has addresses of its own, so that no two of them meet at a port. */
+/* Each process has IPv4 addresses of its own, so that no two of them meet at a port. */
 static struct sockaddr_in address_in(enum net net, unsigned slot, unsigned port)
 {
     uint32_t host = ((uint32_t)getpid() & 0x3fff) << 2 | (slot + 1);
@@ -137,26 +145,56 @@ static struct sockaddr_in address_in(enum net net, unsigned slot, unsigned port)
                                 .sin_addr.s_addr = htonl(127u << 24 | (70u + net) << 16 | host)};
 }
 
-/* One that is bound: whoever connects is refused until it listens. */
-static int bind_server(enum net net, unsigned slot, unsigned *port)
+static socklen_t server_address(const struct connection *connection, unsigned port,
+                                struct sockaddr_storage *address)
 {
-    int fd = raw(syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), on = 1;
+    unsigned slot = (unsigned)(connection - connections);
+    memset(address, 0, sizeof *address);
+    if (!connection->is_v6) {
+        struct sockaddr_in v4 = address_in(connection->net, slot, port);
+        memcpy(address, &v4, sizeof v4);
+        return sizeof v4;
+    }
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    v6.sin6_addr.s6_addr[0] = 0xfd;
+    v6.sin6_addr.s6_addr[1] = (uint8_t)(0x70 + connection->net);
+    v6.sin6_addr.s6_addr[15] = (uint8_t)(slot + 1);
+    memcpy(address, &v6, sizeof v6);
+    return sizeof v6;
+}
+
+static unsigned port_of(const struct sockaddr_storage *address)
+{
+    return ntohs(((const struct sockaddr_in *)address)->sin_port); /* where it is in IPv6 too */
+}
+
+static int server_socket(const struct connection *connection)
+{
+    return raw(syscall(SYS_socket, connection->is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+}
+
+/* One that is bound: whoever connects is refused until it listens. */
+static int bind_server(const struct connection *connection, unsigned *port)
+{
+    int fd = server_socket(connection), on = 1;
     syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = address_in(net, slot, *port);
-    raw(syscall(SYS_bind, fd, &address, sizeof address));
-    socklen_t size = sizeof address;
+    struct sockaddr_storage address;
+    socklen_t size = server_address(connection, *port, &address);
+    raw(syscall(SYS_bind, fd, &address, size));
+    size = sizeof address;
     syscall(SYS_getsockname, fd, &address, &size);
-    *port = ntohs(address.sin_port);
+    *port = port_of(&address);
     return fd;
 }
 
 /* One that does not answer: its queue is full. */
-static void make_silent(struct connection *connection, enum net net, unsigned slot, unsigned port)
+static void make_silent(struct connection *connection, unsigned port)
 {
+    struct sockaddr_storage address;
+    socklen_t size = server_address(connection, port, &address);
     raw(syscall(SYS_listen, connection->listener, 0));
-    connection->filler = raw(syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    struct sockaddr_in address = address_in(net, slot, port);
-    raw(syscall(SYS_connect, connection->filler, &address, sizeof address));
+    connection->filler = server_socket(connection);
+    raw(syscall(SYS_connect, connection->filler, &address, size));
     connection->is_black_hole = true;
 }
 
@@ -205,10 +243,10 @@ static void control(struct connection *connection, int operation)
     struct epoll_event event = {.events = connection->events | mode_bits(), .data.u64 = connection->data};
     if (loop == EXCLUSIVE || loop == EDGE_EXCLUSIVE)
         event.events &= ~(uint32_t)EPOLLRDHUP; /* the kernel refuses it together */
+    connection->is_armed = connection->is_registered = operation != EPOLL_CTL_DEL;
     for (int i = 0; i < (loop == TWO_EPOLLS ? 2 : 1); i++)
         if (epoll_ctl(epolls[i], operation, connection->fd, &event) != 0)
             say(" ctl%d:%d", operation, errno);
-    connection->is_armed = connection->is_registered = operation != EPOLL_CTL_DEL;
 }
 
 static void set_data(struct connection *connection)
@@ -236,6 +274,14 @@ static const sigset_t *some_mask(void)
     return draw(2) ? &mask : NULL;
 }
 
+/* Signals interrupt any wait, where there are any. */
+static void has_failed(int ready)
+{
+    was_interrupted = ready < 0 && errno == EINTR && has_threads;
+    if (ready < 0 && !was_interrupted)
+        say(" wait:%d", errno);
+}
+
 static unsigned wait_poll_for(struct connection *wanted, int timeout_ms)
 {
     struct pollfd fds[CONNECTIONS];
@@ -245,9 +291,8 @@ static unsigned wait_poll_for(struct connection *wanted, int timeout_ms)
                                  .events = (short)connections[i].events};
     const sigset_t *mask = some_mask();
     int ready = loop == POLL ? poll(fds, count, timeout_ms) : ppoll(fds, count, &timeout, mask);
-    if (ready < 0)
-        say(" wait:%d", errno);
-    return ready > 0 ? (unsigned short)fds[wanted - connections].revents : 0;
+    has_failed(ready);
+    return ready > 0 && wanted ? (unsigned short)fds[wanted - connections].revents : 0;
 }
 
 static unsigned wait_select_for(struct connection *wanted, int timeout_ms)
@@ -271,9 +316,8 @@ static unsigned wait_select_for(struct connection *wanted, int timeout_ms)
     const sigset_t *mask = some_mask();
     int ready = loop == SELECT ? select(most + 1, &reads, &writes, NULL, &timeout)
                                : pselect(most + 1, &reads, &writes, NULL, &precise, mask);
-    if (ready < 0)
-        say(" wait:%d", errno);
-    if (ready <= 0 || wanted->is_closed)
+    has_failed(ready);
+    if (ready <= 0 || !wanted || wanted->is_closed)
         return 0;
     return (FD_ISSET(wanted->fd, &reads) ? EPOLLIN : 0) | (FD_ISSET(wanted->fd, &writes) ? EPOLLOUT : 0);
 }
@@ -287,7 +331,9 @@ static unsigned wait_epoll_for(struct connection *wanted, int timeout_ms)
     if (loop == TWO_EPOLLS)
         epoll = epolls[draw(2)];
     if (loop == NESTED) {
-        if (epoll_wait(outer, events, 1, timeout_ms) <= 0)
+        ready = epoll_wait(outer, events, 1, timeout_ms);
+        has_failed(ready);
+        if (ready <= 0)
             return 0;
         timeout_ms = 0;
     }
@@ -298,8 +344,7 @@ static unsigned wait_epoll_for(struct connection *wanted, int timeout_ms)
         ready = epoll_pwait(epoll, events, most, timeout_ms, mask);
     else
         ready = epoll_pwait2(epoll, events, most, &timeout, mask);
-    if (ready < 0)
-        say(" wait:%d", errno);
+    has_failed(ready);
     unsigned seen = 0;
     for (int i = 0; i < ready; i++) {
         for (unsigned j = 0; j < count; j++) {
@@ -317,10 +362,10 @@ static unsigned wait_epoll_for(struct connection *wanted, int timeout_ms)
     return seen;
 }
 
-/* One wait; what it shows of that connection. */
+/* One wait; what it shows of that connection. NULL: of none that is waited for now. */
 static unsigned look(struct connection *connection, int timeout_ms)
 {
-    if (connection->inbox) {
+    if (connection && connection->inbox) {
         unsigned seen = connection->inbox;
         connection->inbox = 0;
         return seen;
@@ -466,7 +511,9 @@ static bool is_parked(const struct connection *connection)
 {
     int hops = 0;
     socklen_t size = sizeof hops;
-    return syscall(SYS_getsockopt, connection->fd, IPPROTO_IP, IP_MINTTL, &hops, &size) == 0 && hops == 255;
+    return syscall(SYS_getsockopt, connection->fd, connection->is_v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                   connection->is_v6 ? IPV6_HOPS : IP_MINTTL, &hops, &size) == 0 &&
+           hops == 255;
 }
 
 /* A child sees the descriptor as it is. */
@@ -500,10 +547,172 @@ static void fork_child(struct connection *connection)
     waitpid(child, NULL, 0);
 }
 
+/* Other threads. */
+static pthread_t program;
+static pid_t program_id;
+
+static void pause_us(unsigned us)
+{
+    struct timespec time = {0, us * 1000};
+    syscall(SYS_nanosleep, &time, NULL);
+}
+
+/* Does the program sleep? Asked in a way that no hook sees. */
+static bool is_asleep(void)
+{
+    char path[64], said[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)program_id);
+    int fd = raw(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC));
+    syscall(SYS_read, fd, said, sizeof said - 1);
+    syscall(SYS_close, fd);
+    const char *state = strrchr(said, ')');
+    return state && state[2] == 'S';
+}
+
+struct errand {
+    struct connection *connection;
+    int result, error;
+    _Atomic bool is_done;
+};
+
+/* While the program is asleep in its wait, if it can be met there. */
+static void *connect_elsewhere(void *argument)
+{
+    struct errand *errand = argument;
+    struct connection *connection = errand->connection;
+    for (unsigned tries = 0; tries < 100 && !is_asleep(); tries++)
+        pause_us(20);
+    errand->result = connect(connection->fd, (struct sockaddr *)&connection->address, connection->length);
+    errand->error = errno;
+    connection->is_closed = false;
+    add(connection);
+    errand->is_done = true;
+    return NULL;
+}
+
+static void begin_in_thread(struct connection *connection)
+{
+    struct errand errand = {.connection = connection};
+    pthread_t thread;
+    uint64_t before = script_random;
+    set_data(connection);
+    if (pthread_create(&thread, NULL, connect_elsewhere, &errand) != 0)
+        exit(2);
+    while (!errand.is_done)
+        look(NULL, 3);
+    script_random = before;
+    pthread_join(thread, NULL);
+    errno = errand.error;
+    outcome("connect", errand.result);
+}
+
+/* Interrupts the program once, in its wait. */
+static void *interrupt_once(void *unused)
+{
+    while (!is_asleep())
+        pause_us(20);
+    pthread_kill(program, SIGUSR1);
+    return unused;
+}
+
+/* A wait while nothing is to be seen ends by a signal. */
+static void be_interrupted(void)
+{
+    pthread_t thread;
+    uint64_t before = script_random, patience = now_ms() + PATIENCE_MS;
+    for (unsigned i = 0; i < count; i++)
+        if (connections[i].story == REFUSED && !connections[i].is_over)
+            return;
+    if (loop == NESTED)
+        return; /* an epoll in another one shows that there is something, be it hidden */
+    if (pthread_create(&thread, NULL, interrupt_once, NULL) != 0)
+        exit(2);
+    do
+        look(NULL, PATIENCE_MS);
+    while (!was_interrupted && now_ms() < patience);
+    script_random = before;
+    pthread_join(thread, NULL);
+    say(" interrupted:%d", was_interrupted);
+}
+
+/* Interrupts the program over and over, in its waits and elsewhere; some of its waits do not want to be. */
+static _Atomic bool may_interrupt, has_ended, is_surprised;
+static _Atomic unsigned sent, handled;
+
+static void handle(int number)
+{
+    handled += number == SIGUSR2;
+}
+
+static void *interrupt_often(void *unused)
+{
+    uint64_t random = 1;
+    while (!has_ended) {
+        if (may_interrupt && handled == sent) {
+            sent++;
+            pthread_kill(program, SIGUSR2);
+        }
+        pause_us(100 + (unsigned)(next(&random) % 1000));
+    }
+    return unused;
+}
+
+/* Waits for what never comes, and carries out what is due to the program. */
+static void *wait_beside(void *unused)
+{
+    uint64_t random = 2;
+    int ends[2], epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN};
+    if (pipe2(ends, O_CLOEXEC) != 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event) != 0)
+        exit(2);
+    struct pollfd asked = {.fd = ends[0], .events = POLLIN};
+    while (!has_ended) {
+        int timeout_ms = (int)(next(&random) % 20);
+        if (timeout_ms % 2 ? poll(&asked, 1, timeout_ms) : epoll_wait(epoll, &event, 1, timeout_ms))
+            is_surprised = true;
+    }
+    return unused;
+}
+
+static pthread_t others[2];
+
+static void begin_threads(void)
+{
+    struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    sigaction(SIGUSR2, &action, NULL);
+    program = pthread_self();
+    program_id = (pid_t)syscall(SYS_gettid);
+    if (pthread_create(&others[0], NULL, interrupt_often, NULL) != 0 ||
+        pthread_create(&others[1], NULL, wait_beside, NULL) != 0)
+        exit(2);
+}
+
+static void end_threads(void)
+{
+    has_ended = true;
+    pthread_join(others[0], NULL);
+    pthread_join(others[1], NULL);
+}
+
+/* The script is over: has it got each signal, and the other thread nothing? */
+static void settle_threads(void)
+{
+    may_interrupt = false;
+    for (unsigned tries = 0; tries < 1000 && handled != sent; tries++)
+        pause_us(1000);
+    say(" signals:%d", handled == sent);
+    if (is_surprised)
+        say(" SURPRISED");
+}
+
 /* While it is silent. */
 static void pending_step(struct connection *connection)
 {
-    switch (draw(11)) {
+    switch (draw(has_threads ? 12 : 11)) {
+    case 11:
+        be_interrupted();
+        break;
     case 0:
         so_error(connection);
         break;
@@ -575,43 +784,54 @@ static void give_up(struct connection *connection)
     close_it(connection);
 }
 
+static int new_socket(const struct connection *connection)
+{
+    bool is_inet6 = connection->is_mapped || connection->is_v6;
+    return socket(is_inet6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+}
+
 /* A new socket to where it is accepted or refused at once: the program goes on as if it were the same one. */
 static void begin_anew(struct connection *connection)
 {
     if (is_epoll() && connection->is_registered)
         control(connection, EPOLL_CTL_DEL);
     close(connection->fd);
-    connection->fd = socket(connection->is_mapped ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    connection->fd = new_socket(connection);
     if (connect(connection->fd, (struct sockaddr *)&connection->address, connection->length) == 0 ||
         errno != EINPROGRESS)
         say(" anew?");
     add(connection);
 }
 
-static void set_address(struct connection *connection, enum net net, unsigned slot, unsigned port)
+static void set_address(struct connection *connection, unsigned port)
 {
-    struct sockaddr_in v4 = address_in(net, slot, port);
-    memset(&connection->address, 0, sizeof connection->address);
-    if (!connection->is_mapped) {
-        memcpy(&connection->address, &v4, connection->length = sizeof v4);
+    connection->length = server_address(connection, port, &connection->address);
+    if (!connection->is_mapped)
         return;
-    }
+    struct sockaddr_in v4;
+    memcpy(&v4, &connection->address, sizeof v4);
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
     v6.sin6_addr.s6_addr[10] = v6.sin6_addr.s6_addr[11] = 0xff;
     memcpy(v6.sin6_addr.s6_addr + 12, &v4.sin_addr, 4);
     memcpy(&connection->address, &v6, connection->length = sizeof v6);
 }
 
-static unsigned ports[8][CONNECTIONS];
+static unsigned ports[2][8][CONNECTIONS];
+
+static unsigned *port_for(const struct connection *connection)
+{
+    return &ports[connection->is_v6][connection->net][connection - connections];
+}
 
 static void begin(struct connection *connection)
 {
-    unsigned slot = (unsigned)(connection - connections);
     bool is_second = next(&hidden_random) & 1;
-    enum net net = NET_PLAIN;
-    *connection = (struct connection){.listener = -1, .filler = -1, .accepted = -1};
+    *connection = (struct connection){
+        .listener = -1, .filler = -1, .accepted = -1, .net = NET_PLAIN, .is_closed = true};
     connection->story = (enum story)draw(3);
-    connection->is_mapped = draw(3) == 0;
+    unsigned family = draw(6);
+    connection->is_mapped = family < 2;
+    connection->is_v6 = family == 2 || family == 3;
     connection->events = draw(2) ? EPOLLIN | EPOLLOUT : EPOLLOUT;
     if (draw(3) == 0 && loop != SELECT && loop != PSELECT)
         connection->events |= EPOLLRDHUP;
@@ -621,32 +841,31 @@ static void begin(struct connection *connection)
         static const enum net nets[3][2] = {[SILENT] = {NET_PATIENT, NET_PLAIN},
                                             [ACCEPTED] = {NET_EAGER, NET_IMPATIENT},
                                             [REFUSED] = {NET_GIVES_UP, NET_GIVES_UP}};
-        net = nets[connection->story][is_second];
-        is_silent = net == NET_PLAIN || net == NET_IMPATIENT;
+        connection->net = nets[connection->story][is_second];
+        is_silent = connection->net == NET_PLAIN || connection->net == NET_IMPATIENT;
     }
-    unsigned *port = &ports[net][slot];
-    connection->listener = bind_server(net, slot, port);
+    unsigned *port = port_for(connection);
+    connection->listener = bind_server(connection, port);
     if (is_silent)
-        make_silent(connection, net, slot, *port);
-    set_address(connection, net, slot, *port);
-    connection->fd = socket(connection->is_mapped ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        make_silent(connection, *port);
+    set_address(connection, *port);
+    connection->fd = new_socket(connection);
+    if (has_threads && draw(2)) {
+        begin_in_thread(connection);
+        return;
+    }
     connect_it(connection);
+    connection->is_closed = false;
     add(connection);
 }
 
 /* The server is there. */
 static void open_server(struct connection *connection)
 {
-    unsigned slot = (unsigned)(connection - connections);
-    enum net net = NET_PLAIN;
-    unsigned port = ntohs(((struct sockaddr_in *)&connection->address)->sin_port);
-    for (unsigned i = NET_EAGER; i <= NET_PLAIN; i++)
-        if (ports[i][slot] == port)
-            net = (enum net)i;
     if (connection->is_black_hole) {
         raw_close(&connection->filler);
         raw_close(&connection->listener);
-        connection->listener = bind_server(net, slot, &port);
+        connection->listener = bind_server(connection, port_for(connection));
     }
     raw(syscall(SYS_listen, connection->listener, 16));
     if (!is_hidden)
@@ -802,7 +1021,11 @@ static void run(unsigned seed)
     struct epoll_event inner = {.events = EPOLLIN};
     epoll_ctl(outer, EPOLL_CTL_ADD, epolls[0], &inner);
     say("%u %s", seed, names[loop]);
+    if (has_threads)
+        may_interrupt = draw(2);
     unsigned steps[CONNECTIONS], left = count;
+    for (unsigned i = 0; i < count; i++)
+        connections[i].is_closed = true; /* those that have not begun */
     for (unsigned i = 0; i < count; i++) {
         begin(&connections[i]);
         steps[i] = draw(7);
@@ -819,6 +1042,8 @@ static void run(unsigned seed)
         raw_close(&connections[i].filler);
         raw_close(&connections[i].accepted);
     }
+    if (has_threads)
+        settle_threads();
     close(outer);
     close(epolls[0]);
     close(epolls[1]);
@@ -827,14 +1052,21 @@ static void run(unsigned seed)
 
 int main(int arguments, char **argument)
 {
-    if (arguments != 4 && arguments != 5)
+    if (arguments < 4)
         return 2;
-    is_own = arguments == 5;
+    for (int i = 4; i < arguments; i++) {
+        is_own |= strcmp(argument[i], "own") == 0;
+        has_threads |= strcmp(argument[i], "threads") == 0;
+    }
     is_hidden = strcmp(argument[1], "hidden") == 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
+    if (has_threads)
+        begin_threads();
     unsigned first = (unsigned)atoi(argument[2]), last = first + (unsigned)atoi(argument[3]);
     for (unsigned seed = first; seed < last; seed++)
         run(seed);
+    if (has_threads)
+        end_threads();
     return 0;
 }

@@ -1,10 +1,13 @@
 /* Many connections in one loop, over and over: each ends in success, in refusal or in a timeout, and begins anew.
  *
- *   stress level|edge|poll|select COUNT AT_ONCE PATIENCE_MS
+ *   stress level|edge|poll|select COUNT AT_ONCE PATIENCE_MS [OPEN_MS]
  *
  * Prints what it counted. A third goes to servers that are up only now and then, a third to one that never is, a third to
  * one that does not answer. The servers live in this process and make their system calls themselves, so that no hook
- * sees them. What has not ended after PATIENCE_MS has not ended well. */
+ * sees them. What has not ended after PATIENCE_MS has not ended well.
+ *
+ * OPEN_MS: all of them begin before the first wait, so that what is due to them is due at about the same time, and begin
+ * anew once all have ended; the servers are up from so long on after they have begun. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,13 +20,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#define AT_ONCE_MAX 4000
+#define AT_ONCE_MAX 10000
+#define NUMBERS_MAX (AT_ONCE_MAX + 1024)
 #define SERVERS     4 /* of those that are up now and then */
 #define TICK_MS     5
 #define LAPS        4 /* after the first nothing grows */
@@ -49,10 +54,10 @@ struct server {
 
 static enum loop loop;
 static int epoll;
-static struct connection connections[AT_ONCE_MAX];
+static struct connection connections[AT_ONCE_MAX], *by_number[NUMBERS_MAX];
 static unsigned at_once;
 static struct server servers[SERVERS], refusing, silent;
-static uint64_t patience_ns, random_state = 1, change_ns;
+static uint64_t patience_ns, random_state = 1, change_ns, open_ns;
 static unsigned begun, ended[KINDS], unexpected, stray, hidden_seen, idle, early, events_seen, waits;
 
 static void die(const char *what)
@@ -122,15 +127,25 @@ static void answer_all(void)
     }
 }
 
+static void change_server(struct server *server)
+{
+    if (server->is_up ? syscall(SYS_shutdown, server->fd, SHUT_RDWR) : syscall(SYS_listen, server->fd, 4096))
+        die("change");
+    server->is_up = !server->is_up;
+}
+
 /* All that has come is answered before a server goes down. */
 static void change_servers(void)
 {
     if (now_ns() < change_ns)
         return;
-    struct server *server = &servers[draw(SERVERS)];
-    if (server->is_up ? syscall(SYS_shutdown, server->fd, SHUT_RDWR) : syscall(SYS_listen, server->fd, 4096))
-        die("change");
-    server->is_up = !server->is_up;
+    if (open_ns) {
+        for (unsigned i = 0; i < SERVERS; i++)
+            change_server(&servers[i]);
+        change_ns = UINT64_MAX;
+        return;
+    }
+    change_server(&servers[draw(SERVERS)]);
     change_ns = now_ns() + 1000000 + draw(4000000);
 }
 
@@ -157,6 +172,7 @@ static void end(struct connection *connection, int error)
         die("close");
     ended[connection->kind]++;
     connection->at = FREE;
+    by_number[connection->fd] = NULL;
 }
 
 static int so_error(int fd)
@@ -175,6 +191,9 @@ static void begin(struct connection *connection)
     connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (connection->fd < 0)
         die("socket");
+    if (connection->fd >= NUMBERS_MAX)
+        die("number");
+    by_number[connection->fd] = connection;
     const struct server *server = connection->kind == LATE      ? &servers[draw(SERVERS)]
                                   : connection->kind == REFUSED ? &refusing
                                                                 : &silent;
@@ -235,9 +254,8 @@ static int wait_in_epoll(void)
     for (int i = 0; i < ready; i++) {
         struct connection *connection = NULL;
         uint64_t data = events[i].data.u64;
-        for (unsigned j = 0; loop == LEVEL && j < at_once && !connection; j++)
-            if (connections[j].at != FREE && (uint64_t)connections[j].fd == data)
-                connection = &connections[j];
+        if (loop == LEVEL && data < NUMBERS_MAX)
+            connection = by_number[data];
         if (loop == EDGE)
             connection = &connections[(uint32_t)data & ~(uint32_t)NO_NUMBER];
         if (connection && data_of(connection) == data)
@@ -305,8 +323,19 @@ static void wait_once(void)
         early++;
 }
 
+/* Down, to be up in a while. */
+static void close_servers(void)
+{
+    for (unsigned i = 0; i < SERVERS; i++)
+        if (servers[i].is_up)
+            change_server(&servers[i]);
+    change_ns = now_ns() + open_ns;
+}
+
 static void run_lap(unsigned until)
 {
+    if (open_ns)
+        close_servers();
     for (unsigned left = 1; left;) {
         unsigned fresh = 0;
         left = 0;
@@ -314,7 +343,7 @@ static void run_lap(unsigned until)
             struct connection *connection = &connections[i];
             if (connection->at != FREE && now_ns() - connection->began_ns > patience_ns)
                 end(connection, ETIME);
-            if (connection->at == FREE && begun < until && fresh++ < 64)
+            if (connection->at == FREE && begun < until && (open_ns || fresh++ < 64))
                 begin(connection);
             left += connection->at != FREE || begun < until;
         }
@@ -340,14 +369,20 @@ static void measure(long *pages, long *mapped, long *descriptors)
 int main(int count, char **arguments)
 {
     static const char *const names[LOOPS] = {"level", "edge", "poll", "select"};
-    if (count != 5)
+    if (count != 5 && count != 6)
         return 2;
     while (loop < LOOPS && strcmp(arguments[1], names[loop]) != 0)
         loop++;
     unsigned total = (unsigned)atoi(arguments[2]);
     at_once = (unsigned)atoi(arguments[3]);
     patience_ns = (uint64_t)atoi(arguments[4]) * 1000000;
+    open_ns = count == 6 ? (uint64_t)atoi(arguments[5]) * 1000000 : 0;
     epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct rlimit most;
+    if (getrlimit(RLIMIT_NOFILE, &most) == 0 && loop != SELECT) {
+        most.rlim_cur = most.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &most);
+    }
     if (loop == LOOPS || at_once > AT_ONCE_MAX || epoll < 0)
         return 2;
     open_servers();

@@ -210,10 +210,11 @@ class Doctor(Stage):
         self.assertEqual([host for report in self.reports() for host in report["hosts"]], [])
 
     def test_run_names_why_calls_passed_through(self):
-        self.rule_file = self.rules("match: {address: 127.0.0.0/8, protocol: udp}\ntimeout: {response: 5s}\n")
-        code = ("import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.setblocking(False)\n"
-                "s.connect(('127.0.0.1', int(sys.argv[1])))\n")
-        diagnosis = self.diagnose("--run", PYTHON, "-c", code, str(self.free_port()))
+        path = os.path.join(self.folder, "datagrams")
+        self.rule_file = self.rules(f"match: {{unix: {path}}}\ntimeout: {{response: 5s}}\n")
+        code = ("import socket, sys\nserver, s = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))\n"
+                "server.bind(sys.argv[1])\ns.setblocking(False)\ns.connect(sys.argv[1])\n")
+        diagnosis = self.diagnose("--run", PYTHON, "-c", code, path)
         self.assertEqual(diagnosis["run"]["rule_files"][0]["passed_through"]["non_blocking"], 1)
 
     def test_run_finds_a_program_that_makes_its_own_calls(self):
@@ -245,6 +246,12 @@ class Doctor(Stage):
         self.assertIn("libhiredis.so.* is none of the libraries that it starts with", notes[0])
         self.assertIn("PQoidStatus of libpq.so.5 is called by none of its files by name", notes[1])
         self.assertIn("no file that it starts with has a function no_such_thing_at_all", notes[2])
+        command = [RESIL, "run", "--rules", self.rule_file, "--log", "off", "--", psql[-1], "--version"]
+        ended = self.run_program(command, how=BARE)
+        self.assertIn("psql (PostgreSQL)", ended.out)
+        self.assertEqual(ended.err.splitlines()[1:], [  # the first tells of warnings
+            "resil run: function misspelt: libpq.so.5 has no function PQconectdbParams (did you mean PQconnectdbParams?)",
+            "resil run: function private: libpq.so.5 has no function no_such_thing_at_all"])
 
     def test_the_report_for_people(self):
         ended = self.run_program([RESIL, "doctor", "--rules", self.rule_file, "--run", *REFUSED, str(self.free_port())],

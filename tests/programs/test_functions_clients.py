@@ -187,6 +187,46 @@ functions:
 
 
 @unittest.skipUnless(has_pycurl(), "pycurl is not installed")
+class Fractions(Clients):
+    """libm, as python calls it and as it is found by dlsym: functions that return doubles and floats."""
+
+    PROGRAM = ("import ctypes, math\n"
+               "single = ctypes.CDLL('libm.so.6').cbrtf\n"
+               "single.restype, single.argtypes = ctypes.c_float, [ctypes.c_float]\n"
+               "print(*(math.cbrt(n) for n in (-8, 8, -1, 1, 64)), *(single(n) for n in (-8, 1)))\n")
+
+    def calculate(self, more, rules=None, how=RULED, **extra):
+        text = "version: 1\nfunctions:\n"
+        for name, kind in ("cbrt", "double"), ("cbrtf", "float"):
+            text += f"  - {{name: {name}, library: libm.so.6, symbol: {name}, returns: {kind}, args: [{kind}], {more}}}\n"
+        rules = self.write("rules.yaml", text)
+        ended = self.run_program([PYTHON, "-c", self.PROGRAM], rules, how, **extra)
+        self.assertTrue(ended.is_good, ended)
+        return ended.out
+
+    def only_under(self, more, good, **extra):
+        for how in BARE, EMPTIED:
+            self.assertEqual(self.calculate(more, how=how, **extra), "-2.0 2.0 -1.0 1.0 4.0 -2.0 1.0\n")
+        self.assertEqual(self.calculate(more, **extra), good)
+
+    def test_what_is_less_than_0_is_a_failure_and_gets_the_default(self):
+        self.only_under('fails_when: {returns: "< -0.5"}, default: {returns: 1.5, when: failed}',
+                        "1.5 2.0 1.5 1.0 4.0 1.5 1.0\n")
+        self.assertEqual(len(self.events("function_failed")), 3)
+
+    def test_a_fault_makes_every_other_one_fail(self):
+        more = "fails_when: {returns: -0.25}, faults: {every: 2, returns: -0.25}"
+        self.assertEqual(self.calculate(more), self.calculate(more, how=BARE))
+        self.only_under(more, "-2.0 -0.25 -1.0 -0.25 4.0 -2.0 -0.25\n", RESIL_FAULTS="1")
+
+    def test_it_is_told_as_it_was_written(self):
+        self.calculate('fails_when: {returns: [0.1, -1e-9]}, default: {returns: -0.25, when: failed}', how=BARE)
+        for symbol in "cbrt", "cbrtf":
+            said = self.resil("explain", "--rules", os.path.join(self.folder, "rules.yaml"), "--function", symbol)
+            self.assertIn("[0.1, -1e-9]", said)
+            self.assertIn("-0.25, for rejected and failed calls", said)
+
+
 class Curl(Clients):
     CLIENT = """
 import pycurl, sys

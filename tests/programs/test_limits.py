@@ -2,7 +2,7 @@
 
 import errno
 
-from stage import BARE, PYTHON, RULED, Stage, main
+from stage import BARE, PYTHON, RESIL, RULED, Stage, main
 
 AT_ONCE = """
 match: {address: 127.0.0.1}
@@ -160,8 +160,8 @@ class Bulkhead(Limits):
                 "print(connect())\n")
         self.assertEqual(self.says(code, rules), ["alarm", "ECONNREFUSED"])
 
-    def test_a_non_blocking_connect_never_waits(self):
-        rules = self.rules(AT_ONCE % ", wait: 60s")
+    def test_a_non_blocking_connect_does_not_wait_unless_the_rule_says_so(self):
+        rules = self.rules(AT_ONCE % "")
         code = ("print(*[connect(timeout=0) for _ in range(3)])\n"
                 "kept.pop().close()\n"
                 "print(connect(timeout=0), connect(timeout=0))\n")
@@ -198,6 +198,158 @@ class Bulkhead(Limits):
         command = self.with_hosts([PYTHON, "-c", CLIENT + code, str(dead.port)], "127.0.0.2 many.test\n127.0.0.1 many.test\n")
         ended = self.run_program(command, rules)
         self.assertEqual(ended.out, "127.0.0.1\nECONNREFUSED\n", ended)
+
+
+ASYNCIO = """
+import asyncio, sys
+async def ask():
+    reader, writer = await asyncio.open_connection('127.0.0.1', int(sys.argv[1]))
+    writer.write(b'GET / HTTP/1.0\\r\\n\\r\\n')
+    answer = await reader.read()
+    writer.close()
+    return answer.decode().split()[-1]
+async def main(): print(*await asyncio.gather(*[ask() for _ in range(20)]))
+asyncio.run(main())
+"""
+
+NODE = """
+const http = require('http')
+for (let i = 0; i < 20; i++)
+  http.get({host: '127.0.0.1', port: process.argv[1], agent: false}, answer => answer.on('data', data => console.log(`${data}`)))
+"""
+
+
+class Turns(Limits):
+    """Connects that do not block wait too, and the program's loop goes on meanwhile."""
+
+    def twenty_come_in_turns(self, command, *passed_by_nature):
+        rules = self.rules("match: {address: 127.0.0.1}\nlimit: {connections: 5, wait: 25s}\n")
+        for how in BARE, RULED:
+            server = self.server("hold --body here-I-am")
+            process = self.start([*command, str(server.port)], rules, how)
+            for seen in [20] if how == BARE else [5, 10, 15, 20]:
+                self.assertTrue(server.wait("requests", seen), how)
+                self.assertEqual(server.count("accepted"), seen)
+                self.assertEqual(server.say("release"), "ok")
+            ended = self.finish(process)
+            self.assertTrue(ended.is_good, ended)
+            self.assertEqual(ended.out.count("here-I-am"), 20, ended)
+        waits = self.events("limit_wait")
+        self.assertTrue(waits)
+        self.assertEqual({(event["limit"], event["rule"]) for event in waits}, {(5, "tested")})
+        host = self.host()
+        self.assertEqual((host["waited"], host["limited"], host["connected"], host["failed"]), (15, 0, 20, 0))
+        self.assert_nothing_passed_through(*passed_by_nature)
+
+    def test_curl(self):
+        self.twenty_come_in_turns(["sh", "-c", 'exec curl -sS --parallel --parallel-immediate "http://127.0.0.1:$0/[1-20]"'])
+
+    def test_python_asyncio(self):
+        self.twenty_come_in_turns([PYTHON, "-c", ASYNCIO])
+
+    def test_node(self):
+        self.twenty_come_in_turns(["node", "-e", NODE], "stale")  # libuv closes with a system call of its own
+
+    def test_the_loop_goes_on_and_the_wait_ends_in_time(self):
+        rules = self.rules(AT_ONCE % ", wait: 300ms, error: EHOSTUNREACH")
+        code = ("import select\n"
+                "print(*[connect(timeout=0) for _ in range(3)])\n"
+                "began, naps = time.monotonic(), 0\n"
+                "late = kept[2:]\n"
+                "while not select.select([], late, [], 0.02)[1] and naps < 1000: naps += 1\n"
+                "print(naps > 2, time.monotonic() - began >= 0.29)\n"
+                "print(errno.errorcode[late[0].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)])\n")
+        self.assertEqual(self.says(code, rules), "EINPROGRESS EINPROGRESS EINPROGRESS True True EHOSTUNREACH".split())
+        (event,) = self.events("limit_connections")
+        self.assertGreaterEqual(event["duration_ms"], 300)
+        self.assertIn("too many connections at once (connections: 2, rule tested), still after ", event["text"])
+        host = self.host()
+        self.assertEqual((host["limited"], host["failed"]), (1, 0))
+
+    def test_who_came_first_is_served_first(self):
+        rules = self.rules(AT_ONCE % ", wait: 25s")
+        code = ("import select\n"
+                "for _ in range(5): connect(timeout=0)\n"
+                "order, waiting = [], kept[2:]\n"
+                "for s in kept[:2] + waiting:\n"
+                "    s.close()\n"
+                "    if s in waiting: waiting.remove(s)\n"
+                "    for now in select.select([], waiting, [], 0.2)[1]:\n"
+                "        if now not in order: order.append(now)\n"
+                "print([kept.index(s) for s in order])\n")
+        self.assertEqual(self.says(code, rules), ["[2,", "3,", "4]"])
+
+    def test_one_that_gives_up_does_not_hold_up_the_others(self):
+        rules = self.rules(AT_ONCE % ", wait: 25s")
+        code = ("import select\n"
+                "for _ in range(5): connect(timeout=0)\n"
+                "kept[2].close(), kept[3].close(), kept[0].close()\n"
+                "print(len(select.select([], kept[4:], [], 20)[1]))\n")
+        self.assertEqual(self.says(code, rules), ["1"])
+
+    def test_a_circuit_that_opens_meanwhile_rejects_it(self):
+        rules = self.rules(AT_ONCE % ", wait: 25s" + "breaker: {failure_threshold: 1, recovery_timeout: 60s, error: EHOSTUNREACH}\n")
+        code = ("import select, subprocess\n"
+                "for _ in range(3): connect(timeout=0)\n"
+                f"subprocess.run(['{RESIL}', 'breaker', 'open', f'127.0.0.1:{{port}}'], check=True, stdout=2)\n"
+                "kept[0].close()\n"
+                "print(len(select.select([], kept[2:], [], 20)[1]))\n"
+                "print(errno.errorcode[kept[2].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)])\n")
+        self.assertEqual(self.says(code, rules), ["1", "EHOSTUNREACH"])
+        self.assertEqual(len(self.events("rejected")), 1)
+
+    def test_whose_turn_does_not_come_is_led_to_the_fallback_host(self):
+        other = self.server("answer --body instead")
+        rules = self.rules(f"match: {{address: 127.0.0.1, port: {self.target.port}}}\nlimit: {{connections: 2, wait: 300ms}}\n"
+                           f"degrade: [{{host: \"127.0.0.1:{other.port}\"}}]\n")
+        code = ("for _ in range(2): connect(timeout=0)\n"
+                "print(connect(timeout=20))\n"
+                "kept[2].sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "answer = b''\n"
+                "while got := kept[2].recv(1000): answer += got\n"
+                "print(answer.decode().split()[-1])\n")
+        self.assertEqual(self.says(code, rules), ["ok", "instead"])
+        self.assertEqual(len(self.events("limit_connections")), 1)
+        self.assertEqual([event["rung"] for event in self.events("degraded")], ["host"])
+
+    def test_a_thread_that_sleeps_in_an_epoll_learns_of_it(self):
+        rules = self.rules(AT_ONCE % ", wait: 25s")
+        code = ("import select\n"
+                "epoll = select.epoll()\n"
+                "thread = threading.Thread(target=lambda: print(len(epoll.poll(20))))\n"
+                "thread.start()\n"
+                "while open(f'/proc/self/task/{thread.native_id}/syscall').read().split()[0] not in ('232', '281', '441'): time.sleep(0.01)\n"
+                "for _ in range(3): connect(timeout=0)\n"
+                "epoll.register(kept[2], select.EPOLLOUT)\n"
+                "kept[0].close()\n"
+                "thread.join()\n"
+                "print(kept[2].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))\n"
+                "print(kept[2].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))\n")
+        self.assertEqual(self.says(code, rules), ["1", "0", "0"])
+
+    def test_a_unix_socket_too(self):
+        path = f"{self.folder}/s"
+        rules = self.rules(f"match: {{unix: {path}}}\nlimit: {{connections: 1, wait: 25s}}\n")
+        code = ("import select\n"
+                "server = socket.socket(socket.AF_UNIX)\n"
+                f"server.bind('{path}'), server.listen()\n"
+                "a, b = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)\n"
+                "b.setblocking(False)\n"
+                f"a.connect('{path}')\n"
+                f"print(errno.errorcode.get(b.connect_ex('{path}')))\n"
+                "print(len(select.select([], [b], [], 0.1)[1]))\n"
+                "a.close()\n"
+                "print(len(select.select([], [b], [], 20)[1]), b.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))\n"
+                "print(b.send(b'x'))\n")
+        self.assertEqual(self.says(code, rules), "EINPROGRESS 0 1 0 1".split())
+
+    def test_with_a_rate_they_go_one_after_the_other(self):
+        rules = self.rules("match: {address: 127.0.0.1}\nlimit: {rate: 10/s, wait: 25s}\n")
+        self.target.mode("answer --body here-I-am")
+        ended = self.run_program([PYTHON, "-c", ASYNCIO, str(self.target.port)], rules)
+        self.assertEqual(ended.out.split(), ["here-I-am"] * 20, ended)
+        self.assertEqual(self.host()["waited"], 10)
+        self.assertIn(" for its turn (rate: 10/s, rule tested)", self.events("limit_wait")[-1]["text"])
 
 
 class Rate(Limits):

@@ -87,10 +87,11 @@ class Passed(Stage):
         self.assertEqual(seen[-1], {"no_memory": 1}, len(seen))
 
     def datagram(self):
-        """Nobody follows what becomes of datagrams that do not block."""
-        rules = self.rules("match: {address: 127.0.0.0/8, protocol: udp}\ntimeout: {response: 5s}\n")
-        self.python("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.setblocking(False)\n"
-                    "s.connect(('127.0.0.1', port))\n", rules)
+        """Nobody follows what becomes of local datagrams that do not block."""
+        path = os.path.join(self.folder, "datagrams")
+        rules = self.rules(f"match: {{unix: {path}}}\ntimeout: {{response: 5s}}\n")
+        self.python("server, s = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))\n"
+                    f"server.bind('{path}')\ns.setblocking(False)\ns.connect('{path}')\n", rules)
 
     def test_non_blocking(self):
         self.datagram()
@@ -220,6 +221,13 @@ class Passed(Stage):
         self.wait_for(lambda: self.passed().get("lookup_direct", 0) == 12)
         self.upstream.process.terminate()  # those that wait are let go
         self.assertFalse(self.finish(process).has_hung)
+
+    def test_fallback_unknown(self):
+        """A program that does not block and has looked up nothing: nobody knows where the fallback host is."""
+        rules = self.rules("match: {address: 127.0.0.5}\nbreaker: {}\ndegrade:\n  - host: backup.invalid\n")
+        self.python("s = socket.socket()\ns.setblocking(False)\ns.connect_ex(('127.0.0.5', port))\n"
+                    "import select\nselect.select([], [s], [], 5)\n", rules)
+        self.assertEqual(self.passed(), {"fallback_unknown": 1})
 
     def test_not_delayed(self):
         """A connect that does not block is over at once on a UNIX socket: there is nothing to be waited for."""

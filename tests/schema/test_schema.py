@@ -100,9 +100,11 @@ def degrade(rng):
 
 def function(rng, number):
     """One that could be: what is left out of these is so for the reasons given above."""
-    returns = some(rng, ["int", "pointer", "long", "string", "ssize_t"])
+    returns = some(rng, ["int", "pointer", "long", "string", "ssize_t", "double"])
     is_pointer = returns in ("pointer", "string")
     values = [None, "!= null", "== null", -1, [None, -1]] if is_pointer else [0, -1, "< 0", "!= 0", ">= 7", "== -1", [1, 5]]
+    if returns == "double":
+        values += [-1.5, "nan", "-inf", "< 1e-3", "== .5", "!= nan", [1, 2.5, "inf"]]
     inner = {"symbol": "g", "args": some(rng, ["result", ["result"], ["arg 1", "result"]])}
     fails = {"returns": some(rng, values)}
     if rng.random() < 0.3:
@@ -211,11 +213,11 @@ def mutate(rng, made):
 
 
 # What the loader refuses for reasons that the schema does not know; such documents are left out.
-BEYOND = re.compile(r"respond.file|limits nothing|is longer than max_recovery|runs backwards|bits set beyond|is called|too large \(at most \d+[hms]|"
+BEYOND = re.compile(r"respond.file|limits nothing|is longer than max_recovery|runs backwards|bits set beyond|is called|go by its name|too large \(at most \d+[hms]|"
                     r"too small \(at least \d+m?s|only a file can|cannot be opened|include:|"
                     # functions: what depends on their types and on what else is said of them
                     r"^default(\.returns)?: is missing|nothing that rejects|nothing is to be done|is never null|more than a value|"
-                    r"is declared as|: it has \d+ argument|returns void|neither less nor more|is not judged|cannot be wrapped|no error that is known|is no failure by|"
+                    r"is declared as|: it has \d+ argument|returns void|neither less nor more|no whole number|cannot be wrapped|no error that is known|is no failure by|"
                     # faults: what can happen to which calls
                     r"cannot fail so|no call fails with|cannot happen to|never fires|says it already by its direction|more than the delay|"
                     r"slices of nothing|is longer than every|over before it starts|is drawn once|is no number of bytes a")

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <string.h>
 
 #include "report/event.h"
 #include "suite.h"
@@ -45,6 +46,31 @@ TEST(a_limit_says_how_long_was_waited_and_how_many_were_left_out)
                      "call gets ECONNREFUSED, as did 3 before it");
     event.kind = EVENT_LIMIT_WAIT;
     ck_assert_str_eq(event_text(&event).text, "a.test:80: waited 50ms for its turn, as did 3 before it");
+}
+
+TEST(a_limit_says_what_it_is_and_whose)
+{
+    struct event event = about(EVENT_LIMIT_CONNECTIONS);
+    event.error = ECONNREFUSED;
+    event.count = 1;
+    event.event_limit = 5;
+    ck_assert_str_eq(event_text(&event).text, "a.test:80: too many connections at once (connections: 5); the "
+                                              "call gets ECONNREFUSED");
+    strcpy(event.event_rule, "payments");
+    event.duration_ns = 50 * MS;
+    ck_assert_str_eq(event_text(&event).text, "a.test:80: too many connections at once (connections: 5, rule "
+                                              "payments), still after 50ms; the call gets ECONNREFUSED");
+    event.kind = EVENT_LIMIT_WAIT;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: waited 50ms for its turn (connections: 5, rule payments)");
+    event.flags = EVENT_OF_RATE;
+    ck_assert_str_eq(event_text(&event).text,
+                     "a.test:80: waited 50ms for its turn (rate: 5/s, rule payments)");
+    event.kind = EVENT_LIMIT_RATE;
+    event.flags = 0;
+    event.duration_ns = 0;
+    ck_assert_str_eq(event_text(&event).text, "a.test:80: too many connects in a second (rate: 5/s, rule "
+                                              "payments); the call gets ECONNREFUSED");
 }
 
 TEST(what_is_not_enforced_says_so)
@@ -96,4 +122,5 @@ TEST(a_rejected_call_says_what_it_is_that_others_wait_for)
 
 SUITE("event", a_declared_function_speaks_of_calls, a_rejected_call_says_what_it_is_that_others_wait_for,
       an_attempt_says_which_of_several_addresses_it_was_made_to,
-      a_limit_says_how_long_was_waited_and_how_many_were_left_out, what_is_not_enforced_says_so)
+      a_limit_says_how_long_was_waited_and_how_many_were_left_out, a_limit_says_what_it_is_and_whose,
+      what_is_not_enforced_says_so)

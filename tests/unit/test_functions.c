@@ -1,4 +1,6 @@
 #include <errno.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -129,6 +131,19 @@ static const struct {
      "7:27: fails_when.returns: int is never null (write 0)"},
     {TOP "    symbol: f\n    returns: int8\n    args: []\n    fails_when: {returns: 200}\n" RETRY,
      "7:27: fails_when.returns: \"200\" is more than a value of the type int8 can be"},
+    {TOP "    symbol: f\n    returns: int\n    args: []\n    fails_when: {returns: 1.5}\n" RETRY,
+     "7:27: fails_when.returns: \"1.5\" is no whole number"},
+    {TOP "    symbol: f\n    returns: double\n    args: []\n    fails_when: {returns: null}\n" RETRY,
+     "7:27: fails_when.returns: double is never null (write 0)"},
+    {TOP "    symbol: f\n    returns: float\n    args: []\n    fails_when: {returns: \"< many\"}\n" RETRY,
+     "7:27: fails_when.returns: \"< many\" compares with no number that a fraction can be (at most 15 "
+     "digits: "
+     "\"< 0.5\", nan or [0, -1.5])"},
+    {TOP "    symbol: f\n    returns: double\n    args: []\n    fails_when: {returns: \"> nan\"}\n" RETRY,
+     "7:27: fails_when.returns: nan is neither less nor more than anything (write nan or \"!= nan\")"},
+    {TOP "    symbol: f\n    returns: double\n    args: []\n    fails_when: {returns: 0}\n"
+         "    default: {returns: 0x10, when: failed}\n",
+     "8:24: default.returns: \"0x10\" is no number (at most 15 digits: 1.5, -0.25, 1e-3, inf or nan)"},
     {TOP "    symbol: f\n    returns: char*\n    args: []\n" FAILS RETRY,
      "5:14: returns: \"char*\" is no type (did you mean pointer?)"},
     {TOP "    symbol: f\n    returns: pointer\n    args: [string, ...]\n" FAILS RETRY,
@@ -225,6 +240,56 @@ TEST(conditions_compare_as_the_type_says)
 }
 END_TEST
 
+static bool holds_of(const char *condition, const char *type, double value)
+{
+    return holds(condition, type, bits_of_double(value));
+}
+
+TEST(fractions_compare_as_numbers)
+{
+    ck_assert(holds_of("\"< 0\"", "double", -0.001) && !holds_of("\"< 0\"", "double", 0));
+    ck_assert(!holds_of("\"< 0\"", "double", -0.0) && holds_of("0", "double", -0.0));
+    ck_assert(holds_of("\"> 0.5\"", "float", 0.75) && !holds_of("\"> 0.5\"", "float", 0.5));
+    ck_assert(holds_of("\">= -1.5e2\"", "double", -150) && !holds_of("\">= -150\"", "double", -150.5));
+    ck_assert(holds_of("[1, 0.1]", "double", 0.1) && !holds_of("[1, 0.1]", "double", (double)0.1f));
+    ck_assert(holds_of("0.1", "float", (double)0.1f) && !holds_of("0.1", "float", 0.1));
+    ck_assert(holds_of("nan", "double", (double)NAN) && !holds_of("nan", "double", 0));
+    ck_assert(!holds_of("\"< 0\"", "double", (double)NAN) && holds_of("\"!= 0\"", "double", (double)NAN));
+    ck_assert(!holds_of("\"!= nan\"", "double", (double)NAN) && holds_of("\"!= nan\"", "double", 1));
+    ck_assert(holds_of("-inf", "double", -(double)INFINITY) && !holds_of("inf", "double", 1e300));
+}
+END_TEST
+
+static const char *const fractions[] = {
+    "0",    "1.5",      "-0.25", "0.1",  "0.001",           "123456.789", "1e22", "-3e-7", "1e-22",
+    "9007", "16777217", "inf",   "-inf", "999999999999999", "1000000",    "nan",  "2.5e12"};
+
+TEST(a_fraction_is_said_as_it_was_written)
+{
+    int64_t bits;
+    ck_assert(fraction_parse(fractions[_i], VALUE_DOUBLE, &bits));
+    ck_assert_int_eq(bits, bits_of_double(strtod(fractions[_i], NULL)));
+    int64_t again;
+    struct result_text text = result_text(CLASS_FLOATING, bits);
+    ck_assert_msg(fraction_parse(text.text, VALUE_DOUBLE, &again) && again == bits, "%s", text.text);
+    ck_assert_uint_le(strlen(text.text), strlen(fractions[_i]) + 1);
+    ck_assert(fraction_parse("0.1", VALUE_FLOAT, &bits));
+    ck_assert_str_eq(result_text(CLASS_FLOATING, bits).text, "0.1");
+}
+END_TEST
+
+TEST(what_is_no_fraction_is_refused)
+{
+    static const char *const bad_fractions[] = {
+        "",    "-",    ".",    "1.",  "1e",    "e1",    "1.2.3", "0x1",
+        "1,5", "-nan", "1e99", "++1", "1e+-1", "1e-40", "nano",  "1234567890123456",
+        "1 "};
+    int64_t bits;
+    for (size_t i = 0; i < sizeof bad_fractions / sizeof *bad_fractions; i++)
+        ck_assert_msg(!fraction_parse(bad_fractions[i], VALUE_DOUBLE, &bits), "%s", bad_fractions[i]);
+}
+END_TEST
+
 TEST(errno_narrows_what_a_failure_is)
 {
     struct ruleset *set =
@@ -305,10 +370,12 @@ int main(void)
     suite_add_tcase(suite, plain);
     const TTest *const tests[] = {a_whole_declaration_is_read,         a_good_declaration_is_not_warned_of,
                                   conditions_compare_as_the_type_says, errno_narrows_what_a_failure_is,
-                                  a_host_that_is_too_long_is_none,     defaults_are_for_connects_only};
+                                  a_host_that_is_too_long_is_none,     defaults_are_for_connects_only,
+                                  fractions_compare_as_numbers,        what_is_no_fraction_is_refused};
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tcase_add_test(plain, tests[i]);
     tcase_add_loop_test(plain, each_mistake_is_named_with_its_place, 0, sizeof bad / sizeof *bad);
+    tcase_add_loop_test(plain, a_fraction_is_said_as_it_was_written, 0, sizeof fractions / sizeof *fractions);
     tcase_add_loop_test(plain, slips_are_warned_of, 0, sizeof slips / sizeof *slips);
     tcase_add_loop_test(plain, a_host_is_found_in_what_programs_pass, 0, sizeof targets / sizeof *targets);
     SRunner *runner = srunner_create(suite);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "diagnose_functions.h"
 #include "diagnosis.h"
 #include "message.h"
 #include "preload.h"
@@ -151,7 +152,7 @@ static void look_at_rules(struct diagnosis *diagnosis, const char *named)
     if (problems.warnings)
         findings_add(findings, FINDING_NOTE, "rules", "%s: %s (see: resil check %s)", path,
                      counted(problems.warnings, "warning").text, path);
-    diagnose_functions(diagnosis, set);
+    diagnose_functions(findings, &diagnosis->doubts.program, &diagnosis->libraries, set);
     ruleset_free(set);
 }
 

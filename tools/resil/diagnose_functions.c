@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "diagnosis.h"
+#include "diagnose_functions.h"
 #include "message.h"
 #include "rules/function.h"
 #include "rules/pattern.h"
@@ -13,30 +13,55 @@
 #define PAGE_BYTES 4096
 #define MANY       4 /* so many callers are named, the others are counted */
 
-static void look_at_function(struct diagnosis *diagnosis, const struct function *function);
+static void look_at_function(struct findings *findings, const struct libraries *libraries,
+                             const struct function *function);
 static bool is_of_library(const struct function *function, const struct object *object);
-static void say_callers(struct diagnosis *diagnosis, const struct function *function, const char *owner);
+static void say_callers(struct findings *findings, const struct libraries *libraries,
+                        const struct function *function, const char *owner);
 static bool has_executable_memory(void);
 
-void diagnose_functions(struct diagnosis *diagnosis, const struct ruleset *set)
+void diagnose_functions(struct findings *findings, const struct program *program,
+                        const struct libraries *libraries, const struct ruleset *set)
 {
-    if (!set->function_count || !diagnosis->libraries.count)
+    if (!set->function_count || !libraries->count)
         return;
-    if (diagnosis->doubts.program.machine != EM_X86_64)
-        findings_add(&diagnosis->findings, FINDING_BAD, "functions",
-                     "declared functions can be had in x86-64 programs only: here they are as if nothing had "
-                     "been declared");
+    if (program->machine != EM_X86_64 && program->machine != EM_AARCH64)
+        findings_add(
+            findings, FINDING_BAD, "functions",
+            "declared functions can be had on x86-64 and 64-bit ARM only: here they are as if nothing "
+            "had been declared");
     else if (!has_executable_memory())
-        findings_add(&diagnosis->findings, FINDING_BAD, "functions",
-                     "no memory may be made executable here, so declared functions are as if nothing had been "
-                     "declared");
+        findings_add(
+            findings, FINDING_BAD, "functions",
+            "no memory may be made executable here, so declared functions are as if nothing had been "
+            "declared");
     for (uint32_t i = 0; i < set->function_count; i++)
-        look_at_function(diagnosis, &set->functions[i]);
+        look_at_function(findings, libraries, &set->functions[i]);
 }
 
-static void look_at_function(struct diagnosis *diagnosis, const struct function *function)
+void warn_of_functions(const char *rules, const struct doubts *doubts)
 {
-    const struct libraries *libraries = &diagnosis->libraries;
+    static struct rule_file file;
+    static struct problems problems;
+    struct libraries libraries = {.count = 0};
+    struct findings findings = {.count = 0};
+    rule_file_find(rules, &file);
+    struct ruleset *set = rule_file_load(&file, &problems);
+    if (!set)
+        return;
+    libraries_find(doubts->path, doubts->program.loader, &libraries);
+    diagnose_functions(&findings, &doubts->program, &libraries, set);
+    for (size_t i = 0; i < findings.count; i++)
+        if (findings.items[i].weight == FINDING_BAD)
+            complain("function %s", findings.items[i].text);
+    findings_end(&findings);
+    libraries_end(&libraries);
+    ruleset_free(set);
+}
+
+static void look_at_function(struct findings *findings, const struct libraries *libraries,
+                             const struct function *function)
+{
     const struct object *has_not = NULL;
     char *nearest = NULL;
     bool is_kept = false;
@@ -46,7 +71,7 @@ static void look_at_function(struct diagnosis *diagnosis, const struct function 
             continue;
         struct symbol symbol = symbol_find(object->path, function->symbol);
         if (symbol.is_exported) {
-            say_callers(diagnosis, function, object->name);
+            say_callers(findings, libraries, function, object->name);
             symbol_end(&symbol);
             free(nearest);
             return;
@@ -59,21 +84,21 @@ static void look_at_function(struct diagnosis *diagnosis, const struct function 
     }
     const char *name = function->rule.name;
     if (has_not && is_kept)
-        findings_add(&diagnosis->findings, FINDING_BAD, "functions",
+        findings_add(findings, FINDING_BAD, "functions",
                      "%s: %s has %s for itself only, so nobody else can call it, nor can it be reached", name,
                      has_not->name, function->symbol);
     else if (has_not)
-        findings_add(&diagnosis->findings, FINDING_BAD, "functions", "%s: %s has no function %s%s%s%s", name,
+        findings_add(findings, FINDING_BAD, "functions", "%s: %s has no function %s%s%s%s", name,
                      has_not->name, function->symbol, *nearest ? " (did you mean " : "", nearest,
                      *nearest ? "?)" : "");
     else if (function->library)
-        findings_add(&diagnosis->findings, FINDING_NOTE, "functions",
+        findings_add(findings, FINDING_NOTE, "functions",
                      "%s: %s is none of the libraries that it starts with; %s is bound if it loads it later",
                      name, function->library, function->symbol);
     else
-        findings_add(&diagnosis->findings, FINDING_NOTE, "functions",
-                     "%s: no file that it starts with has a function %s; it is bound if one comes later", name,
-                     function->symbol);
+        findings_add(findings, FINDING_NOTE, "functions",
+                     "%s: no file that it starts with has a function %s; it is bound if one comes later",
+                     name, function->symbol);
     free(nearest);
 }
 
@@ -83,9 +108,9 @@ static bool is_of_library(const struct function *function, const struct object *
     return !function->library || pattern_matches(function->library, object->name);
 }
 
-static void say_callers(struct diagnosis *diagnosis, const struct function *function, const char *owner)
+static void say_callers(struct findings *findings, const struct libraries *libraries,
+                        const struct function *function, const char *owner)
 {
-    const struct libraries *libraries = &diagnosis->libraries;
     char *list = copy_of("");
     size_t count = 0;
     for (size_t i = 0; i < libraries->count; i++) {
@@ -104,10 +129,10 @@ static void say_callers(struct diagnosis *diagnosis, const struct function *func
         list = longer;
     }
     if (count)
-        findings_add(&diagnosis->findings, FINDING_GOOD, "functions", "%s: %s of %s is called by %s",
-                     function->rule.name, function->symbol, owner, list);
+        findings_add(findings, FINDING_GOOD, "functions", "%s: %s of %s is called by %s", function->rule.name,
+                     function->symbol, owner, list);
     else
-        findings_add(&diagnosis->findings, FINDING_NOTE, "functions",
+        findings_add(findings, FINDING_NOTE, "functions",
                      "%s: %s of %s is called by none of its files by name; it is reached where the program "
                      "loads a library that calls it, or asks dlsym for it by a library that it has opened",
                      function->rule.name, function->symbol, owner);

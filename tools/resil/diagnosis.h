@@ -28,9 +28,6 @@ struct diagnosis {
 void diagnose(struct diagnosis *diagnosis, const char *rules);
 void diagnosis_end(struct diagnosis *diagnosis);
 
-/* The part of it that is about declared functions. */
-void diagnose_functions(struct diagnosis *diagnosis, const struct ruleset *set);
-
 void diagnosis_print(const struct diagnosis *diagnosis);
 struct json_object *diagnosis_json(const struct diagnosis *diagnosis);
 

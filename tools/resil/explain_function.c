@@ -177,15 +177,11 @@ static char *fallback_of(const struct function *function)
     if (!function->fallback.is_given)
         return NULL;
     const char *error = function->fallback.error ? errno_name(function->fallback.error) : NULL;
-    char *value = function->returns == VALUE_VOID ? copy_of("nothing")
-                  : value_type_class(function->returns) == CLASS_POINTER && function->fallback.value == 0
-                      ? copy_of("null")
-                      : formatted("%ld", (long)function->fallback.value);
-    char *text =
-        formatted("%s%s%s, %s", value, error ? ", errno " : "", error ? error : "",
-                  function->fallback.is_for_failed ? "for rejected and failed calls" : "for rejected calls");
-    free(value);
-    return text;
+    struct result_text value = result_text(value_type_class(function->returns), function->fallback.value);
+    return formatted("%s%s%s, %s", function->returns == VALUE_VOID ? "nothing" : value.text,
+                     error ? ", errno " : "", error ? error : "",
+                     function->fallback.is_for_failed ? "for rejected and failed calls"
+                                                      : "for rejected calls");
 }
 
 /* "every 3rd call, 20%: null, errno ECONNRESET" */

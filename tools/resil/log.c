@@ -65,7 +65,7 @@ static const struct argp parser = {
         "`attempts`, `delay_ms`, `duration_ms`, `count`, `rung` (of `degraded` and `rung_skipped`: host, "
         "stale, respond, addresses, error), `age_ms` (of a stale answer), `shadow` (decided, not carried "
         "out), `rules`, "
-        "`text`; of faults also `fault`, `kind`, `operation`, `connection` (the how-manieth to the target) "
+        "`text`; of limits also `limit` (connections at once, or in a second) and `rule`; of faults also `fault`, `kind`, `operation`, `connection` (the how-manieth to the target) "
         "and "
         "`site` "
         "(where "

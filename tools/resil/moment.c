@@ -17,6 +17,7 @@
 static bool is_program(const char *asked, const char *program);
 static void split_time(uint64_t time_ns, int64_t difference_ns, time_t *seconds, unsigned *milliseconds);
 static const char *error_name(const struct event *event);
+static bool is_about_limit(const struct event *event);
 static void add_fault(struct json_object *line, const struct moment *moment);
 
 bool moment_passes(const struct moment *moment, const struct filter *filter, uint64_t now_ns)
@@ -73,7 +74,8 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
     bool is_fault = event->kind == EVENT_FAULT;
     json_add_number(line, "attempt", is_fault ? 0 : event->attempt);
     json_add_number(line, "attempts", is_fault ? 0 : event->attempts);
-    json_add_ms(line, "delay_ms", event->delay_ns);
+    bool is_limit = is_about_limit(event);
+    json_add_ms(line, "delay_ms", is_limit ? 0 : event->delay_ns);
     json_add_ms(line, "duration_ms", event->duration_ns);
     json_add_number(line, "count", event_reason(event) ? 0 : event->count);
     bool is_of_ladder = event->kind == EVENT_DEGRADED || event->kind == EVENT_RUNG_SKIPPED;
@@ -85,10 +87,20 @@ void moment_print_json(const struct moment *moment, int64_t difference_ns, FILE 
         json_add_text(line, "age_ms", NULL);
     json_add_bool(line, "shadow", event->flags & EVENT_SHADOW);
     json_add_text(line, "rules", moment->file->rules);
-    if (event->fault[0])
+    if (is_limit) {
+        json_add_number(line, "limit", event->event_limit);
+        json_add_text(line, "rule", event->event_rule[0] ? event->event_rule : NULL);
+    } else if (event->fault[0]) {
         add_fault(line, moment);
+    }
     json_add_text(line, "text", event_text(event).text);
     json_print_line(line, to);
+}
+
+static bool is_about_limit(const struct event *event)
+{
+    return event->kind == EVENT_LIMIT_CONNECTIONS || event->kind == EVENT_LIMIT_RATE ||
+           event->kind == EVENT_LIMIT_WAIT;
 }
 
 /* Which fault, and what of whom it happened to. */

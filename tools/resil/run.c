@@ -11,6 +11,7 @@
 #include "command.h"
 #include "fallbacks.h"
 #include "coverage.h"
+#include "diagnose_functions.h"
 #include "doubts.h"
 #include "fault_table.h"
 #include "fault_words.h"
@@ -33,14 +34,15 @@ struct request {
     bool is_strict;
     bool has_faults; /* armed */
     bool prints_rules;
+    bool has_functions;       /* declared in the rule file that was checked */
     char *faults[FAULTS_MAX]; /* of --fault, as lines of a rule file */
     unsigned fault_count;
     char **program; /* and its arguments */
 };
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
-static bool check_rules(const struct request *request);
-static bool is_fit(const char *path, const char *library);
+static bool check_rules(struct request *request);
+static bool is_fit(const struct request *request, const char *path, const char *library);
 static void warn_of_waits(const struct doubts *doubts);
 static void check_state(const struct request *request);
 static void keep_shim_silent(const struct rule_file *file);
@@ -116,7 +118,7 @@ int run_command(int argc, char **argv)
         check_state(&request);
     if (!set_environment(&request))
         return STATUS_UNUSABLE;
-    if (is_fit(path, library))
+    if (is_fit(&request, path, library))
         preload_set(library);
     if (request.has_faults && !settings.is_disabled)
         return run_armed(&request);
@@ -236,7 +238,7 @@ static int run_armed(const struct request *request)
 }
 
 /* Says what keeps libresil from working in the program. False where it must not even be loaded. */
-static bool is_fit(const char *path, const char *library)
+static bool is_fit(const struct request *request, const char *path, const char *library)
 {
     static struct doubts doubts;
     doubts_find(path, library, &doubts);
@@ -245,6 +247,8 @@ static bool is_fit(const char *path, const char *library)
         complain("%s", doubts.doubts[i].text);
     if (!doubts.count && doubts.program.has_interpreter && coverage_of_waits())
         warn_of_waits(&doubts);
+    if (!doubts.count && doubts.program.has_interpreter && request->has_functions && !settings.is_disabled)
+        warn_of_functions(request->rules, &doubts);
     doubts_end(&doubts);
     return is_fit;
 }
@@ -286,7 +290,7 @@ static void check_state(const struct request *request)
 }
 
 /* Says what is wrong with the rules. False when the program must not be started. */
-static bool check_rules(const struct request *request)
+static bool check_rules(struct request *request)
 {
     static struct rule_file file;
     static char canonical[PATH_MAX];
@@ -298,6 +302,7 @@ static bool check_rules(const struct request *request)
     struct ruleset *set = rule_file_load(&file, &problems);
     if (set) {
         ruleset_lint(set, &problems);
+        request->has_functions = set->function_count;
         if (problems.warnings && !file.is_built_in)
             complain("%s: %s (see: resil check %s)", file.path, counted(problems.warnings, "warning").text,
                      file.path);

@@ -1,0 +1,107 @@
+/* Waits for a connection, and finds that it has failed; before it can say so another thread has it connected.
+ *
+ *   outrun poll|select|epoll|opaque ADDRESS
+ *
+ * ADDRESS (127.x.y.z) is where a connect is refused, and the next one is not. Prints what the wait shows (POLL...). What it
+ * has found is held back (late.c) until the connection stands. `opaque`: an epoll under data that are not the number. */
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PATIENCE_MS 10000
+
+enum form { POLL, SELECT, EPOLL, OPAQUE, FORMS };
+
+static enum form form;
+static int server, connection, epoll;
+static _Atomic int *thread_held, *is_held, *may_go;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(2);
+}
+
+/* The other thread: once the wait has found the failure it listens, waits itself, and lets the wait go on. */
+static void *overtake(void *unused)
+{
+    struct pollfd asked = {.fd = connection, .events = POLLOUT};
+    while (!*is_held)
+        syscall(SYS_nanosleep, &(struct timespec){.tv_nsec = 100000}, NULL);
+    if (syscall(SYS_listen, server, 1) != 0)
+        die("listen");
+    poll(&asked, 1, PATIENCE_MS);
+    *may_go = 1;
+    return unused;
+}
+
+static unsigned wait_for_connection(void)
+{
+    struct pollfd asked = {.fd = connection, .events = POLLIN | POLLOUT};
+    struct timeval time = {.tv_sec = PATIENCE_MS / 1000};
+    struct epoll_event event = {0};
+    fd_set reads, writes;
+    FD_ZERO(&reads);
+    FD_ZERO(&writes);
+    FD_SET(connection, &reads);
+    FD_SET(connection, &writes);
+    switch (form) {
+    case POLL:
+        poll(&asked, 1, PATIENCE_MS);
+        return (unsigned short)asked.revents;
+    case SELECT:
+        if (select(connection + 1, &reads, &writes, NULL, &time) < 0)
+            die("select");
+        return (FD_ISSET(connection, &reads) ? POLLIN : 0) | (FD_ISSET(connection, &writes) ? POLLOUT : 0);
+    default:
+        epoll_wait(epoll, &event, 1, PATIENCE_MS);
+        return event.events;
+    }
+}
+
+int main(int count, char **arguments)
+{
+    static const char *const names[FORMS] = {"poll", "select", "epoll", "opaque"};
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t length = sizeof address;
+    pthread_t thread;
+    thread_held = dlsym(RTLD_DEFAULT, "late_thread");
+    is_held = dlsym(RTLD_DEFAULT, "late_is_held");
+    may_go = dlsym(RTLD_DEFAULT, "late_may_go");
+    if (count != 3 || !thread_held || !is_held || !may_go)
+        return 2;
+    while (form < FORMS && strcmp(arguments[1], names[form]) != 0)
+        form++;
+    server = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    epoll = epoll_create1(EPOLL_CLOEXEC);
+    connection = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.fd = connection};
+    if (form == OPAQUE)
+        event.data.u64 = UINT64_C(0x7f0000001000);
+    if (form == FORMS || inet_pton(AF_INET, arguments[2], &address.sin_addr) != 1 ||
+        syscall(SYS_bind, server, &address, length) != 0 ||
+        syscall(SYS_getsockname, server, &address, &length) != 0 ||
+        pthread_create(&thread, NULL, overtake, NULL) != 0)
+        die("begin");
+    *thread_held = (int)syscall(SYS_gettid);
+    if (connect(connection, (struct sockaddr *)&address, length) == 0 || errno != EINPROGRESS ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, connection, &event) != 0)
+        die("connect");
+    printf("%x\n", wait_for_connection());
+    *may_go = *is_held = 1;
+    return 0;
+}
