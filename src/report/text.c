@@ -273,6 +273,7 @@ static void say_fault(struct text *text, const struct event *event)
         [FAULT_LOSS] = "loses a datagram",
         [FAULT_DUPLICATE] = "has a datagram twice",
         [FAULT_ADDRESS] = "gets another address",
+        [FAULT_REORDER] = "has a datagram overtaken",
     };
     unsigned kind = event_kind_of(event), operation = event->event_operation;
     const char *code = operation == FAULT_RESOLVE ? eai_name(event->error) : errno_name(event->error);
