@@ -10,8 +10,8 @@
 #include "state/pending.h"
 #include "state/registrations.h"
 
-/* An attempt begins: beside other threads, which may be asleep, the kernel is to time it, as well as it can (from about a second on). And has
- * ended: the option is the program's again. The slot is not seen by others yet, or claimed. */
+/* An attempt begins: among threads, of which any may be asleep, the kernel is to time it too, as well as it can (from about
+ * a second on). And has ended: the option is the program's again. The slot is not seen by others yet, or claimed. */
 void nudge_attempt_begins(struct pending *pending);
 void nudge_attempt_ended(struct pending *pending);
 

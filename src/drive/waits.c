@@ -19,11 +19,10 @@ static void calm(void);
 static bool has_hidden(void);
 static uint32_t changes(void);
 static bool is_doubtful(const struct wait *wait);
-static uint64_t beginning(uint64_t about_ns);
 
 /* Signals are blocked except within the real waits, so that none slips in between two of them: the program would not
  * learn that its wait was interrupted. Only one that began when there was nothing to hide has let them in: if all that
- * it found is hidden, a handler may have run since, and who has one that interrupts is told so rather than left asleep.
+ * it found is hidden, a handler may have run since, and who has one is told so rather than left asleep.
  * Whose the table is costs a system call, and is asked when there is work. */
 int wait_carry_out(struct wait *wait, int ready)
 {
@@ -64,7 +63,7 @@ int wait_carry_out(struct wait *wait, int ready)
         wait->is_in_vain = ready > 0 && (ready = wait->sift(wait, ready)) == 0;
         if (ready > 0)
             break;
-        if (wait->is_in_vain && wait->was_open && !signals_all_restart_but(&before)) {
+        if (wait->is_in_vain && wait->was_open && signals_can_interrupt(&before)) {
             ready = -1;
             error = EINTR;
             break;
@@ -160,7 +159,7 @@ unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, un
     }
 }
 
-uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_about_ns)
+uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_ns)
 {
     return timeout_ms < 0
                ? NEVER
