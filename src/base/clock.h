@@ -17,21 +17,6 @@ static inline uint64_t clock_now_ns(void)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-/* About now, and never later than that: by less than clock_coarseness_ns(). Costs little, and nowhere a system call. */
-static inline uint64_t clock_about_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
-static inline uint64_t clock_coarseness_ns(void)
-{
-    struct timespec step;
-    clock_getres(CLOCK_MONOTONIC_COARSE, &step);
-    return (uint64_t)step.tv_nsec;
-}
-
 static inline struct timespec timespec_of_ns(uint64_t ns)
 {
     return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};

@@ -19,11 +19,10 @@ static void calm(void);
 static bool has_hidden(void);
 static uint32_t changes(void);
 static bool is_doubtful(const struct wait *wait);
-static uint64_t beginning(uint64_t about_ns);
 
 /* Signals are blocked except within the real waits, so that none slips in between two of them: the program would not
  * learn that its wait was interrupted. Only one that began when there was nothing to hide has let them in: if all that
- * it found is hidden, a handler may have run since, and who has one that interrupts is told so rather than left asleep.
+ * it found is hidden, a handler may have run since, and who has one is told so rather than left asleep.
  * Whose the table is costs a system call, and is asked when there is work. */
 int wait_carry_out(struct wait *wait, int ready)
 {
@@ -64,7 +63,7 @@ int wait_carry_out(struct wait *wait, int ready)
         wait->is_in_vain = ready > 0 && (ready = wait->sift(wait, ready)) == 0;
         if (ready > 0)
             break;
-        if (wait->is_in_vain && wait->was_open && !signals_all_restart_but(&before)) {
+        if (wait->is_in_vain && wait->was_open && signals_can_interrupt(&before)) {
             ready = -1;
             error = EINTR;
             break;
@@ -160,25 +159,23 @@ unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, un
     }
 }
 
-uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_about_ns)
+uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_ns)
 {
-    return timeout_ms < 0 ? NEVER : beginning(began_about_ns) + (uint64_t)timeout_ms * NS_PER_MS;
+    return timeout_ms < 0
+               ? NEVER
+               : (began_ns == BEGINS_NOW ? clock_now_ns() : began_ns) + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
-uint64_t wait_deadline(const struct timespec *timeout, uint64_t began_about_ns)
+uint64_t wait_deadline(const struct timespec *timeout, uint64_t began_ns)
 {
     if (!timeout)
         return NEVER;
-    uint64_t began = beginning(began_about_ns), seconds = (uint64_t)timeout->tv_sec;
-    if (seconds >= (NEVER - began) / NS_PER_S - 1)
+    uint64_t seconds = (uint64_t)timeout->tv_sec;
+    if (began_ns == BEGINS_NOW)
+        began_ns = clock_now_ns();
+    if (seconds >= (NEVER - began_ns) / NS_PER_S - 1)
         return NEVER;
-    return began + seconds * NS_PER_S + (uint64_t)timeout->tv_nsec;
-}
-
-/* No wait ends before its time: rather a moment later. */
-static uint64_t beginning(uint64_t about_ns)
-{
-    return about_ns == BEGINS_NOW ? clock_now_ns() : about_ns + clock_coarseness_ns();
+    return began_ns + seconds * NS_PER_S + (uint64_t)timeout->tv_nsec;
 }
 
 const struct timespec *wait_left(const struct wait *wait, uint64_t until_ns, struct timespec *left)

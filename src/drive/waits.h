@@ -41,12 +41,12 @@ unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, un
 /* Has a connect begun or ended since that wait began? */
 bool wait_is_overtaken(const struct wait *wait);
 
-/* When a wait begins: now, or about then (clock_about_now_ns). */
+/* When a wait began, if not then. */
 #define BEGINS_NOW 0
 /* The point in time so many milliseconds after it; NEVER for a negative number. */
-uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_about_ns);
+uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_ns);
 /* The same for a time to wait; NULL: NEVER. */
-uint64_t wait_deadline(const struct timespec *timeout, uint64_t began_about_ns);
+uint64_t wait_deadline(const struct timespec *timeout, uint64_t began_ns);
 
 /* How long to wait until then, for the kernel: NULL for NEVER, never rounded down. */
 const struct timespec *wait_left(const struct wait *wait, uint64_t until_ns, struct timespec *left);

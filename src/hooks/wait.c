@@ -39,7 +39,7 @@ static RARE int poll_carried_out(struct pollfd *fds, nfds_t count, int timeout)
 static GUARDED int poll_among_threads(struct pollfd *fds, nfds_t count, int timeout)
 {
     struct poll_call call = {fds, count, timeout};
-    uint64_t began_ns = clock_about_now_ns();
+    uint64_t began_ns = clock_now_ns();
     int ready = real.poll(fds, count, timeout);
     return pending_is_busy() ? poll_with_care(&call, began_ns, ready) : ready;
 }
@@ -78,7 +78,7 @@ static bool is_time(const struct timespec *timeout)
 /* When a wait of that time begins among threads. */
 static uint64_t beginning(const struct timespec *timeout)
 {
-    return timeout && (timeout->tv_sec | timeout->tv_nsec) ? clock_about_now_ns() : BEGINS_NOW;
+    return timeout && (timeout->tv_sec | timeout->tv_nsec) ? clock_now_ns() : BEGINS_NOW;
 }
 
 static GUARDED int ppoll_among_threads(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
@@ -177,7 +177,7 @@ static RARE int epoll_carried_out(int epoll, struct epoll_event *events, int cou
 static GUARDED int epoll_among_threads(int epoll, struct epoll_event *events, int count, int timeout)
 {
     struct epoll_call call = {events, epoll, timeout};
-    uint64_t began_ns = clock_about_now_ns();
+    uint64_t began_ns = clock_now_ns();
     int ready = real.epoll_wait(epoll, events, count, timeout);
     return pending_is_busy() ? epoll_with_care(&call, count, began_ns, ready) : ready;
 }
@@ -211,7 +211,7 @@ EXPORT ENTERED int epoll_wait(int epoll, struct epoll_event *events, int count, 
 static GUARDED int epoll_p_among_threads(int epoll, struct epoll_event *events, int count, int timeout,
                                          const sigset_t *mask)
 {
-    uint64_t began_ns = timeout > 0 ? clock_about_now_ns() : BEGINS_NOW;
+    uint64_t began_ns = timeout > 0 ? clock_now_ns() : BEGINS_NOW;
     int ready = real.epoll_pwait(epoll, events, count, timeout, mask);
     return pending_is_busy()
                ? wait_epoll(epoll, events, count, wait_deadline_ms(timeout, began_ns), mask, false, ready)
