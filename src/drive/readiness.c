@@ -309,7 +309,7 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
     if (state & CONNECTIONLESS)
         seen &= asked;
     /* As the kernel shows a failure; one of ours it takes for a descriptor that was never connected. */
-    return seen | POLLERR | (asked & (POLLIN | POLLOUT | POLLRDHUP));
+    return seen | POLLERR | POLLHUP | (asked & (POLLIN | POLLOUT | POLLRDHUP));
 }
 
 /* The entry's slot, claimed, to be acted on through `fd`. NULL: there is none, or the number is not the socket's any more:

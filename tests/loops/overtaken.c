@@ -1,12 +1,13 @@
 /* Waits for what never comes, and meanwhile another thread begins to connect: the time that was given is up all the same.
  *
  *   overtaken poll|ppoll|epoll_wait|epoll_pwait|epoll_pwait2 ADDRESS
- *   overtaken epoll_wait|epoll_pwait|epoll_pwait2 ADDRESS seen|signal
+ *   overtaken epoll_wait|epoll_pwait|epoll_pwait2 ADDRESS seen|signal|restart
  *
  * ADDRESS (127.x.y.z) is where connects are refused. Prints what the wait returned, and in how many waits of the kernel
  * (counting.c). `seen`: the epoll is to tell of the connect, which begins when half of the time is up; prints what the wait
  * returned, and whether it took its time and no more. `signal`: a signal comes at the moment when the wait has found that;
- * prints what it returned, errno and how often the handler ran. */
+ * prints what it returned, errno and how often the handler ran. `restart`: the same with SA_RESTART, which says nothing of
+ * waits. */
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -125,9 +126,9 @@ static void be_seen(void)
 }
 
 /* For the p-forms it is blocked outside them, as it should be. */
-static void be_signalled(int *signal_due)
+static void be_signalled(int *signal_due, bool restarts)
 {
-    struct sigaction action = {.sa_handler = handle};
+    struct sigaction action = {.sa_handler = handle, .sa_flags = restarts ? SA_RESTART : 0};
     sigset_t closed;
     sigemptyset(&closed);
     sigaddset(&closed, SIGUSR1);
@@ -166,7 +167,8 @@ int main(int count, char **arguments)
     close(begin_connect()); /* rules are in force, and nothing is pending */
     wait_for_nothing(0);
     if (is_seen || is_signalled) {
-        is_seen ? be_seen() : be_signalled(dlsym(RTLD_DEFAULT, "waits_signal"));
+        is_seen ? be_seen()
+                : be_signalled(dlsym(RTLD_DEFAULT, "waits_signal"), strcmp(arguments[3], "restart") == 0);
         pthread_join(thread, NULL);
         return 0;
     }

@@ -15,6 +15,7 @@ EXPECTED = (
     (("seen",), EPOLLS, [b"1 early\n"] * 2 + [b"0 in time\n"]),
     # The kernel had found the connect before the signal came, unless that is hidden.
     (("signal",), EPOLLS[:1], [b"1 - 1\n"] * 2 + [b"-1 EINTR 1\n"]),
+    (("restart",), EPOLLS[:1], [b"1 - 1\n"] * 2 + [b"-1 EINTR 1\n"]),
     (("signal",), EPOLLS[1:], [b"1 - 0\n"] * 2 + [b"-1 EINTR 1\n"]),
 )
 
