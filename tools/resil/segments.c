@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include "rule_file.h"
 #include "state/whereabouts.h"
 
+static void tell_of_others(void);
 static bool is_segment_name(const char *name);
 static bool is_directory_ours(DIR *directory);
 static void look_at(struct segments *segments, const char *name, const struct stat *status);
@@ -98,9 +100,32 @@ void segments_explain_nothing(const struct segments *segments)
            segments->only[0] ? " for these rules" : "");
     printf(
         "Programs of this user leave their state there when they run with libresil: resil run -- PROGRAM\n");
-    if (!getenv("RESIL_STATE_DIR"))
-        printf("For those of another user, become that user; for those with RESIL_STATE_DIR, set it here "
-               "too.\n");
+    if (getenv("RESIL_STATE_DIR"))
+        return;
+    printf("For those of another user, become that user; for those with RESIL_STATE_DIR, set it here "
+           "too.\n");
+    if (geteuid() == 0)
+        tell_of_others();
+}
+
+/* Services mostly have users of their own, and nobody knows their numbers. */
+static void tell_of_others(void)
+{
+    DIR *directory = opendir("/dev/shm");
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        unsigned user;
+        char end;
+        struct stat status;
+        if (sscanf(entry->d_name, "resil-%u%c", &user, &end) != 1 || user == geteuid() ||
+            fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISDIR(status.st_mode) || status.st_uid != user)
+            continue;
+        const struct passwd *known = getpwuid(user);
+        printf("User %u%s%s%s has state there: setpriv --reuid %u --clear-groups resil status\n", user,
+               known ? " (" : "", known ? known->pw_name : "", known ? ")" : "", user);
+    }
+    if (directory)
+        closedir(directory);
 }
 
 /* "v1-" and hexadecimal digits. While a segment is being made its name has a dot. */
