@@ -50,9 +50,10 @@ void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
     /* Mostly it is: for an earlier answer, which has come. */
     if (pending_is_due_by(pending, due_ns))
         return;
-    if (due_ns < pending_nearest(now_ns))
-        nudge_waiter(pending, fd);
+    bool is_nearest = due_ns < pending_nearest(now_ns);
     pending_due(pending, entry, deadline_of(pending));
+    if (is_nearest)
+        nudge_waiter(pending, fd);
     if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & TIMED))
         atomic_fetch_or_explicit(&entry->state, TIMED, memory_order_release);
 }

@@ -6,12 +6,10 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "drive/sleepers.h"
 #include "hooks/real.h"
 #include "state/segment.h"
 
-_Atomic uint32_t nudge_asleep[ASLEEP_KINDS];
-
-static bool is_anybody_asleep(void);
 static void time_by_kernel(struct pending *pending, int ms);
 static bool report_anew(struct pending *pending, int fd);
 
@@ -19,24 +17,20 @@ void nudge_attempt_begins(struct pending *pending)
 {
     uint64_t timeout_ns = pending->call.params.attempt_timeout_ns;
     pending->saved_user_timeout_ms = -1;
-    if (timeout_ns && is_anybody_asleep())
+    if (timeout_ns)
         time_by_kernel(pending, (int)((timeout_ns + NS_PER_MS - 1) / NS_PER_MS));
 }
 
 void nudge_parked(struct pending *pending)
 {
-    if (is_anybody_asleep())
-        time_by_kernel(pending, 1);
+    time_by_kernel(pending, 1);
 }
 
-static bool is_anybody_asleep(void)
-{
-    return atomic_load(&nudge_asleep[ASLEEP_ELSEWHERE]) || atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL]);
-}
-
-/* Unless the program asks for less. */
+/* Unless the program asks for less, or there is no other thread that could be asleep. */
 static void time_by_kernel(struct pending *pending, int ms)
 {
+    if (real_is_alone())
+        return;
     int error = errno, own_ms = 0;
     socklen_t length = sizeof own_ms;
     if (real.getsockopt(pending->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &own_ms, &length) == 0 &&
@@ -58,14 +52,16 @@ void nudge_attempt_ended(struct pending *pending)
 
 void nudge_waiter(struct pending *pending, int fd)
 {
-    bool is_told = atomic_load(&nudge_asleep[ASLEEP_IN_EPOLL]) && report_anew(pending, fd);
-    if (!is_told && is_anybody_asleep())
+    unsigned asleep = real_is_alone() ? 0 : sleepers_look();
+    bool is_told = asleep & (ASLEEP_IN_EPOLL | MAY_BE_ASLEEP) && report_anew(pending, fd);
+    if (!is_told && asleep & (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE))
         segment_passed(PASSED_ASLEEP);
 }
 
 void nudge_overdue(struct pending *pending, int fd)
 {
-    if (!report_anew(pending, fd) && is_anybody_asleep())
+    if (!report_anew(pending, fd) && !real_is_alone() &&
+        sleepers_look() & (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE))
         segment_passed(PASSED_ASLEEP);
 }
 
@@ -80,7 +76,7 @@ static bool report_anew(struct pending *pending, int fd)
     struct epoll_event event = {.events = registration.events | EPOLLOUT, .data.u64 = registration.data};
     if (!atomic_exchange(&pending->nudged, 1)) {
         atomic_fetch_add(&pending_head->nudges, 1);
-        atomic_store(&pending_busy, PENDING_BUSY);
+        pending_make_busy();
     }
     real.epoll_ctl(registration.epoll - 1, EPOLL_CTL_MOD, fd, &event);
     errno = error;

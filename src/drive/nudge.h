@@ -10,23 +10,8 @@
 #include "state/pending.h"
 #include "state/registrations.h"
 
-/* Threads in a real wait: in an epoll, or in others. A hint: one that was cancelled, or jumped out of its wait, is counted
- * for ever. */
-enum asleep { ASLEEP_ELSEWHERE, ASLEEP_IN_EPOLL, ASLEEP_KINDS };
-extern _Atomic uint32_t nudge_asleep[ASLEEP_KINDS] HIDDEN;
-
-static inline void nudge_fall_asleep(enum asleep where)
-{
-    atomic_fetch_add(&nudge_asleep[where], 1);
-}
-
-static inline void nudge_wake_up(enum asleep where)
-{
-    atomic_fetch_sub_explicit(&nudge_asleep[where], 1, memory_order_relaxed);
-}
-
-/* An attempt begins: while anybody is asleep the kernel is to time it, as well as it can (from about a second on). And has
- * ended: the option is the program's again. The slot is not seen by others yet, or claimed. */
+/* An attempt begins: among threads, of which any may be asleep, the kernel is to time it too, as well as it can (from about
+ * a second on). And has ended: the option is the program's again. The slot is not seen by others yet, or claimed. */
 void nudge_attempt_begins(struct pending *pending);
 void nudge_attempt_ended(struct pending *pending);
 
@@ -34,7 +19,8 @@ void nudge_attempt_ended(struct pending *pending);
  * by ending the silence, and whoever sees that knows what is due. nudge_attempt_ended takes it back. */
 void nudge_parked(struct pending *pending);
 
-/* Something has come to be due before everything else was: wakes who waits for the descriptor. */
+/* Something has come to be due before everything else was, and is armed already, so that whoever falls asleep from now on
+ * knows of it: wakes who waits for the descriptor. */
 void nudge_waiter(struct pending *pending, int fd);
 
 /* There is something to be shown of the descriptor that the kernel does not know of: the epoll that it is registered with

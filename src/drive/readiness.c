@@ -175,6 +175,25 @@ void readiness_abandon(int fd, struct descriptor *entry)
     errno = error;
 }
 
+/* Another thread may be acting through it just now. */
+bool readiness_leave(int fd, struct descriptor *entry)
+{
+    if (atomic_load_explicit(&entry->references, memory_order_relaxed) == 1)
+        return false;
+    int error = errno;
+    sigset_t mask;
+    signals_block(&mask);
+    struct pending *pending = pending_claim(entry);
+    bool is_only = atomic_load_explicit(&entry->references, memory_order_relaxed) == 1;
+    if (!is_only)
+        descriptor_drop(fd, NULL);
+    if (pending)
+        pending_put_back(pending);
+    signals_restore(&mask);
+    errno = error;
+    return !is_only;
+}
+
 void readiness_hand_over(int fd, struct descriptor *entry)
 {
     int error = errno;
@@ -290,7 +309,7 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
     if (state & CONNECTIONLESS)
         seen &= asked;
     /* As the kernel shows a failure; one of ours it takes for a descriptor that was never connected. */
-    return seen | POLLERR | (asked & (POLLIN | POLLOUT | POLLRDHUP));
+    return seen | POLLERR | POLLHUP | (asked & (POLLIN | POLLOUT | POLLRDHUP));
 }
 
 /* The entry's slot, claimed, to be acted on through `fd`. NULL: there is none, or the number is not the socket's any more:

@@ -42,6 +42,10 @@ void readiness_give_up(int fd, struct descriptor *entry);
 /* The program closes the descriptor: it does not want to know what would have become of it. */
 void readiness_abandon(int fd, struct descriptor *entry);
 
+/* The program closes one of several numbers of the descriptor: drops it, and nobody acts through it any more. False: it is
+ * the only one. */
+bool readiness_leave(int fd, struct descriptor *entry);
+
 /* Another program is about to inherit the descriptor, by exec, or this one is about to wait inside a call: what it gets is
  * an attempt in flight, and nobody who would carry on. */
 void readiness_hand_over(int fd, struct descriptor *entry);

@@ -102,6 +102,8 @@ static bool take_up(struct faulted *faulted, struct flow *flow, enum fault_opera
     const struct flow_planned *planned = &flow->sides[operation].planned;
     *faulted = (struct faulted){.flow = flow,
                                 .entry = entry,
+                                .text = faulted->text,
+                                .without = faulted->without,
                                 .operation = operation,
                                 .caller = planned->caller,
                                 .plan = planned->plan,
@@ -180,8 +182,11 @@ static bool hide(struct descriptor *entry, int fd, unsigned what, uint64_t until
     struct pending *pending = withhold_claim(entry, fd);
     if (pending) {
         withhold(pending, what, until_ns);
-        if (what != WITHHOLD_ALL && until_ns < pending_nearest(clock_now_ns()))
-            nudge_waiter(pending, fd); /* whoever has connected it will wait for it, too */
+        if (what != WITHHOLD_ALL && until_ns < pending_nearest(clock_now_ns())) {
+            if (pending->phase == PENDING_ANSWER)
+                pending_due(pending, entry, until_ns); /* first: who falls asleep from now on knows */
+            nudge_waiter(pending, fd);                 /* whoever has connected it will wait for it, too */
+        }
         give_back(pending);
     }
     signals_restore(&mask);

@@ -8,6 +8,8 @@
 #include "hooks/real.h"
 #include "policy/call.h"
 
+static bool has_handler_without(int flags, const sigset_t *blocked);
+
 void signals_block(sigset_t *before)
 {
     sigset_t all;
@@ -28,18 +30,31 @@ void signals_restore(const sigset_t *before)
 
 bool signals_all_restart(void)
 {
+    sigset_t none;
+    sigemptyset(&none);
+    return !has_handler_without(SA_RESTART, &none);
+}
+
+bool signals_can_interrupt(const sigset_t *blocked)
+{
+    return has_handler_without(0, blocked);
+}
+
+/* Of a signal that is not blocked; without any of those flags. */
+static bool has_handler_without(int flags, const sigset_t *blocked)
+{
     int error = errno;
-    bool all = true;
-    for (int number = 1; number < NSIG && all; number++) {
+    bool has = false;
+    for (int number = 1; number < NSIG && !has; number++) {
         struct sigaction action;
-        if (sigaction(number, NULL, &action) != 0)
+        if (sigismember(blocked, number) == 1 || sigaction(number, NULL, &action) != 0)
             continue; /* those that libc keeps for itself */
         bool has_handler =
             action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN; /* the same word as sa_sigaction */
-        all = !has_handler || action.sa_flags & SA_RESTART;
+        has = has_handler && !(action.sa_flags & flags);
     }
     errno = error;
-    return all;
+    return has;
 }
 
 enum waited signals_wait(int fd, short events, uint64_t until_ns, const sigset_t *mask)

@@ -16,6 +16,10 @@ void signals_restore(const sigset_t *before);
  * timeout on a socket takes that away, so who set it has to do the restarting. */
 bool signals_all_restart(void);
 
+/* May a signal that is not blocked there have ended a wait for several descriptors? By any handler: the kernel never restarts
+ * these. */
+bool signals_can_interrupt(const sigset_t *blocked);
+
 /* WAITED_ERROR: an error is reported and nothing else. A call may take it, or it lies in the error queue, where the
  * program wants to read it, and stays: waiting for it again would not be waiting. */
 enum waited { WAITED_READY, WAITED_OUT, WAITED_INTERRUPTED, WAITED_ERROR };

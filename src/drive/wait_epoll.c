@@ -1,6 +1,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "drive/nudge.h"
 #include "drive/readiness.h"
 #include "drive/waits.h"
 #include "drive/withhold.h"
@@ -180,16 +181,12 @@ static void arm_again(int epoll, int fd, const struct registration *registration
 int wait_epoll(int epoll, struct epoll_event *events, int count, uint64_t deadline_ns, const sigset_t *mask,
                bool is_exact, int ready)
 {
-    struct epoll_wait wait = {.wait = {.waiter.has = has,
-                                       .make = make,
-                                       .sift = sift,
-                                       .asleep = ASLEEP_IN_EPOLL,
-                                       .deadline_ns = deadline_ns,
-                                       .mask = mask},
-                              .epoll = epoll,
-                              .events = events,
-                              .count = count,
-                              .is_exact = is_exact};
+    struct epoll_wait wait = {
+        .wait = {.waiter.has = has, .make = make, .sift = sift, .deadline_ns = deadline_ns, .mask = mask},
+        .epoll = epoll,
+        .events = events,
+        .count = count,
+        .is_exact = is_exact};
     registration_waits_in(epoll);
     return wait_carry_out(&wait.wait, ready);
 }

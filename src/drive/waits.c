@@ -15,14 +15,15 @@
 
 static int wait_unhindered(struct wait *wait);
 static int look(struct wait *wait);
-static int sleep_until(struct wait *wait, uint64_t until_ns, const sigset_t *mask);
 static void calm(void);
 static bool has_hidden(void);
 static uint32_t changes(void);
 static bool is_doubtful(const struct wait *wait);
 
 /* Signals are blocked except within the real waits, so that none slips in between two of them: the program would not
- * learn that its wait was interrupted. Whose the table is costs a system call, and is asked when there is work. */
+ * learn that its wait was interrupted. Only one that began when there was nothing to hide has let them in: if all that
+ * it found is hidden, a handler may have run since, and who has one is told so rather than left asleep.
+ * Whose the table is costs a system call, and is asked when there is work. */
 int wait_carry_out(struct wait *wait, int ready)
 {
     int error = errno;
@@ -30,6 +31,7 @@ int wait_carry_out(struct wait *wait, int ready)
         !__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
         deadline_catch_up();
     wait->changes = changes() - (ready != NOT_YET); /* then there is something that was not before it */
+    wait->was_open = ready != NOT_YET;
     if (ready == NOT_YET && !has_hidden()) {
         ready = wait_unhindered(wait);
         if (ready < 0 && ready != NOT_YET)
@@ -61,13 +63,19 @@ int wait_carry_out(struct wait *wait, int ready)
         wait->is_in_vain = ready > 0 && (ready = wait->sift(wait, ready)) == 0;
         if (ready > 0)
             break;
+        if (wait->is_in_vain && wait->was_open && signals_can_interrupt(&before)) {
+            ready = -1;
+            error = EINTR;
+            break;
+        }
+        wait->was_open = false;
         if (is_ours)
             readiness_run(now, &wait->waiter);
         if (ready == 0 && now >= wait->deadline_ns)
             break;
         uint64_t nearest = pending_nearest(now);
         wait->changes = changes();
-        ready = sleep_until(wait, nearest < wait->deadline_ns ? nearest : wait->deadline_ns, mask);
+        ready = wait->make(wait, nearest < wait->deadline_ns ? nearest : wait->deadline_ns, mask);
         if (ready < 0)
             error = errno;
     }
@@ -87,7 +95,8 @@ static int wait_unhindered(struct wait *wait)
         return NOT_YET;
     if (nearest < wait->deadline_ns)
         return look(wait);
-    int ready = sleep_until(wait, wait->deadline_ns, wait->mask), error = errno;
+    wait->was_open = true;
+    int ready = wait->make(wait, wait->deadline_ns, wait->mask), error = errno;
     if (pending_can_calm())
         calm();
     errno = error;
@@ -111,15 +120,6 @@ static void calm(void)
     signals_block(&before);
     pending_calm();
     signals_restore(&before);
-}
-
-/* Others have to know that what they begin will not be seen before the wait ends. */
-static int sleep_until(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
-{
-    nudge_fall_asleep(wait->asleep);
-    int ready = wait->make(wait, until_ns, mask);
-    nudge_wake_up(wait->asleep);
-    return ready;
 }
 
 /* Is there anything that the program must not see? */
@@ -159,19 +159,23 @@ unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, un
     }
 }
 
-uint64_t wait_deadline_ms(int timeout_ms)
+uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_ns)
 {
-    return timeout_ms < 0 ? NEVER : clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+    return timeout_ms < 0
+               ? NEVER
+               : (began_ns == BEGINS_NOW ? clock_now_ns() : began_ns) + (uint64_t)timeout_ms * NS_PER_MS;
 }
 
-uint64_t wait_deadline(const struct timespec *timeout)
+uint64_t wait_deadline(const struct timespec *timeout, uint64_t began_ns)
 {
     if (!timeout)
         return NEVER;
-    uint64_t now = clock_now_ns(), seconds = (uint64_t)timeout->tv_sec;
-    if (seconds >= (NEVER - now) / NS_PER_S - 1)
+    uint64_t seconds = (uint64_t)timeout->tv_sec;
+    if (began_ns == BEGINS_NOW)
+        began_ns = clock_now_ns();
+    if (seconds >= (NEVER - began_ns) / NS_PER_S - 1)
         return NEVER;
-    return now + seconds * NS_PER_S + (uint64_t)timeout->tv_nsec;
+    return began_ns + seconds * NS_PER_S + (uint64_t)timeout->tv_nsec;
 }
 
 const struct timespec *wait_left(const struct wait *wait, uint64_t until_ns, struct timespec *left)

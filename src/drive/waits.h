@@ -13,7 +13,6 @@
 #include <sys/select.h>
 
 #include "drive/deadline.h"
-#include "drive/nudge.h"
 #include "drive/transfer.h"
 
 /* One wait. */
@@ -23,7 +22,7 @@ struct wait {
     int (*make)(struct wait *wait, uint64_t until_ns, const sigset_t *mask);
     /* Takes out what the program must not see of the `ready` that were found; how many are left. */
     int (*sift)(struct wait *wait, int ready);
-    enum asleep asleep;
+    bool was_open;        /* signals were let in while the last real wait lasted, and after it */
     bool is_in_vain;      /* all that the last real wait has found was taken out */
     uint32_t changes;     /* of connects, until it began */
     uint64_t deadline_ns; /* the program's own; NEVER = none */
@@ -31,7 +30,8 @@ struct wait {
     const sigset_t *mask; /* of the p-forms; NULL = the thread's */
 };
 
-/* Carries the wait out; `ready` is what a first real wait has found already (errno counts for -1), or NOT_YET. */
+/* Carries the wait out; `ready` is what a first real wait, which let signals in, has found already (errno counts for -1),
+ * or NOT_YET. */
 int wait_carry_out(struct wait *wait, int ready);
 
 /* What the program may see of what the last real wait has found of a descriptor (`seen`, POLL...): readiness_sift, unless
@@ -41,10 +41,12 @@ unsigned wait_sift(const struct wait *wait, int fd, struct descriptor *entry, un
 /* Has a connect begun or ended since that wait began? */
 bool wait_is_overtaken(const struct wait *wait);
 
-/* The point in time so many milliseconds from now; NEVER for a negative number. */
-uint64_t wait_deadline_ms(int timeout_ms);
+/* When a wait began, if not then. */
+#define BEGINS_NOW 0
+/* The point in time so many milliseconds after it; NEVER for a negative number. */
+uint64_t wait_deadline_ms(int timeout_ms, uint64_t began_ns);
 /* The same for a time to wait; NULL: NEVER. */
-uint64_t wait_deadline(const struct timespec *timeout);
+uint64_t wait_deadline(const struct timespec *timeout, uint64_t began_ns);
 
 /* How long to wait until then, for the kernel: NULL for NEVER, never rounded down. */
 const struct timespec *wait_left(const struct wait *wait, uint64_t until_ns, struct timespec *left);

@@ -1,39 +1,72 @@
 /* Waits. Where nothing is pending they go to libc; else the program's own wait carries out what is due.
  *
- * While one thread waits another may begin something, so among threads it is looked at afterwards too, and who begins it
- * can tell that somebody is asleep. A thread that is alone needs neither: then it is a jump. */
+ * While one thread waits another may begin something, so it is looked at afterwards too. What a wait was asked for is kept
+ * for that (hooks/wait_entry.h). A wait that ends at a time
+ * also notes when it began, unless its thread is alone: then nothing can begin meanwhile. */
 #include <errno.h>
 #include <poll.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 
 #include "base/clock.h"
-#include "drive/nudge.h"
 #include "drive/waits.h"
 #include "drive/withhold.h"
 #include "hooks/export.h"
 #include "hooks/real.h"
+#include "hooks/wait_entry.h"
 #include "state/descriptors.h"
 #include "state/registrations.h"
 
-static RARE int poll_with_care(struct pollfd *fds, nfds_t count, int timeout, int ready)
+/* As WAIT_ENTRY makes it. */
+struct poll_call {
+    struct pollfd *fds;
+    nfds_t count;
+    int timeout;
+};
+
+static RARE int poll_with_care(const struct poll_call *call, uint64_t began_ns, int ready)
 {
-    return wait_poll(fds, count, wait_deadline_ms(timeout), NULL, ready);
+    return wait_poll(call->fds, call->count, wait_deadline_ms(call->timeout, began_ns), NULL, ready);
+}
+
+static RARE int poll_carried_out(struct pollfd *fds, nfds_t count, int timeout)
+{
+    struct poll_call call = {fds, count, timeout};
+    return poll_with_care(&call, BEGINS_NOW, NOT_YET);
 }
 
 static GUARDED int poll_among_threads(struct pollfd *fds, nfds_t count, int timeout)
 {
-    nudge_fall_asleep(ASLEEP_ELSEWHERE);
-    int ready = pending_is_busy() ? NOT_YET : real.poll(fds, count, timeout);
-    nudge_wake_up(ASLEEP_ELSEWHERE);
-    return pending_is_busy() ? poll_with_care(fds, count, timeout, ready) : ready;
+    struct poll_call call = {fds, count, timeout};
+    uint64_t began_ns = clock_now_ns();
+    int ready = real.poll(fds, count, timeout);
+    return pending_is_busy() ? poll_with_care(&call, began_ns, ready) : ready;
 }
 
-EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)
+static LED_TO int poll_for_a_time(struct pollfd *fds, nfds_t count, int timeout)
 {
     if (pending_is_busy())
-        return poll_with_care(fds, count, timeout, NOT_YET);
+        return poll_carried_out(fds, count, timeout);
     return real_is_alone() ? real.poll(fds, count, timeout) : poll_among_threads(fds, count, timeout);
+}
+
+static LED_TO RARE int poll_seen(const struct poll_call *call, int ready)
+{
+    return poll_with_care(call, BEGINS_NOW, ready);
+}
+
+EXPORT ENTERED int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+#ifdef WAIT_ENTRY
+    WAIT_ENTRY(poll, "rdi", "rsi", "dx");
+#else
+    if (pending_concerns(timeout))
+        return poll_for_a_time(fds, count, timeout);
+    struct poll_call call = {fds, count, timeout};
+    int ready = real.poll(fds, count, timeout);
+    return pending_is_busy() ? poll_seen(&call, ready) : ready;
+#endif
 }
 
 /* What is no time the kernel refuses; it must be the kernel that does. */
@@ -42,13 +75,18 @@ static bool is_time(const struct timespec *timeout)
     return !timeout || (timeout->tv_sec >= 0 && timeout->tv_nsec >= 0 && timeout->tv_nsec < (long)NS_PER_S);
 }
 
+/* When a wait of that time begins among threads. */
+static uint64_t beginning(const struct timespec *timeout)
+{
+    return timeout && (timeout->tv_sec | timeout->tv_nsec) ? clock_now_ns() : BEGINS_NOW;
+}
+
 static GUARDED int ppoll_among_threads(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
                                        const sigset_t *mask)
 {
-    nudge_fall_asleep(ASLEEP_ELSEWHERE);
-    int ready = pending_is_busy() ? NOT_YET : real.ppoll(fds, count, timeout, mask);
-    nudge_wake_up(ASLEEP_ELSEWHERE);
-    return pending_is_busy() ? wait_poll(fds, count, wait_deadline(timeout), mask, ready) : ready;
+    uint64_t began_ns = beginning(timeout);
+    int ready = real.ppoll(fds, count, timeout, mask);
+    return pending_is_busy() ? wait_poll(fds, count, wait_deadline(timeout, began_ns), mask, ready) : ready;
 }
 
 EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
@@ -56,7 +94,7 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
     if (!is_time(timeout))
         return real.ppoll(fds, count, timeout, mask);
     if (pending_is_busy())
-        return wait_poll(fds, count, wait_deadline(timeout), mask, NOT_YET);
+        return wait_poll(fds, count, wait_deadline(timeout, BEGINS_NOW), mask, NOT_YET);
     return real_is_alone() ? real.ppoll(fds, count, timeout, mask)
                            : ppoll_among_threads(fds, count, timeout, mask);
 }
@@ -87,7 +125,8 @@ static RARE int select_with_care(int count, fd_set *reads, fd_set *writes, fd_se
         time.tv_sec = timeout->tv_sec + timeout->tv_usec / 1000000;
         time.tv_nsec = timeout->tv_usec % 1000000 * 1000;
     }
-    return wait_select(count, reads, writes, excepts, timeout, wait_deadline(timeout ? &time : NULL), NULL);
+    return wait_select(count, reads, writes, excepts, timeout,
+                       wait_deadline(timeout ? &time : NULL, BEGINS_NOW), NULL);
 }
 
 EXPORT int select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *timeout)
@@ -102,7 +141,7 @@ EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, co
 {
     if (descriptor_limit && (pending_is_busy() || !real_is_alone()) && is_time(timeout) &&
         wait_select_fits(count, reads, writes, excepts))
-        return wait_select(count, reads, writes, excepts, NULL, wait_deadline(timeout), mask);
+        return wait_select(count, reads, writes, excepts, NULL, wait_deadline(timeout, BEGINS_NOW), mask);
     return real.pselect(count, reads, writes, excepts, timeout, mask);
 }
 
@@ -115,41 +154,74 @@ EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event
     return result;
 }
 
-static RARE int epoll_with_care(int epoll, struct epoll_event *events, int count, int timeout, int ready)
+/* As WAIT_ENTRY makes it. */
+struct epoll_call {
+    struct epoll_event *events;
+    _Alignas(8) int epoll;
+    _Alignas(8) int timeout;
+};
+
+/* How many events there is room for is not remembered: what has been found there is room for. */
+static RARE int epoll_with_care(const struct epoll_call *call, int count, uint64_t began_ns, int ready)
 {
-    return wait_epoll(epoll, events, count, wait_deadline_ms(timeout), NULL, false, ready);
+    return wait_epoll(call->epoll, call->events, count, wait_deadline_ms(call->timeout, began_ns), NULL,
+                      false, ready);
+}
+
+static RARE int epoll_carried_out(int epoll, struct epoll_event *events, int count, int timeout)
+{
+    struct epoll_call call = {events, epoll, timeout};
+    return epoll_with_care(&call, count, BEGINS_NOW, NOT_YET);
 }
 
 static GUARDED int epoll_among_threads(int epoll, struct epoll_event *events, int count, int timeout)
 {
-    nudge_fall_asleep(ASLEEP_IN_EPOLL);
-    int ready = pending_is_busy() ? NOT_YET : real.epoll_wait(epoll, events, count, timeout);
-    nudge_wake_up(ASLEEP_IN_EPOLL);
-    return pending_is_busy() ? epoll_with_care(epoll, events, count, timeout, ready) : ready;
+    struct epoll_call call = {events, epoll, timeout};
+    uint64_t began_ns = clock_now_ns();
+    int ready = real.epoll_wait(epoll, events, count, timeout);
+    return pending_is_busy() ? epoll_with_care(&call, count, began_ns, ready) : ready;
 }
 
-EXPORT int epoll_wait(int epoll, struct epoll_event *events, int count, int timeout)
+static LED_TO int epoll_wait_for_a_time(int epoll, struct epoll_event *events, int count, int timeout)
 {
     if (pending_is_busy())
-        return epoll_with_care(epoll, events, count, timeout, NOT_YET);
+        return epoll_carried_out(epoll, events, count, timeout);
     return real_is_alone() ? real.epoll_wait(epoll, events, count, timeout)
                            : epoll_among_threads(epoll, events, count, timeout);
+}
+
+static LED_TO RARE int epoll_wait_seen(const struct epoll_call *call, int ready)
+{
+    return epoll_with_care(call, ready, BEGINS_NOW, ready);
+}
+
+EXPORT ENTERED int epoll_wait(int epoll, struct epoll_event *events, int count, int timeout)
+{
+#ifdef WAIT_ENTRY
+    WAIT_ENTRY(epoll_wait, "rsi", "rdi", "cx");
+#else
+    if (pending_concerns(timeout))
+        return epoll_wait_for_a_time(epoll, events, count, timeout);
+    struct epoll_call call = {events, epoll, timeout};
+    int ready = real.epoll_wait(epoll, events, count, timeout);
+    return pending_is_busy() ? epoll_wait_seen(&call, ready) : ready;
+#endif
 }
 
 static GUARDED int epoll_p_among_threads(int epoll, struct epoll_event *events, int count, int timeout,
                                          const sigset_t *mask)
 {
-    nudge_fall_asleep(ASLEEP_IN_EPOLL);
-    int ready = pending_is_busy() ? NOT_YET : real.epoll_pwait(epoll, events, count, timeout, mask);
-    nudge_wake_up(ASLEEP_IN_EPOLL);
-    return pending_is_busy() ? wait_epoll(epoll, events, count, wait_deadline_ms(timeout), mask, false, ready)
-                             : ready;
+    uint64_t began_ns = timeout > 0 ? clock_now_ns() : BEGINS_NOW;
+    int ready = real.epoll_pwait(epoll, events, count, timeout, mask);
+    return pending_is_busy()
+               ? wait_epoll(epoll, events, count, wait_deadline_ms(timeout, began_ns), mask, false, ready)
+               : ready;
 }
 
 EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int count, int timeout, const sigset_t *mask)
 {
     if (pending_is_busy())
-        return wait_epoll(epoll, events, count, wait_deadline_ms(timeout), mask, false, NOT_YET);
+        return wait_epoll(epoll, events, count, wait_deadline_ms(timeout, BEGINS_NOW), mask, false, NOT_YET);
     return real_is_alone() ? real.epoll_pwait(epoll, events, count, timeout, mask)
                            : epoll_p_among_threads(epoll, events, count, timeout, mask);
 }
@@ -157,11 +229,11 @@ EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int count, int tim
 static GUARDED int epoll_p2_among_threads(int epoll, struct epoll_event *events, int count,
                                           const struct timespec *timeout, const sigset_t *mask)
 {
-    nudge_fall_asleep(ASLEEP_IN_EPOLL);
-    int ready = pending_is_busy() ? NOT_YET : real.epoll_pwait2(epoll, events, count, timeout, mask);
-    nudge_wake_up(ASLEEP_IN_EPOLL);
-    return pending_is_busy() ? wait_epoll(epoll, events, count, wait_deadline(timeout), mask, true, ready)
-                             : ready;
+    uint64_t began_ns = beginning(timeout);
+    int ready = real.epoll_pwait2(epoll, events, count, timeout, mask);
+    return pending_is_busy()
+               ? wait_epoll(epoll, events, count, wait_deadline(timeout, began_ns), mask, true, ready)
+               : ready;
 }
 
 EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, const struct timespec *timeout,
@@ -170,7 +242,7 @@ EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, const 
     if (!is_time(timeout))
         return real.epoll_pwait2(epoll, events, count, timeout, mask);
     if (pending_is_busy())
-        return wait_epoll(epoll, events, count, wait_deadline(timeout), mask, true, NOT_YET);
+        return wait_epoll(epoll, events, count, wait_deadline(timeout, BEGINS_NOW), mask, true, NOT_YET);
     return real_is_alone() ? real.epoll_pwait2(epoll, events, count, timeout, mask)
                            : epoll_p2_among_threads(epoll, events, count, timeout, mask);
 }

@@ -8,16 +8,18 @@
 
 #define RUN_BEGINS ((1ull << 16) + 1)
 #define GOING_ON   0xffffull
+#define MARKS      0x3fffffff /* all of them below any timeout */
 #define YIELDS_MAX 20000u /* a claim lasts for a few system calls; who holds it may be out of the processor */
 
 static struct pending_head none;
 struct pending_head *_Atomic pending_head = &none;
-_Atomic uint32_t pending_busy = PENDING_BUSY; /* until the first wait has looked */
+int32_t pending_busy = PENDING_BUSY; /* until the first wait has looked */
 static _Atomic uint32_t calmers;
 
 static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_t now_ns,
                       void (*act)(struct pending *pending, void *context), void *context);
 static bool has_work(void);
+static bool change_hint(int32_t *known, int32_t hint);
 static bool open_table(void);
 static void *map_emptied_on_fork(size_t size);
 static struct pending *take_slot(void);
@@ -102,7 +104,7 @@ void pending_withhold(struct pending *pending, uint64_t in_ns, uint64_t out_ns)
     atomic_store_explicit(&pending->withheld_out_ns, out_ns, memory_order_relaxed);
     if (is && !was) {
         atomic_fetch_add(&pending_head->withheld, 1);
-        atomic_store(&pending_busy, PENDING_BUSY);
+        pending_make_busy();
     }
     if (was && !is)
         atomic_fetch_sub_explicit(&pending_head->withheld, 1, memory_order_relaxed);
@@ -173,7 +175,7 @@ void pending_enter(struct pending *pending, enum pending_phase phase)
     bool was = pending_is_connect(pending->phase), is = pending_is_connect(phase);
     if (is && !was) {
         atomic_fetch_add(&pending_head->connects, 1);
-        atomic_store(&pending_busy, PENDING_BUSY);
+        pending_make_busy();
     }
     if (was && !is)
         atomic_fetch_sub_explicit(&pending_head->connects, 1, memory_order_relaxed);
@@ -348,10 +350,21 @@ void pending_calm(void)
         return;
     /* Not for a moment may it seem calm to a thread that has just armed something: each calmer leaves a mark of its own
      * before it looks again, and whoever arms takes it away. */
-    uint32_t busy = atomic_load(&pending_busy);
-    uint32_t mark = PENDING_BUSY + 1 + (atomic_fetch_add(&calmers, 1) & 0x7fffffff);
-    if (busy && atomic_compare_exchange_strong(&pending_busy, &busy, mark) && !has_work())
-        atomic_compare_exchange_strong(&pending_busy, &mark, 0);
+    int32_t busy = __atomic_load_n(&pending_busy, __ATOMIC_SEQ_CST);
+    int32_t mark = PENDING_BUSY + 1 + (int32_t)(atomic_fetch_add(&calmers, 1) & MARKS);
+    if (busy != PENDING_CALM && change_hint(&busy, mark))
+        change_hint(&mark, has_work() ? PENDING_BUSY : PENDING_CALM);
+}
+
+static bool change_hint(int32_t *known, int32_t hint)
+{
+    return __atomic_compare_exchange_n(&pending_busy, known, hint, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+void pending_make_busy(void)
+{
+    if (__atomic_load_n(&pending_busy, __ATOMIC_SEQ_CST) != PENDING_BUSY)
+        __atomic_store_n(&pending_busy, PENDING_BUSY, __ATOMIC_SEQ_CST);
 }
 
 static void raise(_Atomic uint64_t *nearness, uint64_t value)
@@ -375,8 +388,7 @@ static void announce(struct pending *pending, uint64_t due_ns)
 {
     raise(&pending_head->chunk_nearness[pending->number / PENDING_CHUNK], ~due_ns);
     raise(&pending_head->nearness, ~due_ns);
-    if (atomic_load(&pending_busy) != PENDING_BUSY)
-        atomic_store(&pending_busy, PENDING_BUSY);
+    pending_make_busy();
 }
 
 static bool try_claim(struct pending *pending)

@@ -139,14 +139,33 @@ extern struct pending_head *_Atomic pending_head HIDDEN; /* never NULL: one with
 /* Nothing is due before that time; NEVER where nothing is due at all. */
 uint64_t pending_nearest(uint64_t now_ns);
 
-/* May there be anything for a wait to do? A hint that is never wrong when it says no (0); pending_calm takes it back.
- * Greater than PENDING_BUSY: somebody is about to. */
-#define PENDING_BUSY 1u
-extern _Atomic uint32_t pending_busy HIDDEN;
+/* May there be anything for a wait to do? A hint that is never wrong when it says no (PENDING_CALM); pending_calm takes it
+ * back. PENDING_BUSY: yes. What is between them: yes, and somebody is about to take it back.
+ *
+ * It is the timeout in ms from which on a wait is not simply libc's: while all is calm the first one that takes time, else
+ * every one. So a wait compares once. */
+#define PENDING_CALM 1
+#define PENDING_BUSY INT32_MIN
+extern int32_t pending_busy HIDDEN; /* written atomically */
+static inline int32_t pending_hint(void)
+{
+#ifdef __SANITIZE_THREAD__
+    return __atomic_load_n(&pending_busy, __ATOMIC_RELAXED);
+#else
+    return pending_busy; /* read and compared by one instruction, which compilers do not make of an atomic load */
+#endif
+}
 static inline bool pending_is_busy(void)
 {
-    return __builtin_expect(atomic_load_explicit(&pending_busy, memory_order_relaxed) != 0, 0);
+    return __builtin_expect(pending_hint() != PENDING_CALM, 0);
 }
+/* The same for a wait of so many ms (negative: for ever), or it has to end at a time. */
+static inline bool pending_concerns(int timeout_ms)
+{
+    return __builtin_expect(timeout_ms >= pending_hint(), 0);
+}
+/* There is. Whoever has just made it so. */
+void pending_make_busy(void);
 /* Would that be of use now? Signals are blocked for it. */
 bool pending_can_calm(void);
 void pending_calm(void);

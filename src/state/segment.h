@@ -44,7 +44,7 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
     COUNT(WOULD_REJECT, "would_reject", "of these: an open circuit would have failed the call at once")      \
     COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have failed the call at once")                \
-    COUNT(WOULD_CUT, "would_cut", "of these: an attempt would have been cut short")                          \
+    COUNT(WOULD_CUT, "would_cut", "of these: a connect attempt, or a wait for data, room or an answer, would have been cut short")                          \
     COUNT(WOULD_RETRY, "would_retry", "of these: an attempt would have been followed by another one")        \
     COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")                                  \
     COUNT(DEGRADED, "degraded", "calls that a lower rung of the ladder served")                              \

@@ -1,7 +1,8 @@
 /* Waits, for whoever counts instructions, system calls or time. Rules are in force from its first connect on.
  *
- *     waits poll|epoll|poll-threads|epoll-threads COUNT    COUNT waits that find nothing to do, with nothing pending;
- *                                                          -threads: while another thread is there
+ *     waits poll|epoll|poll-threads|epoll-threads COUNT [for-ever|a-while]
+ *                                 COUNT waits with nothing pending; -threads: while another thread is there. They find
+ *                                 nothing and have no time; otherwise they find something at once
  *     waits pending COUNT OPEN    the same in an epoll with OPEN attempts in flight: prints the ns of the best batch
  *     waits park COUNT            refused attempts that are parked and begun anew, COUNT of them: prints the CPU time of each
  *                                 in ns */
@@ -104,11 +105,11 @@ static void park(long count)
 }
 
 static __attribute__((noinline)) void measured_waits(const char *kind, long count, struct pollfd *wanted,
-                                                     int epoll)
+                                                     int epoll, int timeout)
 {
     struct epoll_event event;
     for (long i = 0; i < count; i++)
-        if (kind[0] == 'p' ? poll(wanted, 1, 0) : epoll_wait(epoll, &event, 1, 0))
+        if ((kind[0] == 'p' ? poll(wanted, 1, timeout) : epoll_wait(epoll, &event, 1, timeout)) != !!timeout)
             die(kind);
 }
 
@@ -139,9 +140,10 @@ int main(int argc, char **argv)
     pthread_t thread;
     if (strstr(kind, "-threads"))
         pthread_create(&thread, NULL, sleep_for_ever, NULL);
-    int epoll = epoll_of(&fd, 0);
-    wanted.events = POLLIN;
+    int timeout = argc < 4 ? 0 : strcmp(argv[3], "for-ever") == 0 ? -1 : 60000;
+    int epoll = epoll_of(&fd, timeout != 0);
+    wanted.events = timeout ? POLLOUT : POLLIN;
     poll(&wanted, 1, 0);
-    measured_waits(kind, count, &wanted, epoll);
+    measured_waits(kind, count, &wanted, epoll, timeout);
     return 0;
 }

@@ -1,11 +1,25 @@
-/* Preloaded behind libresil: counts the waits that reach the kernel. */
+/* Preloaded behind libresil: counts the waits that reach the kernel. `waits_signal`: the first one that finds something
+ * gets that signal at the moment when it has ended. */
 #include <dlfcn.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 
 extern unsigned long waits_made;
+extern int waits_signal;
 unsigned long waits_made;
+int waits_signal;
+
+static int ended(int ready)
+{
+    int number = ready > 0 ? waits_signal : 0;
+    if (number) {
+        waits_signal = 0;
+        raise(number);
+    }
+    return ready;
+}
 
 #define COUNTED(name, parameters, arguments)                                                                 \
     int name parameters                                                                                      \
@@ -14,7 +28,7 @@ unsigned long waits_made;
         if (!real)                                                                                           \
             *(void **)&real = dlsym(RTLD_NEXT, #name);                                                       \
         waits_made++;                                                                                        \
-        return real arguments;                                                                               \
+        return ended(real arguments);                                                                        \
     }
 
 COUNTED(poll, (struct pollfd * fds, nfds_t count, int timeout), (fds, count, timeout))

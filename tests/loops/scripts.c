@@ -115,6 +115,7 @@ static int raw(long result)
 {
     if (result < 0) {
         perror("server");
+        fprintf(stderr, "  after %s\n", line);
         exit(2);
     }
     return (int)result;
@@ -128,12 +129,15 @@ static void raw_close(int *fd)
 }
 
 /* Waits until the kernel says so of a descriptor, whoever has it. */
-static void raw_await(int fd, short events)
+static bool raw_await(int fd, short events)
 {
     struct pollfd asked = {.fd = fd, .events = events};
     struct timespec patience = {20, 0}; /* the kernel leaves in it what is left */
-    while (syscall(SYS_ppoll, &asked, 1, &patience, NULL, 8) < 0 && errno == EINTR)
-        ;
+    long ready;
+    do
+        ready = syscall(SYS_ppoll, &asked, 1, &patience, NULL, 8);
+    while (ready < 0 && errno == EINTR);
+    return ready > 0;
 }
 
 /* Each process has IPv4 addresses of its own, so that no two of them meet at a port. */
@@ -880,7 +884,8 @@ static void accept_it(struct connection *connection)
     raw(syscall(SYS_getsockname, connection->fd, &own, &size));
     do {
         raw_close(&connection->accepted);
-        raw_await(connection->listener, POLLIN);
+        if (!raw_await(connection->listener, POLLIN))
+            raw(-1);
         size = sizeof peer;
         connection->accepted = raw(syscall(SYS_accept4, connection->listener, &peer, &size, SOCK_CLOEXEC));
     } while (peer.sin6_port != own.sin6_port);
