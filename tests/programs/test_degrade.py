@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 
-from stage import BARE, EMPTIED, LIBRARY, MISBEHAVE, PYTHON, RULED, Stage, main
+from stage import BARE, EMPTIED, LIBRARY, MISBEHAVE, PYTHON, RESIL, RULED, Stage, main
 from test_loops_proxies import NGINX
 
 HTTP = "const http = require('http'); http.get(process.argv[1], a => a.pipe(process.stdout)).on('error', e => { console.error(e.code); process.exitCode = 1; })"
@@ -228,6 +228,12 @@ ask().close()
                 self.assertIsNone(limited["error"])
                 self.assertRegex(limited["text"], r"too many connections at once \(connections: 2, rule tested\)"
                                  + (", still after 3..ms$" if wait else "$"))
+
+    def test_it_is_told(self):
+        rules = self.rules('match: {port: 9}\nlimit: {connections: 2}\ndegrade:\n  - respond: {text: "x"}\n')
+        self.assertIn("\nA call beyond the limit is served from the ladder",
+                      self.run_program([RESIL, "explain", "--rules", rules, "127.0.0.1:9"], how=BARE).out)
+        self.assertIn("(beyond the limit too)", " ".join(self.run_program([RESIL, "check", rules], how=BARE).out.split()))
 
     def test_rate(self):
         host, other = self.server("answer --body full"), self.server("answer --body over")

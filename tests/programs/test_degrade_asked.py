@@ -1,10 +1,11 @@
 """Down the ladder to a fallback host whose name nobody has looked up: a connect that may wait finds out where it is."""
 
+import json
 import os
 import shutil
 import subprocess
 
-from stage import BARE, LIBRARY, MISBEHAVE, PYTHON, RULED, main
+from stage import BARE, LIBRARY, MISBEHAVE, PYTHON, RESIL, RULED, main
 from test_degrade_names import BesideBackup, Named
 
 RULES = """
@@ -60,6 +61,17 @@ class Asked(BesideBackup):
                 self.assertTrue(self.is_served(command, rules, RULED))
                 self.assertEqual(os.path.getsize(os.path.join(self.folder, "questions")), before)
         self.assert_nothing_passed_through()
+
+    def test_resil_explain_tells_whether_it_is_known(self):
+        rules = self.rules(RULES % ("2s", "backup.test"))
+        def explained(*options):
+            return self.run_program([RESIL, "explain", "--rules", rules, *options, "127.0.0.5:8001"], how=BARE).out
+        self.assertIn("\nFallback host backup.test: not looked up yet; connects that do not block skip it", explained())
+        self.write("address", "127.0.0.9")
+        self.assertTrue(self.is_served(BLOCKING["python"], rules, RULED))
+        self.assertIn("\nFallback host backup.test: found at 127.0.0.9 ", explained())
+        (host,) = json.loads(explained("--json"))["fallback_hosts"]
+        self.assertEqual((host["name"], host["addresses"]), ("backup.test", ["127.0.0.9"]))
 
     def test_a_host_that_has_moved_is_found_again(self):
         later = os.path.join(self.folder, "liblater.so")

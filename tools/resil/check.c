@@ -159,7 +159,8 @@ static struct feature_list features_of(const struct policy *policy)
         last = section;
     }
     if (policy->ladder) {
-        text_add(&text, "%sdegrade", *last ? ", " : "");
+        bool is_limited = policy->limit.is_on && ladder_serves(&policy->ladder->shape, LADDER_CONNECT);
+        text_add(&text, "%sdegrade%s", *last ? ", " : "", is_limited ? " (beyond the limit too)" : "");
         last = "degrade";
     }
     if (!*last)

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "command.h"
 #include "explain.h"
+#include "fallbacks.h"
 #include "fault_explain.h"
 #include "json_out.h"
 #include "ladder.h"
@@ -166,6 +167,11 @@ static void print_match(const struct ruleset *set, const struct rule *rule, cons
         printf("\nNothing bounds one connect call but the kernel (about 134 s per attempt).\n");
     else
         printf("\nOne connect call takes at most %s.\n", duration_text(worst_ns).text);
+    bool is_limited = rule->policy.limit.is_on && rule->policy.ladder &&
+                      ladder_serves(&rule->policy.ladder->shape, LADDER_CONNECT);
+    if (is_limited)
+        printf("A call beyond the limit is served from the ladder; limit.error is for where that cannot.\n");
+    fallbacks_print(rule, set->path, stdout);
     print_notes(set, rule, asked);
 }
 
@@ -328,6 +334,7 @@ static void print_json(const struct ruleset *set, const struct rule *rule, const
         free(enforced);
         json_object_object_add(report, "values", values);
         json_object_object_add(report, "degrade", ladder_report(rule->policy.ladder));
+        json_object_object_add(report, "fallback_hosts", fallbacks_report(rule, set->path));
         bool is_udp = asked->target.protocol == PROTOCOL_UDP;
         uint64_t worst_ns = is_udp ? 0 : policy_worst_case_ns(&rule->policy);
         if (worst_ns == NEVER)

@@ -9,8 +9,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/text.h"
+#include "segments.h"
 #include "state/kept_names.h"
 #include "state/segment.h"
+
+/* A fallback host, and what is known of it. */
+struct known {
+    const char *name;
+    unsigned count;
+    struct address addresses[KEPT_ADDRESSES_MAX];
+    uint64_t age_ns;
+};
 
 #define ALLOWED_S   30
 #define PATIENCE_MS 1000
@@ -18,6 +29,9 @@
 static bool is_due(const char *name, bool *is_unknown);
 static void look_up(const char *name);
 static void look_all_up(const struct ruleset *rules, int is_done);
+static bool next_known(const struct rule *rule, uint32_t *number, struct known *known);
+static struct segments state_begin(const char *path);
+static void state_end(struct segments *segments);
 
 void fallbacks_look_up(const struct ruleset *rules, const char *canonical)
 {
@@ -90,4 +104,82 @@ static void look_up(const char *name)
     }
     freeaddrinfo(answers);
     kept_names_answered(name, KEPT_ANY, addresses, count);
+}
+
+void fallbacks_print(const struct rule *rule, const char *path, FILE *to)
+{
+    struct segments segments = state_begin(path);
+    struct known known;
+    for (uint32_t number = 0; next_known(rule, &number, &known);) {
+        if (!known.count)
+            fprintf(to,
+                    "Fallback host %s: not looked up yet; connects that do not block skip it until a program "
+                    "has.\n",
+                    known.name);
+        else
+            fprintf(to, "Fallback host %s: found at ", known.name);
+        for (unsigned i = 0; i < known.count; i++)
+            fprintf(to, "%s%s", i ? ", " : "", address_text(&known.addresses[i]).text);
+        if (known.count)
+            fprintf(to, " %s ago.\n", duration_text(known.age_ns).text);
+    }
+    state_end(&segments);
+}
+
+struct json_object *fallbacks_report(const struct rule *rule, const char *path)
+{
+    struct json_object *report = json_object_new_array();
+    struct segments segments = state_begin(path);
+    struct known known;
+    for (uint32_t number = 0; next_known(rule, &number, &known);) {
+        struct json_object *host = json_new(), *addresses = json_object_new_array();
+        for (unsigned i = 0; i < known.count; i++)
+            json_object_array_add(addresses, json_object_new_string(address_text(&known.addresses[i]).text));
+        json_add_text(host, "name", known.name);
+        json_object_object_add(host, "addresses", addresses);
+        if (known.count)
+            json_add_ms(host, "age_ms", known.age_ns);
+        else
+            json_add_text(host, "age_ms", NULL);
+        json_object_array_add(report, host);
+    }
+    state_end(&segments);
+    return report;
+}
+
+/* From number `*number` of its hosts on. False: there are no more. */
+static bool next_known(const struct rule *rule, uint32_t *number, struct known *known)
+{
+    const struct ladder *ladder = rule->policy.ladder;
+    uint32_t at = 0;
+    for (uint32_t i = 0; ladder && i < ladder->shape.count; i++)
+        for (uint32_t n = 0; ladder->rungs[i].hosts && n < ladder->shape.rungs[i].choices; n++) {
+            const char *name = ladder->rungs[i].hosts[n].name;
+            if (at++ < *number || !name)
+                continue;
+            struct stale_state state;
+            uint64_t now = kept_names_now_ns();
+            *number = at;
+            known->name = name;
+            known->count = kept_names_find(name, KEPT_ANY, &state, known->addresses);
+            known->age_ns = now > state.answered_ns ? now - state.answered_ns : 0;
+            return true;
+        }
+    return false;
+}
+
+/* It is only read. */
+static struct segments state_begin(const char *path)
+{
+    struct segments segments = segments_begin(path);
+    segments_scan(&segments);
+    if (segments.count && segments.files[0]->segment)
+        segment_current = (struct segment *)(uintptr_t)segments.files[0]->segment;
+    return segments;
+}
+
+static void state_end(struct segments *segments)
+{
+    segment_current = NULL;
+    segments_end(segments);
 }
