@@ -162,9 +162,13 @@ EXPORT ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flag
                                  : real.__recv_chk(fd, data, size, room, flags);
 }
 
-static GUARDED ssize_t guarded_recvfrom(struct descriptor *entry, int fd, void *data, size_t size, int flags,
-                                        struct sockaddr *address, socklen_t *length)
+/* Finds the entry by itself: with one more argument it would be called, and not jumped to, and not know its caller. */
+static GUARDED ssize_t guarded_recvfrom(int fd, void *data, size_t size, int flags, struct sockaddr *address,
+                                        socklen_t *length)
 {
+    struct descriptor *entry = descriptor_of(fd);
+    if (!entry)
+        return real.recvfrom(fd, data, size, flags, address, length);
     uint64_t cookie = entry->cookie;
     ssize_t got = NOT_YET;
     if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
@@ -185,17 +189,16 @@ static GUARDED ssize_t guarded_recvfrom(struct descriptor *entry, int fd, void *
 
 EXPORT ssize_t recvfrom(int fd, void *data, size_t size, int flags, __SOCKADDR_ARG address, socklen_t *length)
 {
-    struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_recvfrom(entry, fd, data, size, flags, address.__sockaddr__, length)
-                 : real.recvfrom(fd, data, size, flags, address.__sockaddr__, length);
+    return descriptor_of(fd) ? guarded_recvfrom(fd, data, size, flags, address.__sockaddr__, length)
+                             : real.recvfrom(fd, data, size, flags, address.__sockaddr__, length);
 }
 
 EXPORT ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags,
                               struct sockaddr *address, socklen_t *length)
 {
-    struct descriptor *entry = descriptor_of(fd);
-    return entry && size <= room ? guarded_recvfrom(entry, fd, data, size, flags, address, length)
-                                 : real.__recvfrom_chk(fd, data, size, room, flags, address, length);
+    return descriptor_of(fd) && size <= room
+               ? guarded_recvfrom(fd, data, size, flags, address, length)
+               : real.__recvfrom_chk(fd, data, size, room, flags, address, length);
 }
 
 static GUARDED ssize_t guarded_recvmsg(struct descriptor *entry, int fd, struct msghdr *message, int flags)
@@ -301,9 +304,13 @@ EXPORT ssize_t send(int fd, const void *data, size_t size, int flags)
     return entry ? guarded_send(fd, data, size, flags, entry) : real.send(fd, data, size, flags);
 }
 
-static GUARDED ssize_t guarded_sendto(struct descriptor *entry, int fd, const void *data, size_t size,
-                                      int flags, const struct sockaddr *address, socklen_t length)
+/* As guarded_recvfrom. */
+static GUARDED ssize_t guarded_sendto(int fd, const void *data, size_t size, int flags,
+                                      const struct sockaddr *address, socklen_t length)
 {
+    struct descriptor *entry = descriptor_of(fd);
+    if (!entry)
+        return real.sendto(fd, data, size, flags, address, length);
     uint64_t cookie = entry->cookie;
     ssize_t sent = NOT_YET;
     if (is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND) && size < LARGE_BYTES &&
@@ -338,9 +345,7 @@ static GUARDED ssize_t connecting_sendto(int fd, const void *data, size_t size, 
 {
     if (!connect_first(fd, address, length, &flags, CALLER))
         return -1;
-    struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_sendto(entry, fd, data, size, flags, address, length)
-                 : real.sendto(fd, data, size, flags, address, length);
+    return guarded_sendto(fd, data, size, flags, address, length);
 }
 
 /* The look at the flags is paid for by not looking at the table for a number that was never guarded. */
@@ -351,9 +356,8 @@ EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, __CONST_
         return connecting_sendto(fd, data, size, flags, address.__sockaddr__, length);
     if ((unsigned)fd >= __atomic_load_n(&descriptor_guarded_end, __ATOMIC_ACQUIRE))
         return real.sendto(fd, data, size, flags, address.__sockaddr__, length);
-    struct descriptor *entry = descriptor_table[(unsigned)fd];
-    return entry ? guarded_sendto(entry, fd, data, size, flags, address.__sockaddr__, length)
-                 : real.sendto(fd, data, size, flags, address.__sockaddr__, length);
+    return descriptor_table[(unsigned)fd] ? guarded_sendto(fd, data, size, flags, address.__sockaddr__, length)
+                                          : real.sendto(fd, data, size, flags, address.__sockaddr__, length);
 }
 
 static GUARDED ssize_t guarded_sendmsg(struct descriptor *entry, int fd, const struct msghdr *message,

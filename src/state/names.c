@@ -29,7 +29,7 @@ static struct entry (*table)[WAYS];
 static _Atomic uint64_t stamps;
 
 /* The last name that this thread looked up. */
-static __thread uint64_t last_name_hash __attribute__((tls_model("initial-exec")));
+static __thread uint32_t last_name_hash __attribute__((tls_model("initial-exec")));
 
 static bool find(const struct address *address, char name[NAME_MAX_BYTES]);
 static struct entry *set_of(const struct address *address);
@@ -113,7 +113,7 @@ void names_looked_up(const char *name)
 {
     char normal[NAME_MAX_BYTES];
     if (name_normalize(name, normal))
-        last_name_hash = hash_bytes(normal, strlen(normal), 0);
+        last_name_hash = (uint32_t)hash_bytes(normal, strlen(normal), 0);
 }
 
 bool name_normalize(const char *name, char normal[NAME_MAX_BYTES])
@@ -192,7 +192,7 @@ static bool is_for(const struct entry *entry, const struct address *address)
 /* The name that this thread looked up last, else the latest of those that it ever looked up, else the latest. */
 static uint64_t rank_of(const struct entry *entry)
 {
-    if (atomic_load_explicit(&entry->name_hash, memory_order_relaxed) == last_name_hash)
+    if ((uint32_t)atomic_load_explicit(&entry->name_hash, memory_order_relaxed) == last_name_hash)
         return UINT64_MAX;
     uint64_t self = this_thread();
     for (unsigned i = 0; i < LOOKERS; i++) {

@@ -12,6 +12,7 @@
 #define PLACES      1024u
 #define NO_PLACE    0u
 #define IN_THE_YARD (PLACES + 1) /* all places were taken */
+_Static_assert(IN_THE_YARD <= UINT16_MAX, "a place has 16 bits");
 
 struct place {
     /* The thread's id (32 bits), and the version from which on it reads (32 bits). 0: free. */
@@ -23,11 +24,11 @@ static struct place places[PLACES];
 static uint32_t places_end; /* none from here on was ever taken */
 static uint64_t in_the_yard;
 
-static __thread struct {
-    uint32_t innermost; /* place */
-    uint32_t first;     /* the place to try first */
-    pid_t thread, process;
-} own __attribute__((tls_model("initial-exec")));
+/* One by one, as a structure would be given more room: thread-local storage is scarce. */
+#define OWN static __thread __attribute__((tls_model("initial-exec")))
+OWN uint16_t own_innermost; /* place */
+OWN uint16_t own_first;     /* the place to try first */
+OWN pid_t own_thread, own_process;
 
 static uint64_t visitor_of(uint32_t thread, uint32_t version);
 static uint32_t thread_id(void);
@@ -46,12 +47,12 @@ __attribute__((noinline)) const void *visitors_enter(struct visit *visit, const 
         return NULL;
     uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
     uint32_t thread = thread_id();
-    if (own.innermost)
+    if (own_innermost)
         forget_gone(frame);
     uint32_t version = __atomic_load_n(&published->version, __ATOMIC_ACQUIRE);
     visit->place = take_place(thread, version, frame);
     if (visit->place != IN_THE_YARD) {
-        own.innermost = visit->place;
+        own_innermost = (uint16_t)visit->place;
         /* Announced first and looked at again after: who frees it looks at the places after it has taken it down. */
         for (uint32_t now; (now = __atomic_load_n(&published->version, __ATOMIC_SEQ_CST)) != version;
              version = now)
@@ -82,8 +83,8 @@ void visitors_leave(const struct visit *visit)
         return;
     }
     /* Calls inside this one that never returned are over too. */
-    while (own.innermost && own.innermost != visit->place)
-        release(own.innermost);
+    while (own_innermost && own_innermost != visit->place)
+        release(own_innermost);
     release(visit->place);
 }
 
@@ -113,22 +114,22 @@ static uint64_t visitor_of(uint32_t thread, uint32_t version)
 static uint32_t thread_id(void)
 {
     pid_t process = process_id();
-    if (own.process == process)
-        return (uint32_t)own.thread;
-    own.thread = (pid_t)syscall(SYS_gettid);
-    own.process = process;
-    own.first = (uint32_t)hash_mix((uint32_t)own.thread) % PLACES;
-    for (uint32_t place = own.innermost; place; place = places[place - 1].outer) {
+    if (own_process == process)
+        return (uint32_t)own_thread;
+    own_thread = (pid_t)syscall(SYS_gettid);
+    own_process = process;
+    own_first = (uint16_t)(hash_mix((uint32_t)own_thread) % PLACES);
+    for (uint32_t place = own_innermost; place; place = places[place - 1].outer) {
         uint64_t *visitor = &places[place - 1].visitor;
         uint32_t version = (uint32_t)__atomic_load_n(visitor, __ATOMIC_RELAXED);
-        __atomic_store_n(visitor, visitor_of((uint32_t)own.thread, version), __ATOMIC_RELEASE);
+        __atomic_store_n(visitor, visitor_of((uint32_t)own_thread, version), __ATOMIC_RELEASE);
     }
-    return (uint32_t)own.thread;
+    return (uint32_t)own_thread;
 }
 
 static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame)
 {
-    uint32_t at = own.first;
+    uint32_t at = own_first;
     for (uint32_t i = 0; i < PLACES; i++, at = (at + 1) % PLACES) {
         struct place *place = &places[at];
         uint64_t nobody = 0;
@@ -137,7 +138,7 @@ static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame)
                                          __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
             continue;
         place->frame = frame;
-        place->outer = own.innermost;
+        place->outer = own_innermost;
         if (__builtin_expect(__atomic_load_n(&places_end, __ATOMIC_RELAXED) <= at, 0))
             raise_end(at);
         return at + 1;
@@ -158,8 +159,8 @@ static void raise_end(uint32_t at)
  * own, and then nothing is known. */
 static void forget_gone(uintptr_t frame)
 {
-    while (own.innermost && places[own.innermost - 1].frame <= frame && !is_on_alternate_stack())
-        release(own.innermost);
+    while (own_innermost && places[own_innermost - 1].frame <= frame && !is_on_alternate_stack())
+        release(own_innermost);
 }
 
 static bool is_on_alternate_stack(void)
@@ -175,7 +176,7 @@ static bool is_on_alternate_stack(void)
 static void release(uint32_t number)
 {
     struct place *place = &places[number - 1];
-    own.innermost = place->outer;
+    own_innermost = (uint16_t)place->outer;
     __atomic_store_n(&place->visitor, 0, __ATOMIC_RELEASE);
 }
 

@@ -104,6 +104,18 @@ class Errors(FaultStage):
                    lambda ended: "ConnectionResetError 104 0" in ended.out or "_socket" in ended.out)
         self.assertTrue(self.faulty(python, self.faults("error: ECONNRESET, on: [recv], caller: libpq.so.5")).is_good)
 
+    def test_and_is_known_where_calls_have_many_arguments(self):
+        code = ("import socket, sys\n"
+                "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+                "for call in 2 * [lambda: s.sendto(b'x', s.getpeername())] + [lambda: s.recvfrom(1)]:\n"
+                "    try: call(), print('good', end=' ')\n"
+                "    except OSError as e: print(e.errno, end=' ')\n")
+        command = [PYTHON, "-c", code, str(self.server("echo").port)]
+        caller = "caller: ['*python*', '_socket*']"
+        self.story(command, f"on: [recv], error: ECONNRESET, {caller}", lambda ended: ended.out == "good good 104 ")
+        self.story(command, f"on: [send], error: ECONNRESET, times: 1, {caller}",
+                   lambda ended: ended.out == "104 good good ")
+
     def test_an_event_says_what_happened_to_whom_and_where(self):
         port = self.server("answer").port
         self.faulty(self.reader(port), self.faults("on: [recv], error: ECONNRESET"))
