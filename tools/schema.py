@@ -274,6 +274,11 @@ def fault():
                               "leave": {"description": "How likely it ends.", **share},
                               "ratio": {"description": "The share that is lost meanwhile.", "default": "100%", **any_share}}}}}]},
         "duplicate": parts("Datagrams come twice.", {"ratio": {"description": "That share of them.", **share}}, ["ratio"], share),
+        "reorder": parts("Datagrams come after later ones.", {
+            "ratio": {"description": "That share of them.", **share},
+            "depth": {"description": "So many overtake one at most.", "type": "integer", "minimum": 1, "maximum": 8, "default": 1},
+            "hold": {"description": "Later ones are waited for so long; it comes then, whatever has come.", "default": "10ms", **time}},
+            ["ratio"], share),
         "interrupt": {"description": "The call fails with EINTR, as by a signal.", **nothing},
         "exhaust": {"description": "No descriptor is left: EMFILE.", **nothing},
         "address": {"description": "A lookup gives that address.", "type": "string", "pattern": f"^({ADDRESS})$"},

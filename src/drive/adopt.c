@@ -47,12 +47,13 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
         entry->own_recv_ns = call->is_fresh ? 0 : option_get_timeout(call->fd, SO_RCVTIMEO);
         option_set_timeout(call->fd, SO_RCVTIMEO, shorter(recv_ns, entry->own_recv_ns));
     }
-    entry->own_send_ns = call->own_send_ns;
+    entry->own_send_ns = call->is_shadow ? 0 : call->own_send_ns;
     bool is_datagram = call->kind == SOCKET_UDP || call->kind == SOCKET_UNIX_DATAGRAM;
     atomic_store_explicit(&entry->state,
                           (connect_has_exchanges(call) ? IDLE | FIRST_EXCHANGE : 0) |
                               (holds_ticket ? HOLDS_TICKET : 0) |
                               (call->is_blocking ? 0 : NON_BLOCKING | OPTIONS_LATER) |
+                              (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0) |
                               (is_datagram                           ? MESSAGES | CONNECTIONLESS
                                : call->kind == SOCKET_UNIX_SEQPACKET ? MESSAGES
                                                                      : 0),
@@ -170,7 +171,8 @@ void transfer_hand_over_all(struct handed *handed)
         if (flags < 0 || flags & FD_CLOEXEC)
             continue;
         struct descriptor *entry = descriptor_of(fd);
-        if (!entry || atomic_load_explicit(&entry->state, memory_order_relaxed) & INHERITED)
+        if (!entry || (atomic_load_explicit(&entry->state, memory_order_relaxed) & INHERITED &&
+                       !descriptor_guard(entry)->is_shadow))
             continue; /* the options are not ours to take off */
         if (atomic_load_explicit(&entry->pending, memory_order_relaxed) && process_is_original())
             readiness_hand_over(fd, entry);

@@ -188,7 +188,7 @@ static __attribute__((noinline)) int go_ahead(struct connecting *call)
     bool is_ours = call->kind != SOCKET_UNIX_DATAGRAM && !call->is_in_flight;
     if (!call->is_blocking && !call->turn_ns)
         return is_ours ? readiness_connect(call) : pass_non_blocking(call);
-    int result = call->is_blocking ? blocking_connect(call) : readiness_queue(call);
+    int result = call->turn_ns ? readiness_queue(call) : blocking_connect(call);
     return result != 0 && call->is_exhausted && has_ladder ? degrade_connect(call) : result;
 }
 

@@ -97,6 +97,10 @@ int degrade_connect(struct connecting *call)
     descent.error = error;
     if (!descent.kept)
         return -1;
+    uint64_t own_ns = option_get_timeout(call->fd, SO_SNDTIMEO);
+    descent.may_wait = true;
+    descent.own_until_ns = own_ns ? call->begun_ns + own_ns : NEVER;
+    errno = error;
     for (;;) {
         struct fallback_found found;
         int result;

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "drive/deadline.h"
+#include "drive/late.h"
 #include "state/latencies.h"
 #include "state/process.h"
 
@@ -17,7 +18,6 @@ static bool judge_parts(const struct failure_prefixes *prefixes, struct prefix_a
 static void end_judgement(struct descriptor *entry);
 static int send_error(int error);
 static void tell_about(const struct descriptor *entry, enum event_kind kind, int error);
-static uint32_t in_us(uint64_t ns);
 static void report(struct descriptor *entry, enum breaker_report what, uint64_t now_ns);
 
 bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
@@ -26,7 +26,7 @@ bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
     do {
         if (!(state & IDLE))
             return false;
-        atomic_store_explicit(&entry->sent_us, in_us(now_ns), memory_order_relaxed);
+        atomic_store_explicit(&entry->sent_us, exchange_us(now_ns), memory_order_relaxed);
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
                                                     (state & ~(IDLE | JUDGEMENT)) | AWAITING_ANSWER,
                                                     memory_order_acq_rel, memory_order_relaxed));
@@ -114,7 +114,12 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
         now = clock_now_ns();
         host_count(entry->host, HOST_ANSWERED);
         if (sent_us)
-            host_took(entry->host, LATENCY_FIRST_BYTE, (in_us(now) - sent_us) * NS_PER_US);
+            host_took(entry->host, LATENCY_FIRST_BYTE, (exchange_us(now) - sent_us) * NS_PER_US);
+        if (state & WAITS_ARE_TIMED && late_answer(entry)) { /* what it begins with no longer matters */
+            atomic_fetch_and_explicit(&entry->state, ~JUDGEMENT, memory_order_acq_rel);
+            report(entry, BREAKER_FAILURE, now);
+            return;
+        }
     }
     if (answer.verdict == PREFIX_NEED_MORE)
         return;
@@ -147,14 +152,15 @@ void exchange_broken(struct descriptor *entry, int fd, int error)
     if (state & TIMED && error != ETIMEDOUT)
         deadline_over(entry);
     /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
-    if (error != ETIMEDOUT && !(state & (FIRST_EXCHANGE | CONNECTIONLESS))) {
+    bool is_late = state & WAITS_ARE_TIMED && late_answer(entry);
+    if (!is_late && error != ETIMEDOUT && !(state & (FIRST_EXCHANGE | CONNECTIONLESS))) {
         if (state & HOLDS_TICKET)
             report(entry, BREAKER_NEUTRAL, 0);
         return;
     }
     int before = errno;
     host_count(entry->host, HOST_UNANSWERED);
-    if (error != ETIMEDOUT)
+    if (error != ETIMEDOUT && !is_late)
         tell_about(entry, EVENT_NO_ANSWER, error);
     report(entry, BREAKER_FAILURE, 0);
     errno = before;
@@ -172,7 +178,10 @@ void exchange_abandoned(struct descriptor *entry)
     if (entry->owner != process_id())
         return;
     end_judgement(entry);
-    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & HOLDS_TICKET)
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    if (state & WAITS_ARE_TIMED && state & AWAITING_ANSWER && late_answer(entry))
+        report(entry, BREAKER_FAILURE, 0); /* the program had no more patience, but more than the rule */
+    else if (state & HOLDS_TICKET)
         report(entry, BREAKER_NEUTRAL, 0);
 }
 
@@ -260,13 +269,6 @@ static void tell_about(const struct descriptor *entry, enum event_kind kind, int
     event.error = error;
     event.flags = descriptor_guard(entry)->is_shadow ? EVENT_SHADOW : 0;
     tell(&event);
-}
-
-/* Differences hold for 71 minutes. 0 says that it is not known. */
-static uint32_t in_us(uint64_t ns)
-{
-    uint32_t us = (uint32_t)(ns / NS_PER_US);
-    return us || !ns ? us : 1;
 }
 
 /* `now_ns` 0: it is not known. */

@@ -3,12 +3,20 @@
 #ifndef DRIVE_EXCHANGE_H
 #define DRIVE_EXCHANGE_H
 
+#include "base/clock.h"
 #include "drive/transfer.h"
 
 /* A request is about to be sent: an answer is awaited from now on, so that not even the fastest one is missed. False
  * when one was awaited already. `now_ns` 0: it is not known. exchange_undo: nothing was sent after all. */
 bool exchange_begin(struct descriptor *entry, uint64_t now_ns);
 void exchange_undo(struct descriptor *entry);
+
+/* The times of descriptor.sent_us. Differences hold for 71 minutes; 0 says that it is not known. */
+static inline uint32_t exchange_us(uint64_t ns)
+{
+    uint32_t us = (uint32_t)(ns / NS_PER_US);
+    return us || !ns ? us : 1;
+}
 
 /* May a request be sent? False, with errno: the circuit is open, and it is the rule's wish that this fails too. Half-open
  * it may become the probe. `now_ns` is asked for what has not begun. */

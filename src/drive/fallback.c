@@ -3,10 +3,18 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "drive/ask_name.h"
 #include "drive/connect.h"
+#include "drive/name_files.h"
+#include "drive/options.h"
+#include "drive/signals.h"
 #include "drive/tell.h"
 #include "state/kept_names.h"
 
+#define RESOLVE_NS (5 * NS_PER_S)     /* where the rule does not say */
+#define OVERDUE_NS (1800 * NS_PER_MS) /* longer nobody waits to hear whether what is known has changed */
+
+static void look_up(const struct descent *descent, const char *name, uint64_t now_ns);
 static bool find_address(struct descent *descent, const struct fallback *host, struct fallback_found *found,
                          uint64_t now_ns);
 static bool make_address(struct descent *descent, const struct address *address, uint16_t port,
@@ -50,6 +58,8 @@ void fallback_skipped(const struct descent *descent, enum skipped_reason why)
     enum rung_kind kind =
         descent->is_falling ? RUNG_HOST : descent->kept->ladder.shape.rungs[descent->place.rung].kind;
     uint64_t now = clock_now_ns();
+    if (why == SKIPPED_UNKNOWN)
+        segment_passed(PASSED_FALLBACK_UNKNOWN);
     if (!hosts_sample(descent->asked, SAMPLE_SKIPPED, EVENT_RUNG_SKIPPED, now))
         return;
     struct event event = event_about(EVENT_RUNG_SKIPPED, descent->asked_text);
@@ -66,7 +76,12 @@ static bool find_address(struct descent *descent, const struct fallback *host, s
                          uint64_t now_ns)
 {
     struct address addresses[DESCENT_ADDRESSES_MAX];
-    unsigned count = fallback_addresses(host, addresses, DESCENT_ADDRESSES_MAX), first = descent->next_address;
+    unsigned first = descent->next_address;
+    if (host->name && first == 0) {
+        look_up(descent, host->name, now_ns);
+        now_ns = clock_now_ns();
+    }
+    unsigned count = fallback_addresses(host, addresses, DESCENT_ADDRESSES_MAX);
     uint64_t time_ns = descent->kept->fallback.policy.timeout.connect_ns,
              gone_ns = now_ns - descent->began_ns;
     enum skipped_reason why = count ? SKIPPED_FAMILY : SKIPPED_UNKNOWN;
@@ -98,6 +113,37 @@ static bool find_address(struct descent *descent, const struct fallback *host, s
     if (first == 0)
         fallback_skipped(descent, why);
     return false;
+}
+
+/* Sees to it that what all processes know of it is no older than it may be. The time that it takes is out of the host's
+ * own, and a half of that at most: the connect needs some too. */
+static void look_up(const struct descent *descent, const char *name, uint64_t now_ns)
+{
+    uint64_t connect_ns = descent->kept->fallback.policy.timeout.connect_ns;
+    struct stale_state state;
+    struct address addresses[KEPT_ADDRESSES_MAX];
+    unsigned count;
+    bool is_over = false;
+    kept_names_find(name, KEPT_ANY, &state, addresses);
+    if (!stale_is_due(&state, kept_names_now_ns()))
+        return;
+    count = name_files_hosts(name, addresses, KEPT_ADDRESSES_MAX);
+    if (!count && descent->may_wait) {
+        uint64_t resolve_ns = descent->kept->rule.policy.timeout.resolve_ns;
+        uint64_t allowed_ns = shorter(resolve_ns ? resolve_ns : RESOLVE_NS, connect_ns / 2);
+        if (state.has_answer)
+            allowed_ns = shorter(allowed_ns, OVERDUE_NS);
+        uint64_t until_ns = now_ns + allowed_ns;
+        sigset_t mask;
+        signals_block(&mask);
+        is_over = ask_name(name, until_ns < descent->own_until_ns ? until_ns : descent->own_until_ns, &mask,
+                           addresses, &count, KEPT_ADDRESSES_MAX) == ASKED_IN_VAIN;
+        signals_restore(&mask);
+    }
+    if (count)
+        kept_names_answered(name, KEPT_ANY, addresses, count);
+    else if (is_over)
+        kept_names_failed(name, true);
 }
 
 unsigned fallback_addresses(const struct fallback *host, struct address *addresses, unsigned most)

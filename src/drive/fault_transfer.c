@@ -5,10 +5,14 @@
 
 #include "base/clock.h"
 #include "drive/exchange.h"
+#include "drive/fault_corrupt.h"
+#include "drive/fault_messages.h"
+#include "drive/fault_peer.h"
 #include "drive/faults.h"
 #include "drive/perform.h"
 #include "drive/raw.h"
 #include "drive/readable.h"
+#include "drive/reorder.h"
 #include "drive/shape.h"
 #include "hooks/real.h"
 #include "policy/call.h"
@@ -19,7 +23,8 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
                              struct faulted *faulted);
 static ssize_t send_under(struct descriptor *entry, const struct transfer *transfer, struct faulted *faulted);
 static enum shaped begin(struct descriptor *entry, const struct transfer *transfer,
-                         enum fault_operation operation, struct faulted *faulted);
+                         enum fault_operation operation, struct faulted *faulted, struct fault_peer *peer);
+static bool goes_on_out_of_order(struct descriptor *entry, const struct transfer *transfer, ssize_t *result);
 static enum verdict wait_for_turn(struct descriptor *entry, const struct transfer *transfer,
                                   struct faulted *faulted, uint64_t began_ns);
 static bool wait_for_room(struct descriptor *entry, const struct transfer *transfer, struct faulted *faulted,
@@ -29,21 +34,26 @@ static bool is_at_end(const struct transfer *transfer);
 static void lose(int fd);
 static void break_off(struct descriptor *entry, int fd);
 static void end(struct descriptor *entry, int fd, bool is_sending);
-static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes);
 static bool pretend_to_send(const struct transfer *transfer, size_t *size);
 static bool is_sending(const struct faulted *faulted);
 
 ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
 {
     struct faulted faulted;
+    struct fault_peer peer;
+    if (transfer->call == TRANSFER_RECVMMSG)
+        return messages_receive(entry, transfer);
     for (;;) {
-        enum shaped shaped = begin(entry, transfer, FAULT_RECV, &faulted);
+        ssize_t result;
+        if (goes_on_out_of_order(entry, transfer, &result))
+            return result;
+        enum shaped shaped = begin(entry, transfer, FAULT_RECV, &faulted, &peer);
         if (shaped == SHAPE_LATER)
             return -1;
         if (shaped == SHAPE_NOTHING)
             return transfer_receive(entry, transfer, NOT_YET,
                                     transfer->flags & MSG_WAITALL ? clock_now_ns() : 0);
-        ssize_t result = receive_under(entry, transfer, &faulted);
+        result = receive_under(entry, transfer, &faulted);
         shape_ended(&faulted, transfer, entry, result);
         /* A datagram that is lost was never there: the next one is what is waited for. */
         bool is_lost =
@@ -59,7 +69,10 @@ ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
 ssize_t fault_send(struct descriptor *entry, const struct transfer *transfer)
 {
     struct faulted faulted;
-    enum shaped shaped = begin(entry, transfer, FAULT_SEND, &faulted);
+    struct fault_peer peer;
+    if (transfer->call == TRANSFER_SENDMMSG)
+        return messages_send(entry, transfer);
+    enum shaped shaped = begin(entry, transfer, FAULT_SEND, &faulted, &peer);
     if (shaped == SHAPE_LATER)
         return -1;
     if (shaped == SHAPE_NOTHING)
@@ -70,9 +83,9 @@ ssize_t fault_send(struct descriptor *entry, const struct transfer *transfer)
     return result;
 }
 
-/* SHAPE_LATER: only where the call does not wait; errno is EAGAIN then. */
+/* SHAPE_LATER: the call has failed; where it does not wait, with EAGAIN. */
 static enum shaped begin(struct descriptor *entry, const struct transfer *transfer,
-                         enum fault_operation operation, struct faulted *faulted)
+                         enum fault_operation operation, struct faulted *faulted, struct fault_peer *peer)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
     struct flow *flow = flow_of(entry);
@@ -81,12 +94,37 @@ static enum shaped begin(struct descriptor *entry, const struct transfer *transf
         return SHAPE_NOTHING;
     if (operation == FAULT_RECV && is_copy(flow, transfer))
         return SHAPE_NOTHING;
+    bool may_wait = !(state & (NON_BLOCKING | HANDED_OVER)) && !perform_is_dontwait(transfer);
     faulted->text = NULL;
-    if (state & (NON_BLOCKING | HANDED_OVER) || perform_is_dontwait(transfer))
+    faulted->without = 0;
+    if (flow->is_unconnected) {
+        enum peer found = operation == FAULT_SEND
+                              ? fault_peer_of_send(flow, transfer, peer)
+                              : fault_peer_of_receive(flow, entry, transfer, may_wait, peer);
+        if (found != PEER_FOUND)
+            return found == PEER_NONE ? SHAPE_NOTHING : SHAPE_LATER;
+        faulted->text = peer->text;
+        faulted->without = peer->without;
+    }
+    if (!may_wait)
         return shape_begin(faulted, flow, operation, transfer, entry);
     faulted->may_wait = true;
     faulted->may_hang = false;
     return faults_begin(faulted, flow, operation, transfer->caller, entry) ? SHAPE_NOW : SHAPE_NOTHING;
+}
+
+/* Is it about datagrams of which some have been received before their turn? */
+static bool goes_on_out_of_order(struct descriptor *entry, const struct transfer *transfer, ssize_t *result)
+{
+    struct flow *flow = flow_of(entry);
+    if (!flow || !reorder_is_on(flow) || transfer->flags & (MSG_OOB | MSG_ERRQUEUE) ||
+        !flow_claim(flow, FAULT_RECV, entry, result))
+        return false;
+    bool is_on = reorder_is_on(flow);
+    if (is_on)
+        *result = reorder_go_on(flow, entry, transfer);
+    flow_release(flow, FAULT_RECV);
+    return is_on;
 }
 
 /* Does it get what has come before? All that was to happen to that one has; else copies of copies would have no end. */
@@ -116,11 +154,17 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
         return -1;
     struct rest part;
     const struct transfer *made = transfer;
+    ssize_t result;
+    if (faulted->plan.depth && faulted->plan.action == FAULT_GO && !(transfer->flags & MSG_PEEK) &&
+        reorder_begin(faulted->flow, entry, transfer, faulted->plan.depth, &result)) {
+        faulted->plan.is_twice = false;
+        return result;
+    }
     if (room != UINT64_MAX && !faulted->flow->is_message && perform_part(transfer, 0, room, &part))
         made = &part.transfer;
     else if (faulted->plan.is_twice && perform_peek(transfer, &part))
         made = &part.transfer; /* it stays where it is, and comes again */
-    ssize_t result = transfer_receive(entry, made, NOT_YET, began_ns);
+    result = transfer_receive(entry, made, NOT_YET, began_ns);
     if (made != transfer)
         perform_part_done(transfer, &part);
     if (result >= 0 && made->flags & ~transfer->flags & MSG_PEEK)
@@ -131,7 +175,7 @@ static ssize_t receive_under(struct descriptor *entry, const struct transfer *tr
             return -1;
     }
     if (result > 0 && faulted->corrupts && faulted->plan.action == FAULT_GO)
-        corrupt(made, faulted, (size_t)result);
+        fault_corrupt_received(faulted, made, (size_t)result);
     if (result > 0 && !(transfer->flags & MSG_PEEK))
         faults_moved(faulted, (uint64_t)result, clock_now_ns());
     return result;
@@ -149,29 +193,6 @@ static void lose(int fd)
     int before = errno;
     syscall(SYS_recvfrom, fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
     errno = before;
-}
-
-static void corrupt(const struct transfer *transfer, struct faulted *faulted, size_t bytes)
-{
-    struct iovec single = {transfer->data, transfer->size};
-    const struct msghdr *message = transfer->data;
-    if (transfer->flags & MSG_TRUNC && !faulted->flow->is_message)
-        return; /* a stream's bytes are thrown away then, and nobody need have room for them */
-    switch (transfer->call) {
-    case TRANSFER_READ:
-    case TRANSFER_RECV:
-    case TRANSFER_RECVFROM:
-        faults_corrupt(faulted, &single, 1, bytes);
-        break;
-    case TRANSFER_READV:
-        faults_corrupt(faulted, transfer->data, transfer->count, bytes);
-        break;
-    case TRANSFER_RECVMSG:
-        faults_corrupt(faulted, message->msg_iov, message->msg_iovlen, bytes);
-        break;
-    default: /* what goes into a pipe is not seen, and several messages are not told apart */
-        break;
-    }
 }
 
 /* A call that may wait sends all of it, part by part. */
@@ -198,10 +219,19 @@ static ssize_t send_under(struct descriptor *entry, const struct transfer *trans
             break;
         if (!wait_for_room(entry, transfer, faulted, began_ns, &room))
             break;
+        bool is_corrupted = faulted->corrupts && faulted->plan.action == FAULT_GO;
+        if (is_corrupted && room > FLOW_COPY_BYTES)
+            room = FLOW_COPY_BYTES;
         struct rest part;
+        struct corrupted copy;
         bool is_cut =
             room != UINT64_MAX && !faulted->flow->is_message && perform_part(transfer, done, room, &part);
-        ssize_t sent = transfer_send(entry, is_cut ? &part.transfer : transfer, NOT_YET, clock_now_ns());
+        const struct transfer *made = is_cut ? &part.transfer : transfer;
+        if (is_corrupted && fault_corrupt_copy(faulted, made, &copy))
+            made = &copy.transfer;
+        ssize_t sent = transfer_send(entry, made, NOT_YET, clock_now_ns());
+        if (made == &copy.transfer && sent > 0)
+            fault_corrupt_sent(&copy, (size_t)sent);
         if (sent < 0 || !is_cut) {
             faults_moved(faulted, sent > 0 ? (uint64_t)sent : 0, clock_now_ns());
             if (!done)

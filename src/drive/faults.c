@@ -54,13 +54,16 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
     for (uint32_t i = 0; i < flow->count; i++) {
         struct flow_fault *here = &flow->faults[i];
         const struct fault_params *params = &here->fault->params;
-        if (!(params->operations & FAULT_ON(operation)) || !fault_is_armed(here->fault) ||
-            (params->per == FAULT_PER_EXCHANGE && !is_first))
+        if (!(params->operations & FAULT_ON(operation)) || faulted->without >> i & 1 ||
+            !fault_is_armed(here->fault) || (params->per == FAULT_PER_EXCHANGE && !is_first))
             continue;
         struct fault_moment moment = {.key = here->key + operation, .number = number};
         if (fires(faulted, here, &moment))
             add(faulted, i, &moment);
     }
+    /* Of many peers, one is silent: what comes from the others is not held up. */
+    if (flow->is_unconnected && faulted->plan.action == FAULT_SILENCE)
+        faulted->plan.action = FAULT_DROP;
     bool is_nothing = !faulted->plan.fired && !faulted->corrupts && !faulted->closes &&
                       faulted->most == UINT64_MAX && faulted->break_ns == FAULT_NEVER &&
                       !(flow->is_counting & FAULT_ON(operation));
@@ -76,6 +79,8 @@ bool faults_begin(struct faulted *faulted, struct flow *flow, enum fault_operati
 static void look_ahead(struct flow *flow, enum fault_operation operation)
 {
     uint32_t quiet = LOOK_AHEAD;
+    if (flow->is_unconnected)
+        return; /* whom the next ones are about is not known */
     flow->steered = atomic_load_explicit(faults_steered, memory_order_relaxed);
     for (uint32_t i = 0; i < flow->count && quiet; i++) {
         const struct flow_fault *here = &flow->faults[i];
@@ -194,7 +199,8 @@ static bool fires(struct faulted *faulted, struct flow_fault *here, struct fault
     if (params->has_counts)
         moment->ordinal = atomic_fetch_add_explicit(&fault->seen, 1, memory_order_relaxed);
     bool has_fired = fault_fires(params, moment);
-    if (has_fired && (params->kind == FAULT_LOSS || params->kind == FAULT_DUPLICATE))
+    if (has_fired && (params->kind == FAULT_LOSS || params->kind == FAULT_DUPLICATE ||
+                      params->kind == FAULT_REORDER))
         has_fired = fault_takes_datagram(params, moment, &here->memory[faulted->operation]);
     has_fired = has_fired && fault_take_turn(fault);
     if (is_once)
@@ -274,6 +280,7 @@ static bool is_possible(struct faulted *faulted, const struct fault_params *para
         return !is_message;
     case FAULT_LOSS:
     case FAULT_DUPLICATE:
+    case FAULT_REORDER:
         return is_message;
     default:
         return true;

@@ -24,6 +24,7 @@ struct faulted {
     enum fault_operation operation;
     uintptr_t caller; /* where the program made the call; 0 = not known */
     const char *text; /* the target, for events; NULL: that of the entry */
+    uint64_t without; /* mask of the flow's faults that are not for this datagram: drive/fault_peer.h */
     bool is_first;    /* of its exchange */
     bool may_hang;    /* may it never be answered, without anybody waiting in the call? */
     bool may_wait;    /* may it be late? Else faults that take time do not happen, and that is counted */

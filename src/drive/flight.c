@@ -220,14 +220,15 @@ void flight_succeed(struct pending *pending)
     bool is_decided_later = guard->has_exchanges && pending->has_breaker && !is_late;
     if (!is_decided_later)
         flight_report(pending, is_late ? BREAKER_FAILURE : BREAKER_SUCCESS, 0);
-    uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) | (is_decided_later ? HOLDS_TICKET : 0);
+    uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) |
+                   (is_decided_later ? HOLDS_TICKET : 0) | (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0);
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
     if (pending->descent.kept)
         degrade_succeeded(pending);
-    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || state & FAULTY ||
-                    atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
+    bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || guard_times_waits(guard) ||
+                    state & FAULTY || atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
                     atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
     pending_end(pending);
     if (!has_more)

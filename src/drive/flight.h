@@ -35,8 +35,8 @@ union flight_address {
 };
 struct sockaddr *flight_address(struct pending *pending, union flight_address *other);
 
-/* The call is not to be made: its limit or its circuit says so, which has been told. The slot is PARKED. Down the ladder,
- * where there is one. */
+/* The call is not to be made: its limit or its circuit says so, which has been told. The slot is PARKED. Down the ladder where
+ * there is one for that. */
 void flight_reject(struct pending *pending, int error);
 
 int flight_take_so_error(int fd);

@@ -1,7 +1,6 @@
 #include "drive/meeting.h"
 
 #include <errno.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -28,7 +27,6 @@ struct listener {
     socklen_t own_length, seen_length;
 };
 
-static bool can_reach_loopback(int fd);
 static bool listen_at(struct listener *listener, int fd, const struct sockaddr *like);
 static bool listen_on(struct listener *listener, int family);
 static bool listen_on_port(struct listener *listener, in_port_t port);
@@ -44,22 +42,13 @@ int meet_on_loopback(int fd, const struct sockaddr *like, enum skipped_reason *w
     struct listener listener;
     int end = -1;
     *why = SKIPPED_NO_LOOPBACK;
-    if (!can_reach_loopback(fd) || !listen_at(&listener, fd, like))
+    if (!option_may_reach_loopback(fd) || !listen_at(&listener, fd, like))
         return -1;
     if (connect_to(fd, &listener))
         end = accept_own(&listener, fd, why);
     raw_close(listener.fd);
     port_give_back(listener.own.v4.sin_port);
     return end;
-}
-
-/* A socket that is bound to a device does not. */
-static bool can_reach_loopback(int fd)
-{
-    char device[IFNAMSIZ] = "";
-    socklen_t length = sizeof device;
-    return real.getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &length) != 0 || device[0] == '\0' ||
-           strncmp(device, "lo", sizeof device) == 0;
 }
 
 static bool listen_at(struct listener *listener, int fd, const struct sockaddr *like)

@@ -1,6 +1,8 @@
 #include "drive/options.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -33,4 +35,15 @@ uint64_t option_cookie(int fd)
         cookie = 0;
     errno = error;
     return cookie;
+}
+
+bool option_may_reach_loopback(int fd)
+{
+    int error = errno;
+    char device[IFNAMSIZ] = "";
+    socklen_t length = sizeof device;
+    bool is_bound =
+        real.getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &length) == 0 && device[0] != '\0';
+    errno = error;
+    return !is_bound || strncmp(device, "lo", sizeof device) == 0;
 }

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "drive/options.h"
 #include "drive/raw.h"
 #include "hooks/real.h"
 
@@ -51,6 +52,8 @@ bool park(int fd, const struct sockaddr *address, int *saved_hops)
     struct nowhere nowhere = nowhere_like(address);
     int farthest = FARTHEST;
     socklen_t length = sizeof *saved_hops;
+    if (!option_may_reach_loopback(fd))
+        return false;
     if (real.getsockopt(fd, nowhere.level, nowhere.option, saved_hops, &length) != 0 || !raw_disconnect(fd))
         return false;
     if (real.setsockopt(fd, nowhere.level, nowhere.option, &farthest, sizeof farthest) != 0)

@@ -188,9 +188,20 @@ bool perform_peek(const struct transfer *transfer, struct rest *rest)
     case TRANSFER_RECV:
     case TRANSFER_RECVFROM:
         return true;
+    case TRANSFER_READV:
+        rest->message = (struct msghdr){.msg_iov = transfer->data, .msg_iovlen = transfer->count};
+        break;
+    case TRANSFER_RECVMSG:
+        if (!is_readable(transfer->data, sizeof rest->message))
+            return false;
+        rest->message = *(const struct msghdr *)transfer->data;
+        break;
     default:
         return false;
     }
+    peek->call = TRANSFER_RECVMSG;
+    peek->data = &rest->message;
+    return true;
 }
 
 void perform_part_done(const struct transfer *transfer, const struct rest *rest)

@@ -43,11 +43,12 @@ int shadow_connect(struct connecting *call)
         host_spared(call->host, is_rejected ? took_ns : took_ns - policy->timeout.connect_ns);
     /* What would have been rejected teaches the breaker nothing, as it would not have happened; a would-be probe does. */
     bool is_heard = policy->breaker.is_on && !is_rejected;
-    bool is_judged_later = result == 0 && !is_late && !is_rejected && connect_has_exchanges(call);
+    bool is_followed = result == 0 && !is_late && !is_rejected;
+    bool is_judged_later = is_followed && connect_has_exchanges(call);
     if (is_heard && !is_judged_later)
         report(call, outcome, error);
-    if (is_judged_later)
-        transfer_adopt(call, is_heard);
+    if (is_followed) /* if there is anything to be seen */
+        transfer_adopt(call, is_heard && is_judged_later);
     else if (result == 0 || error == EINPROGRESS)
         throttle_keep(call);
     else

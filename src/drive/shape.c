@@ -102,6 +102,8 @@ static bool take_up(struct faulted *faulted, struct flow *flow, enum fault_opera
     const struct flow_planned *planned = &flow->sides[operation].planned;
     *faulted = (struct faulted){.flow = flow,
                                 .entry = entry,
+                                .text = faulted->text,
+                                .without = faulted->without,
                                 .operation = operation,
                                 .caller = planned->caller,
                                 .plan = planned->plan,

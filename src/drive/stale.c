@@ -126,12 +126,8 @@ const struct fallback_name *stale_fallback_due(const struct ruleset *rules, uint
         const struct fallback_name *fallback = &rules->fallback_names[(*number)++];
         struct stale_state state;
         struct address addresses[KEPT_ADDRESSES_MAX];
-        uint64_t now = kept_names_now_ns();
         kept_names_find(fallback->name, KEPT_ANY, &state, addresses);
-        bool is_fresh = state.has_answer && now - state.answered_ns < STALE_ASK_EVERY_NS;
-        bool has_failed =
-            state.failed_ns && state.failed_ns <= now && now - state.failed_ns < STALE_ASK_EVERY_NS;
-        if (!is_fresh && !has_failed)
+        if (stale_is_due(&state, kept_names_now_ns()))
             return fallback;
     }
     return NULL;
@@ -201,6 +197,8 @@ static void tell_skipped(struct host_handle host, const char *text, uint32_t num
                          enum skipped_reason why)
 {
     uint64_t now = clock_now_ns();
+    if (why == SKIPPED_UNKNOWN)
+        segment_passed(PASSED_FALLBACK_UNKNOWN);
     if (!hosts_sample(host, SAMPLE_SKIPPED, EVENT_RUNG_SKIPPED, now))
         return;
     struct event event = event_about(EVENT_RUNG_SKIPPED, text);

@@ -265,7 +265,7 @@ static bool reject(struct connecting *call, enum event_kind kind, enum sample_ki
     if (call->is_shadow)
         return false;
     call->is_exhausted = call->is_limited = true;
-    errno = limited.error;
+    errno = call->rule->policy.limit.error;
     return false;
 }
 
@@ -276,8 +276,7 @@ static struct limited about(const struct connecting *call)
                             .target = call->text,
                             .rule = call->rule->name,
                             .params = throttle_params(policy),
-                            .error = policy->limit.error,
-                            .has_ladder = degrade_is_for(call),
+                            .error = degrade_is_for(call) ? 0 : policy->limit.error,
                             .is_shadow = call->is_shadow};
 }
 
@@ -291,7 +290,7 @@ void throttle_tell_rejected(const struct limited *limited, enum event_kind kind,
     if (!count)
         return;
     struct event event = event_of(limited, kind, kind == EVENT_LIMIT_RATE, waited_ns, count);
-    event.error = limited->has_ladder ? 0 : limited->error;
+    event.error = limited->error;
     tell(&event);
 }
 

@@ -22,8 +22,7 @@ struct limited {
     const char *target; /* its text */
     const char *rule;
     struct limit_params params;
-    int error;
-    bool has_ladder; /* it may be served otherwise */
+    int error; /* of a rejected call; 0: it may be served otherwise */
     bool is_shadow;
 };
 /* Counts and tells that a call was rejected, or went ahead, after that time. */

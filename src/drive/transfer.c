@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "drive/deadline.h"
 #include "drive/exchange.h"
+#include "drive/late.h"
 #include "drive/options.h"
 #include "drive/perform.h"
 #include "drive/readiness.h"
@@ -76,11 +77,15 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
         case AS_USUAL:
             break;
         }
+        if (atomic_load_explicit(&entry->state, memory_order_relaxed) & WAITS_ARE_TIMED)
+            began_ns = clock_now_ns();
         result = perform(transfer);
     }
     if (entry->cookie != transfer->cookie)
         return result; /* another thread has closed it meanwhile, and it was used again */
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    if (state & WAITS_ARE_TIMED)
+        late_received(entry, transfer, start.was_awaiting, began_ns);
     bool never_waits = transfer->flags & (MSG_OOB | MSG_ERRQUEUE); /* EAGAIN is its own answer */
     bool is_partial = result > 0 && transfer->flags & MSG_WAITALL && !(transfer->flags & MSG_PEEK) &&
                       !(state & MESSAGES) && (size_t)result < perform_size(transfer);
@@ -124,6 +129,8 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     if ((result < 0 || is_nothing) && is_begun)
         exchange_undo(entry);
     time_send(entry, transfer, result, began_ns);
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & WAITS_ARE_TIMED)
+        late_sent(entry, result, began_ns);
     return result;
 }
 

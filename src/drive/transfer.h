@@ -59,9 +59,10 @@ struct transfer {
 /* States in which a call needs more than the real function. */
 /* IDLE too: another thread may send a request while this one receives, so under a response timeout the state has to be
  * looked at after each call. */
-#define NOT_AS_USUAL       (CONNECTING | CONNECT_ERROR_DUE | CUT_OFF)
-#define RECEIVE_NEEDS_CARE (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE | NOT_AS_USUAL | FAULTY)
-#define SEND_NEEDS_CARE    (IDLE | SEND_ERROR_DUE | TIMED | NOT_AS_USUAL | FAULTY)
+#define NOT_AS_USUAL (CONNECTING | CONNECT_ERROR_DUE | CUT_OFF)
+#define RECEIVE_NEEDS_CARE                                                                                   \
+    (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE | NOT_AS_USUAL | FAULTY | WAITS_ARE_TIMED)
+#define SEND_NEEDS_CARE (IDLE | SEND_ERROR_DUE | TIMED | NOT_AS_USUAL | FAULTY | WAITS_ARE_TIMED)
 
 /* Goes on after the real call ended with `result` and errno (or NOT_YET). `began_ns` is when it was made, 0 = not
  * known. Returns as the call does. */

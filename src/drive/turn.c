@@ -196,6 +196,5 @@ static struct limited about(const struct pending *pending, const char *target)
                             .target = target,
                             .rule = pending->turn.rule,
                             .params = pending->turn.params,
-                            .error = pending->turn.error,
-                            .has_ladder = pending->descent.kept};
+                            .error = pending->descent.kept ? 0 : pending->turn.error};
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "drive/fault_accept.h"
+#include "drive/fault_peer.h"
 #include "drive/transfer.h"
 #include "drive/readiness.h"
 #include "drive/stand_in.h"
@@ -70,6 +71,8 @@ EXPORT int socket(int family, int type, int protocol)
     registration_forget(fd);
     if (descriptor_of(fd)) /* closed behind our back */
         transfer_let_go(fd);
+    if (__builtin_expect(faults_are_possible, 0) && descriptor_kind(fd) == SOCKET_UDP)
+        fault_unconnected(fd, type & SOCK_NONBLOCK);
     return fd;
 }
 

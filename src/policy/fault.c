@@ -272,6 +272,10 @@ bool fault_plan_add(struct fault_plan *plan, const struct fault_params *params, 
     case FAULT_DUPLICATE:
         plan->is_twice = true;
         break;
+    case FAULT_REORDER:
+        plan->depth = params->reorder.depth;
+        plan->delay_ns += params->reorder.hold_ns;
+        break;
     case FAULT_INTERRUPT:
         plan->action = FAULT_FAIL;
         plan->error = EINTR;

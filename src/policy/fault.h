@@ -22,6 +22,7 @@
 
 #define FAULTS_MAX  64u        /* in a rule set: they fit a mask */
 #define FAULT_NEVER UINT64_MAX /* a time that does not come */
+#define FAULT_DEPTH_MAX 8u     /* datagrams that overtake one */
 
 /* What a fault may happen to. A fault names a set of them: a mask of FAULT_ON. */
 enum fault_operation {
@@ -50,6 +51,7 @@ enum fault_kind {
     FAULT_INTERRUPT,  /* as by a signal */
     FAULT_EXHAUST,    /* no descriptor is left */
     FAULT_ADDRESS,    /* a lookup gives another address */
+    FAULT_REORDER,    /* later datagrams come before it */
     FAULT_KINDS,
 };
 
@@ -95,7 +97,11 @@ struct fault_params {
     } slice;
     uint64_t limit_bytes;    /* limit_data */
     uint64_t close_delay_ns; /* slow_close */
-    uint32_t ratio_ppm;      /* of bytes (corrupt) or datagrams (loss, duplicate) */
+    uint32_t ratio_ppm;      /* of bytes (corrupt) or datagrams (loss, duplicate, reorder) */
+    struct {
+        uint64_t hold_ns;
+        uint32_t depth; /* so many overtake it at most */
+    } reorder;
     /* Losses in bursts, after Gilbert and Elliott: a datagram finds the way good or bad, and leaves it so or not. */
     struct {
         uint32_t enter_ppm, leave_ppm, ratio_ppm; /* enter_ppm 0: it is always good */
@@ -164,6 +170,7 @@ struct fault_plan {
     uint64_t fired;    /* mask of the faults, by their number */
     uint32_t last;     /* the last one of them */
     bool is_twice;     /* the datagram comes twice */
+    uint32_t depth;    /* so many of those behind it are received before it, if there are any by then */
 };
 
 struct fault_plan fault_plan_begin(uint64_t now_ns);

@@ -76,3 +76,11 @@ enum stale_verdict stale_decide(const struct stale_params *params, const struct 
     bool has_failed = state->failed_ns > state->answered_ns && state->failed_ns <= now_ns;
     return has_failed && now_ns - state->failed_ns < params->ask_every_ns ? STALE_SERVE : STALE_ASK_LATE;
 }
+
+bool stale_is_due(const struct stale_state *state, uint64_t now_ns)
+{
+    bool is_fresh = state->has_answer && now_ns - state->answered_ns < STALE_ASK_EVERY_NS;
+    bool has_failed =
+        state->failed_ns && state->failed_ns <= now_ns && now_ns - state->failed_ns < STALE_ASK_EVERY_NS;
+    return !is_fresh && !has_failed;
+}

@@ -79,4 +79,8 @@ enum stale_verdict {
 enum stale_verdict stale_decide(const struct stale_params *params, const struct stale_state *state,
                                 uint64_t now_ns);
 
+/* A name that is looked up beforehand: is that to be done again? Not while the last time is recent; one in the future was
+ * written by who knows whom. */
+bool stale_is_due(const struct stale_state *state, uint64_t now_ns);
+
 #endif

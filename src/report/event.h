@@ -145,6 +145,8 @@ enum unbound_reason {
     X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
     X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")              \
+    X(FALLBACK_UNKNOWN, "fallback_unknown",                                                                  \
+      "where a fallback host is was not known, and nothing could wait to ask")                               \
     X(UNBOUND, "unbound", "a declared function could not be bound, or not everywhere")                       \
     X(NOT_DELAYED, "not_delayed", "a fault that takes time, where nothing could wait for it")
 enum passed_reason {

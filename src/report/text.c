@@ -240,15 +240,6 @@ void event_say(const struct event *event, struct text *text)
     }
 }
 
-/* Nothing where its rule has a ladder: what serves it is told by itself. */
-static void say_what_it_gets(struct text *text, const struct event *event)
-{
-    if (event->error)
-        text_add(text, "; the call gets %s", errno_name(event->error));
-    else if (event->flags & EVENT_DEFAULT)
-        text_add(text, "; the call gets the declared default");
-}
-
 /* " (rate: 50/s, rule payments)". Only rules that name their limit say it: those of functions do not. */
 static void say_limit(struct text *text, const struct event *event, bool is_rate)
 {
@@ -259,6 +250,15 @@ static void say_limit(struct text *text, const struct event *event, bool is_rate
     if (event->event_rule[0])
         text_add(text, ", rule %s", event->event_rule);
     text_add(text, ")");
+}
+
+/* Nothing where its rule has a ladder: what serves it is told by itself. */
+static void say_what_it_gets(struct text *text, const struct event *event)
+{
+    if (event->error)
+        text_add(text, "; the call gets %s", errno_name(event->error));
+    else if (event->flags & EVENT_DEFAULT)
+        text_add(text, "; the call gets the declared default");
 }
 
 static void say_fault(struct text *text, const struct event *event)
@@ -273,6 +273,7 @@ static void say_fault(struct text *text, const struct event *event)
         [FAULT_LOSS] = "loses a datagram",
         [FAULT_DUPLICATE] = "has a datagram twice",
         [FAULT_ADDRESS] = "gets another address",
+        [FAULT_REORDER] = "has a datagram overtaken",
     };
     unsigned kind = event_kind_of(event), operation = event->event_operation;
     const char *code = operation == FAULT_RESOLVE ? eai_name(event->error) : errno_name(event->error);

@@ -15,6 +15,7 @@
 #define QUOTED(node) quote((node)->text, (node)->length).text
 #define DELAY_MAX_NS (24 * 3600ull * 1000000000)
 #define BYTES_MAX    (UINT64_C(1) << 50)
+#define HOLD_NS      UINT64_C(10000000) /* long enough for what was sent right behind it */
 #define BURST_PER_S  10u /* a burst nobody asked for is worth 100 ms of the rate */
 #define BURST_LEAST  1500u
 
@@ -32,7 +33,7 @@ const struct fault_kind_info fault_kinds[FAULT_KINDS] = {
     [FAULT_LIMIT_DATA] = {"limit_data", SEND | RECV, RECV, FAULT_PER_CONNECTION,
                           "the connection ends after so many bytes"},
     [FAULT_SLOW_CLOSE] = {"slow_close", RECV, RECV, FAULT_PER_CONNECTION, "its end comes late"},
-    [FAULT_CORRUPT] = {"corrupt", RECV, RECV, FAULT_PER_CONNECTION,
+    [FAULT_CORRUPT] = {"corrupt", SEND | RECV, RECV, FAULT_PER_CONNECTION,
                        "that share of the bytes has a bit flipped"},
     [FAULT_LOSS] = {"loss", SEND | RECV, SEND | RECV, FAULT_PER_CALL, "that share of the datagrams is lost"},
     [FAULT_DUPLICATE] = {"duplicate", SEND | RECV, RECV, FAULT_PER_CALL,
@@ -42,6 +43,8 @@ const struct fault_kind_info fault_kinds[FAULT_KINDS] = {
     [FAULT_EXHAUST] = {"exhaust", ACCEPT | SOCKET, ACCEPT | SOCKET, FAULT_PER_CALL,
                        "no descriptor is left: EMFILE"},
     [FAULT_ADDRESS] = {"address", RESOLVE, RESOLVE, FAULT_PER_CALL, "a lookup gives that address"},
+    [FAULT_REORDER] = {"reorder", RECV, RECV, FAULT_PER_CALL,
+                       "that share of the datagrams comes after later ones"},
 };
 
 const char *const fault_operation_names[] = {
@@ -77,6 +80,7 @@ static void one_read(struct reader *reader, const struct node *node, const char 
                      uint64_t *value);
 static bool share_read(struct reader *reader, const struct node *node, const char *path, uint32_t *ratio_ppm);
 static void loss_read(struct reader *reader, const struct node *node, struct fault *fault);
+static void reorder_read(struct reader *reader, const struct node *node, struct fault *fault);
 static void address_read(struct reader *reader, const struct node *node, struct fault *fault);
 static bool parts_read(struct reader *reader, const struct node *node, const char *path,
                        const char *const *names, const struct node *values[FIELDS_MAX]);
@@ -117,6 +121,9 @@ void fault_kind_read(struct reader *reader, const struct node *node, struct faul
     case FAULT_CORRUPT:
     case FAULT_DUPLICATE:
         share_read(reader, node, fault_kinds[fault->params.kind].name, &fault->params.ratio_ppm);
+        break;
+    case FAULT_REORDER:
+        reorder_read(reader, node, fault);
         break;
     case FAULT_ADDRESS:
         address_read(reader, node, fault);
@@ -328,6 +335,31 @@ static void loss_read(struct reader *reader, const struct node *node, struct fau
         ratio_read(reader, parts[2], "loss.burst.ratio", &params->burst.ratio_ppm);
 }
 
+static void reorder_read(struct reader *reader, const struct node *node, struct fault *fault)
+{
+    static const char *const names[] = {"ratio", "depth", "hold", NULL};
+    const struct node *values[FIELDS_MAX];
+    struct fault_params *params = &fault->params;
+    params->reorder.depth = 1;
+    params->reorder.hold_ns = HOLD_NS;
+    if (node->kind == NODE_SCALAR && !node_is_null(node)) {
+        share_read(reader, node, "reorder", &params->ratio_ppm);
+        return;
+    }
+    if (!parts_read(reader, node, "reorder", names, values))
+        return;
+    if (!values[0])
+        COMPLAIN(reader, node, "reorder.ratio: is missing (write reorder: 5%%)");
+    else
+        share_read(reader, values[0], "reorder.ratio", &params->ratio_ppm);
+    if (values[1] && fault_count_read(reader, values[1], "reorder.depth", 1, &params->reorder.depth) &&
+        params->reorder.depth > FAULT_DEPTH_MAX)
+        COMPLAIN(reader, values[1], "reorder.depth: %s is too large (at most %u)", QUOTED(values[1]),
+                 FAULT_DEPTH_MAX);
+    if (values[2])
+        delay_read(reader, values[2], "reorder.hold", &params->reorder.hold_ns);
+}
+
 static void address_read(struct reader *reader, const struct node *node, struct fault *fault)
 {
     const char *text = scalar_text(reader, node, "address");
@@ -414,91 +446,4 @@ static bool rate_read(struct reader *reader, const struct node *node, const char
     COMPLAIN(reader, node, "%s: %s is no number of bytes a second (write 100kB/s or 1MB/s)", path,
              QUOTED(node));
     return false;
-}
-
-struct fault_text fault_text(const struct fault *fault)
-{
-    const struct fault_params *params = &fault->params;
-    struct fault_text result;
-    struct text text = text_begin(result.text, sizeof result.text);
-    text_add(&text, "%s: ", fault_kinds[params->kind].name);
-    switch (params->kind) {
-    case FAULT_ERROR:
-        text_add(&text, "%s",
-                 params->operations & RESOLVE ? eai_name(params->error) : errno_name(params->error));
-        break;
-    case FAULT_LATENCY:
-        text_add(&text, "{delay: ");
-        values_add_duration(&text, params->latency.delay_ns);
-        if (params->latency.jitter_ns) {
-            text_add(&text, ", jitter: ");
-            values_add_duration(&text, params->latency.jitter_ns);
-            text_add(&text, ", distribution: %s", fault_distribution_names[params->latency.distribution]);
-        }
-        if (params->latency.correlation_ppm) {
-            text_add(&text, ", correlation: ");
-            values_add_ratio(&text, params->latency.correlation_ppm);
-        }
-        text_add(&text, "}");
-        break;
-    case FAULT_RESET:
-        text_add(&text, "{");
-        if (params->reset.after_bytes)
-            text_add(&text, "after_bytes: %lu", params->reset.after_bytes);
-        if (params->reset.after_ns) {
-            text_add(&text, "after: ");
-            values_add_duration(&text, params->reset.after_ns);
-        }
-        text_add(&text, "}");
-        break;
-    case FAULT_BANDWIDTH:
-        text_add(&text, "{rate: %luB/s, burst: %luB}", params->bandwidth.bytes_per_s,
-                 params->bandwidth.burst_bytes);
-        break;
-    case FAULT_SLICE:
-        text_add(&text, "{size: %lu, variation: %lu", params->slice.size, params->slice.variation);
-        if (params->slice.gap_ns) {
-            text_add(&text, ", gap: ");
-            values_add_duration(&text, params->slice.gap_ns);
-        }
-        text_add(&text, "}");
-        break;
-    case FAULT_LIMIT_DATA:
-        text_add(&text, "%lu", params->limit_bytes);
-        break;
-    case FAULT_SLOW_CLOSE:
-        values_add_duration(&text, params->close_delay_ns);
-        break;
-    case FAULT_LOSS:
-        text_add(&text, "{ratio: ");
-        values_add_ratio(&text, params->ratio_ppm);
-        if (params->burst.enter_ppm) {
-            text_add(&text, ", burst: {enter: ");
-            values_add_ratio(&text, params->burst.enter_ppm);
-            text_add(&text, ", leave: ");
-            values_add_ratio(&text, params->burst.leave_ppm);
-            text_add(&text, ", ratio: ");
-            values_add_ratio(&text, params->burst.ratio_ppm);
-            text_add(&text, "}");
-        }
-        text_add(&text, "}");
-        break;
-    case FAULT_CORRUPT:
-    case FAULT_DUPLICATE:
-        values_add_ratio(&text, params->ratio_ppm);
-        break;
-    case FAULT_ADDRESS: {
-        struct address address;
-        memcpy(address.bytes, params->address, sizeof address.bytes);
-        text_add(&text, "%s", address_text(&address).text);
-        break;
-    }
-    case FAULT_TIMEOUT:
-    case FAULT_INTERRUPT:
-    case FAULT_EXHAUST:
-    case FAULT_KINDS:
-        text_add(&text, "{}");
-        break;
-    }
-    return result;
 }

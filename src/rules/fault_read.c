@@ -314,7 +314,7 @@ static void seed_read(struct reader *reader, const struct node *node, struct fau
 
 static bool is_of_datagrams(enum fault_kind kind)
 {
-    return kind == FAULT_LOSS || kind == FAULT_DUPLICATE;
+    return kind == FAULT_LOSS || kind == FAULT_DUPLICATE || kind == FAULT_REORDER;
 }
 
 static bool is_of_streams(enum fault_kind kind)

@@ -33,6 +33,9 @@ extern const char *const fault_distribution_names[];
  * (NULL): then only what names no target does. */
 bool fault_matches(const struct fault *fault, const struct target *target, const char *program);
 
+/* May it happen to calls about some target of that protocol? */
+bool fault_may_match(const struct fault *fault, enum protocol protocol, const char *program);
+
 /* The codes of failed lookups by name, as errno_by_name; 0 when unknown. And back; NULL when unknown. */
 int eai_by_name(const char *name);
 const char *eai_name(int code);

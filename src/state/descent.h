@@ -17,6 +17,8 @@ struct descent {
     bool is_mapped;           /* it is an IPv6 socket that has been used for IPv4 */
     bool is_limited;          /* the host is well: it was only too much at once for it */
     bool is_led;              /* its address is a fallback host's already */
+    bool may_wait;            /* the call blocks ... */
+    uint64_t own_until_ns;    /* ... until then at most, by the program's own timeout */
     bool is_waiting;          /* what comes next is a stand-in, after its delay */
     struct host_handle asked; /* what was asked for: place in the table, text and address */
     char asked_text[52];

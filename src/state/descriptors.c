@@ -238,6 +238,9 @@ const struct guard *guard_of_shadow(const struct policy *policy)
     struct guard wanted;
     fill(&wanted, policy);
     wanted.is_shadow = true;
+    wanted.would.recv_ns = policy->timeout.recv_ns;
+    wanted.would.send_ns = policy->timeout.send_ns;
+    wanted.would.response_ns = policy->timeout.response_ns;
     return shared(&wanted);
 }
 

@@ -21,6 +21,9 @@
  * for ever. */
 struct guard {
     uint64_t recv_ns, send_ns, response_ns; /* 0 = none */
+    struct {
+        uint64_t recv_ns, send_ns, response_ns;
+    } would; /* in shadow: what they would be */
     struct breaker_params breaker;
     struct failure_prefixes failure_prefixes; /* of answers; none without a breaker */
     bool has_breaker;
@@ -53,6 +56,7 @@ struct guard {
 #define PREFIX_MASK       (0x1fffu << PREFIX_SHIFT)
 #define CONNECTING        (1u << 29) /* not connected yet: drive/readiness.h */
 #define INHERITED         (1u << 30) /* they are another process's, and end no wait here */
+#define WAITS_ARE_TIMED   INHERITED /* under a guard in shadow, which has no timeouts that could be another's */
 #define TIMED             (1u << 31) /* a wait is to end when no answer, or no room, comes in time: drive/deadline.h */
 
 struct descriptor {
@@ -168,6 +172,12 @@ void descriptor_drop(int fd, struct descriptor *last);
 
 /* All numbers from `first` to `last` that are guarded, in turn: the next one at or after `fd`, -1 when there is none. */
 int descriptor_next(unsigned fd, unsigned last);
+
+/* In shadow: is it to be seen how long its waits take? */
+static inline bool guard_times_waits(const struct guard *guard)
+{
+    return guard->would.recv_ns || guard->would.send_ns || guard->would.response_ns;
+}
 
 /* The shared copy of these values, made if need be; NULL without memory. In shadow: of what is only recorded. */
 const struct guard *guard_of(const struct policy *policy);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -48,6 +49,8 @@ static struct armed_fault *armed_of(const struct fault *fault);
 static struct armed_fault *armed_as(const char *name, const struct fault_params *params,
                                     const char *const *callers, uint32_t caller_count);
 static uint64_t next_connection(uint64_t target);
+static struct flow *with_fault(struct flow *flow, const struct fault *fault);
+static void begin_flow(struct flow *flow, const char *text, uint32_t operations);
 static struct flow *take_flow(void);
 static bool has_jumped(const struct flow_side *side, uintptr_t frame);
 static void leave(struct flow *flow);
@@ -154,27 +157,56 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
     struct flow *flow = NULL;
     for (uint32_t i = 0; i < rules->fault_count; i++) {
         const struct fault *fault = &rules->faults[i];
-        if (!(fault->params.operations & operations) || !fault_matches(fault, target, process_program()))
-            continue;
-        struct armed_fault *known = armed_of(fault);
-        if (known && !flow)
-            flow = take_flow();
-        if (!known || !flow || flow->count == FLOW_FAULTS_MAX) {
-            segment_passed(PASSED_NO_MEMORY);
-            continue;
-        }
-        flow->faults[flow->count++].fault = known;
-        flow->operations |= fault->params.operations;
-        if (fault->params.kind == FAULT_RESET || fault->params.kind == FAULT_LIMIT_DATA ||
-            fault->params.kind == FAULT_CORRUPT)
-            flow->is_counting |= fault->params.operations;
+        if (fault->params.operations & operations && fault_matches(fault, target, process_program()))
+            flow = with_fault(flow, fault);
     }
     if (!flow)
         return NULL;
+    flow->is_message = target && target->protocol == PROTOCOL_UDP;
+    begin_flow(flow, text, operations);
+    return flow;
+}
+
+struct flow *flow_begin_unconnected(const struct ruleset *rules)
+{
+    const uint32_t operations = FAULT_ON(FAULT_SEND) | FAULT_ON(FAULT_RECV);
+    struct flow *flow = NULL;
+    for (uint32_t i = 0; i < rules->fault_count; i++) {
+        const struct fault *fault = &rules->faults[i];
+        if (fault->params.operations & operations &&
+            fault_may_match(fault, PROTOCOL_UDP, process_program()))
+            flow = with_fault(flow, fault);
+    }
+    if (!flow)
+        return NULL;
+    flow->is_message = flow->is_unconnected = true;
+    begin_flow(flow, "udp", operations);
+    return flow;
+}
+
+/* The flow with that fault too: made with the first one. */
+static struct flow *with_fault(struct flow *flow, const struct fault *fault)
+{
+    struct armed_fault *known = armed_of(fault);
+    if (known && !flow)
+        flow = take_flow();
+    if (!known || !flow || flow->count == FLOW_FAULTS_MAX) {
+        segment_passed(PASSED_NO_MEMORY);
+        return flow;
+    }
+    flow->faults[flow->count++].fault = known;
+    flow->operations |= fault->params.operations;
+    if (fault->params.kind == FAULT_RESET || fault->params.kind == FAULT_LIMIT_DATA ||
+        fault->params.kind == FAULT_CORRUPT)
+        flow->is_counting |= fault->params.operations;
+    return flow;
+}
+
+static void begin_flow(struct flow *flow, const char *text, uint32_t operations)
+{
     flow->target = hash_bytes(text, strlen(text), operations);
     flow->connection = next_connection(flow->target);
     flow->made_ns = clock_now_ns();
-    flow->is_message = target && target->protocol == PROTOCOL_UDP;
     for (uint32_t i = 0; i < flow->count; i++) {
         const struct fault_params *params = &flow->faults[i].fault->params;
         bool is_one = params->per == FAULT_PER_PROCESS;
@@ -182,7 +214,6 @@ struct flow *flow_begin(const struct ruleset *rules, const struct target *target
                                         is_one ? 0 : flow->connection);
     }
     atomic_store_explicit(&flow->last, FAULT_OPERATIONS, memory_order_relaxed);
-    return flow;
 }
 
 void flow_end(struct flow *flow)
@@ -216,6 +247,13 @@ void flow_release(struct flow *flow, enum fault_operation operation)
     flow->sides[operation].frame = 0;
     atomic_store_explicit(&flow->sides[operation].claim, 0, memory_order_release);
     leave(flow);
+}
+
+uint8_t *flow_copy(struct flow *flow)
+{
+    if (!flow->copy)
+        flow->copy = map_zeroed(FLOW_COPY_BYTES);
+    return flow->copy;
 }
 
 struct flow *flow_of(const struct descriptor *entry)
@@ -444,6 +482,10 @@ static void give_back(struct flow *flow)
     if (!atomic_compare_exchange_strong_explicit(&flow->users, &ended, 0, memory_order_acq_rel,
                                                  memory_order_relaxed))
         return;
+    void *copy = flow->copy;
+    flow->copy = NULL;
+    if (copy)
+        munmap(copy, FLOW_COPY_BYTES);
     for (unsigned i = 0; i < CHUNKS_MAX; i++) {
         struct chunk *chunk = atomic_load_explicit(&chunks[i], memory_order_acquire);
         if (!chunk)

@@ -32,7 +32,8 @@ struct armed_fault {
 
 /* What happens to one connection, or one call that is not about any (a lookup, a socket that is made). */
 struct flow {
-    _Atomic uint32_t quiet
+    /* In lines of the processor's cache of its own: threads write to their connections' at every call. */
+    _Alignas(64) _Atomic uint32_t quiet
         [FAULT_OPERATIONS]; /* so many of the next operations meet nothing, unless somebody switches faults */
     _Atomic uint32_t
         last; /* the last one that moved data, as enum fault_operation: another one begins an exchange */
@@ -45,6 +46,12 @@ struct flow {
     bool has_failed; /* the last attempt to connect has, by a fault: as if somebody far away had said so */
     bool is_told;    /* that something could not be carried out */
     bool is_message; /* what is moved are messages */
+    /* Of a UDP socket that is not connected: which faults are for a datagram, its address says (drive/fault_peer.h). */
+    bool is_unconnected;
+    bool is_bound; /* the program has given it the port below; asked for once, before it has moved anything */
+    bool is_bound_known;
+    uint16_t local_port;
+    uint8_t *copy; /* of what is sent with bits flipped: flow_copy */
     /* While nobody answers: what is to be put back (drive/park.h). */
     bool is_parked;
     int saved_hops;
@@ -74,6 +81,13 @@ struct flow {
             uint64_t break_ns, most, slice, gap_ns; /* the rest as in struct faulted (drive/faults.h) */
             uint32_t rates, breaks, corrupts, closes;
         } planned;
+        /* Datagrams that have been received before the first one in the queue, and lie there still, behind it:
+         * drive/reorder.c. */
+        struct flow_overtaken {
+            uint8_t passed, depth;
+            uint64_t bytes; /* from the beginning of the queue to the next one that could overtake */
+            uint64_t seen[FAULT_DEPTH_MAX]; /* what tells each of them from others */
+        } overtaken;
     } sides[FAULT_OPERATIONS];
     /* Calls that are in it, and FLOW_ENDED: it is given back when the last one leaves. Outlives the flow. */
     _Atomic uint32_t users;
@@ -102,7 +116,13 @@ bool fault_take_turn(struct armed_fault *fault);
  * NULL for a socket that is being made. `kin` tells connections of one target apart from other calls about it. */
 struct flow *flow_begin(const struct ruleset *rules, const struct target *target, const char *text,
                         uint32_t operations);
+/* All that may happen to datagrams of a UDP socket that is not connected. */
+struct flow *flow_begin_unconnected(const struct ruleset *rules);
 void flow_end(struct flow *flow); /* NULL is fine */
+
+/* Room for so many bytes, for whoever has claimed the direction in which the flow sends; NULL without memory. */
+#define FLOW_COPY_BYTES (64u << 10)
+uint8_t *flow_copy(struct flow *flow);
 
 /* This direction is the caller's, and the flow is not another connection's, until flow_release. False: another call is at
  * it, or the flow is not the entry's any more. The entry is NULL where the flow is the call's own. `frame` is in the caller's

@@ -10,8 +10,9 @@
 
 /* The environment as it was at the start, copied: programs clear or overwrite theirs (nginx clears its workers'). */
 struct settings {
-    uint64_t seed;          /* RESIL_SEED, if has_seed */
-    const char *bad_switches[BAD_SWITCHES_MAX]; /* names of those that are neither on nor off: they are off, and the user
+    uint64_t seed; /* RESIL_SEED, if has_seed */
+    const char *bad_switches
+        [BAD_SWITCHES_MAX]; /* names of those that are neither on nor off: they are off, and the user
                                                  * is told. NULL behind the last, if there is room */
     bool has_seed;
     bool is_seed_bad, is_log_bad; /* set to what means nothing: left out, and the user is told */

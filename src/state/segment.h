@@ -17,7 +17,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 9u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 10u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -44,7 +44,7 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
     COUNT(WOULD_REJECT, "would_reject", "of these: an open circuit would have failed the call at once")      \
     COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have failed the call at once")                \
-    COUNT(WOULD_CUT, "would_cut", "of these: an attempt would have been cut short")                          \
+    COUNT(WOULD_CUT, "would_cut", "of these: a connect attempt, or a wait for data, room or an answer, would have been cut short")                          \
     COUNT(WOULD_RETRY, "would_retry", "of these: an attempt would have been followed by another one")        \
     COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")                                  \
     COUNT(DEGRADED, "degraded", "calls that a lower rung of the ladder served")                              \

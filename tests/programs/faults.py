@@ -1,5 +1,8 @@
 """What the tests of faults share: a program with faults armed, and what it met."""
 
+import socket
+import threading
+
 from stage import BARE, EMPTIED, PYTHON, RULED, Stage
 
 UNARMED = "with faults that are not armed"
@@ -53,3 +56,27 @@ class FaultStage(Stage):
 
     def reader(self, port):
         return [PYTHON, "-c", READER, str(port)]
+
+
+class DatagramStage(FaultStage):
+    def peer(self):
+        """Answers each datagram with itself, and keeps what came."""
+        peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        peer.bind(("127.0.0.1", 0))
+        self.came = []
+
+        def serve():
+            while True:
+                try:
+                    data, sender = peer.recvfrom(65536)
+                    self.came.append(data)
+                    peer.sendto(data, sender)
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        self.addCleanup(peer.close)
+        return str(peer.getsockname()[1])
+
+    def udp(self, fault):
+        return self.faults(f"match: {{address: 127.0.0.1, protocol: udp}}, {fault}")

@@ -80,11 +80,12 @@ def questions():
 
 
 class Named(Stage):
+    HOSTS, SERVERS = "127.0.0.1 localhost\n", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+
     def with_name_server(self, command):
         server = self.write("name_server.py", NAME_SERVER)
         return self.in_namespace(
-            {"/etc/resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
-             "/etc/nsswitch.conf": "hosts: files dns\n", "/etc/hosts": "127.0.0.1 localhost\n"},
+            {"/etc/resolv.conf": self.SERVERS, "/etc/nsswitch.conf": "hosts: files dns\n", "/etc/hosts": self.HOSTS},
             [PYTHON, server, self.folder, *command], "--net", prepare="ip link set lo up")
 
     def python(self, code, rules, how=RULED, **extra):
@@ -194,7 +195,7 @@ class Addresses(Named):
         self.assertEqual([event["reason"] for event in self.events("rung_skipped")], ["no_answer"])
 
 
-class FallbackNames(Named):
+class BesideBackup(Named):
     """Beside a backup that listens on 127.0.0.9:8000."""
 
     SCRIPT = ('"$1" --listen 127.0.0.9:8000 answer --body backup >/dev/null & server=$!; sleep 0.3; shift\n'
@@ -211,6 +212,8 @@ class FallbackNames(Named):
     def served(self):
         return [(event["rung"], event["address"]) for event in self.events("degraded")]
 
+
+class FallbackNames(BesideBackup):
     def test_a_fallback_host_is_known_by_its_name(self):
         """It was looked up when the name of the rule was, and is known when the name server is gone."""
         rules = self.rules('match: {host: api.test}\ntimeout: {connect: 1s, resolve: 2s}\nbreaker: {}\n'

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from faults import FaultStage
+from faults import DatagramStage, FaultStage
 from stage import PYTHON, RULED, main
 from test_faults import BODY, Server
 
@@ -117,29 +117,7 @@ class Streams(FaultStage):
         self.assertGreaterEqual(len(self.fired("fault-1")), 2)
 
 
-class Datagrams(FaultStage):
-    def peer(self):
-        """Answers each datagram with itself, and keeps what came."""
-        peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        peer.bind(("127.0.0.1", 0))
-        self.came = []
-
-        def serve():
-            while True:
-                try:
-                    data, sender = peer.recvfrom(65536)
-                    self.came.append(data)
-                    peer.sendto(data, sender)
-                except OSError:
-                    return
-
-        threading.Thread(target=serve, daemon=True).start()
-        self.addCleanup(peer.close)
-        return str(peer.getsockname()[1])
-
-    def udp(self, fault):
-        return self.faults(f"match: {{address: 127.0.0.1, protocol: udp}}, {fault}")
-
+class Datagrams(DatagramStage):
     SENDER = ("import socket, sys\n"
               "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
               "s.connect(('127.0.0.1', int(sys.argv[1])))\n"

@@ -298,6 +298,20 @@ class Turns(Limits):
         self.assertEqual(self.says(code, rules), ["1", "EHOSTUNREACH"])
         self.assertEqual(len(self.events("rejected")), 1)
 
+    def test_whose_turn_does_not_come_is_led_to_the_fallback_host(self):
+        other = self.server("answer --body instead")
+        rules = self.rules(f"match: {{address: 127.0.0.1, port: {self.target.port}}}\nlimit: {{connections: 2, wait: 300ms}}\n"
+                           f"degrade: [{{host: \"127.0.0.1:{other.port}\"}}]\n")
+        code = ("for _ in range(2): connect(timeout=0)\n"
+                "print(connect(timeout=20))\n"
+                "kept[2].sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                "answer = b''\n"
+                "while got := kept[2].recv(1000): answer += got\n"
+                "print(answer.decode().split()[-1])\n")
+        self.assertEqual(self.says(code, rules), ["ok", "instead"])
+        self.assertEqual(len(self.events("limit_connections")), 1)
+        self.assertEqual([event["rung"] for event in self.events("degraded")], ["host"])
+
     def test_a_thread_that_sleeps_in_an_epoll_learns_of_it(self):
         rules = self.rules(AT_ONCE % ", wait: 25s")
         code = ("import select\n"

@@ -10,7 +10,20 @@ from machine import ON_A_COPY
 from stage import BARE, BUILD, CANNOT_SET_THE_STAGE, Stage, main
 
 # What dpkg and the commands that it runs for every package keep for themselves.
-BOOKS = ("/var/lib/dpkg/", "/var/log/", "/var/cache/", "/etc/ld.so.cache", "/tmp/", "/run/systemd/systemd-units-load")
+BOOKS = ("/var/lib/dpkg/", "/var/log/dpkg.log", "/var/cache/ldconfig/aux-cache", "/var/cache/man", "/etc/ld.so.cache", "/tmp",
+         "/run/systemd/systemd-units-load")
+# Of all that was touched: what is not as it is on the machine, whatever it is. Copies of what did not change are nothing.
+COMPARE = r"""
+compare() {
+    cd "$folder/upper" && find . -mindepth 1 -printf '%P\0' | while IFS= read -r -d '' path; do
+        if [ -c "$path" ]; then echo "/$path is gone"
+        elif [ ! -e "/$path" ] && [ ! -L "/$path" ]; then echo "/$path is new"
+        elif [ "$(stat -c '%F %a %u %g %N' "$path")" != "$(cd / && stat -c '%F %a %u %g %N' "$path")" ]; then echo "/$path is another"
+        elif [ -f "$path" ] && ! cmp -s "$path" "/$path"; then echo "/$path has changed"
+        fi
+    done
+}
+"""
 
 
 class Package(Stage):
@@ -71,10 +84,11 @@ class Package(Stage):
         stage = os.path.join(self.folder, "stage")
         os.mkdir(stage)
         script = f"""
+{COMPARE}
 folder={shlex.quote(stage)}; {{ {ON_A_COPY} }} || exit {CANNOT_SET_THE_STAGE}
 cp "$1" "$folder/root/tmp/libresil.deb"
 on() {{ chroot "$folder/root" "$@"; }}
-on dpkg-query -W >"$folder/before"; on ldconfig -p | grep libresil >&2
+on dpkg-query -W >"$folder/before"; compare >&2; on ldconfig -p | grep libresil >&2
 on dpkg -i /tmp/libresil.deb >&2 || exit 1
 on resil doctor true >&2 || exit 2
 printf '[Service]\\nExecStart=/bin/true\\n' >"$folder/root/etc/systemd/system/resil-test.service"
@@ -89,8 +103,8 @@ on resil status >&2; on ls /dev/shm >&2
 on dpkg --remove libresil >&2 || exit 6
 on dpkg --purge libresil >&2
 on dpkg-query -W | cmp - "$folder/before" >&2 || exit 7
-on ls /dev/shm
-cd "$folder/upper" && find . \\( -type f -o -type l -o -type c \\) -printf '/%P\\n'
+on ls -A /dev/shm
+compare
 """
         ended = self.run_program(["unshare", "--mount", "bash", "-c", script, "bash", self.package], how=BARE, seconds=240)
         self.assertTrue(ended.is_good, ended)

@@ -222,6 +222,13 @@ class Passed(Stage):
         self.upstream.process.terminate()  # those that wait are let go
         self.assertFalse(self.finish(process).has_hung)
 
+    def test_fallback_unknown(self):
+        """A program that does not block and has looked up nothing: nobody knows where the fallback host is."""
+        rules = self.rules("match: {address: 127.0.0.5}\nbreaker: {}\ndegrade:\n  - host: backup.invalid\n")
+        self.python("s = socket.socket()\ns.setblocking(False)\ns.connect_ex(('127.0.0.5', port))\n"
+                    "import select\nselect.select([], [s], [], 5)\n", rules)
+        self.assertEqual(self.passed(), {"fallback_unknown": 1})
+
     def test_not_delayed(self):
         """A connect that does not block is over at once on a UNIX socket: there is nothing to be waited for."""
         faults = self.write("faults.yaml", "version: 1\nfaults:\n  - name: late\n    match: {unix: '*'}\n    on: [connect]\n"

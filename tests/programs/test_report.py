@@ -174,6 +174,29 @@ class Page(Told):
         self.assertRegex(" ".join(seen["latency"]), r"Connects: half within .* First bytes of answers: half within \d\d")
         self.assertEqual(seen["events"], len([event for event in self.events() if event["target"].startswith("127.")]))
 
+    def test_what_served_a_host_and_which_faults_there_were_on_purpose(self):
+        rules = self.rules("""version: 1
+rules:
+  - {name: canned, match: {address: 127.0.0.1, port: %d}, degrade: [{respond: {text: instead}}]}
+  - {name: itself, match: {address: 127.0.0.1, port: %d}, timeout: {connect: 1s}}
+faults:
+  - {name: late, match: {address: 127.0.0.1, port: %d}, on: [connect], latency: {delay: 1ms}}
+""" % (self.down, self.good.port, self.good.port))
+        for port, armed in (self.down, "0"), (self.good.port, "0"), (self.good.port, "1"), (self.good.port, "1"):
+            ended = self.run_program([PYTHON, "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}))"], rules, RESIL_FAULTS=armed)
+            self.assertTrue(ended.is_good, ended)
+        seen = self.ask(self.page(), """() => ({
+            badges: Object.fromEntries([...document.querySelectorAll("article")].map(a => [a.dataset.target, [...a.querySelectorAll(".badge")].map(b => b.textContent)])),
+            counts: [...document.querySelectorAll(".counts li")].map(l => l.textContent),
+            figures: Object.fromEntries([...document.querySelectorAll("#figures div")].map(d => [d.children[0].textContent, d.children[1].textContent]))})""")
+        state, served = seen["badges"][f"127.0.0.1:{self.down}"]
+        self.assertEqual(state, "closed")
+        self.assertRegex(served, r"^served by a canned answer \S+ ago$")
+        self.assertEqual(seen["badges"][f"127.0.0.1:{self.good.port}"], ["closed"])
+        self.assertEqual((seen["figures"]["Faults on purpose"], seen["figures"]["Degraded answers"]), ("2", "1"))
+        self.assertIn("1 call", seen["counts"])
+        self.assertIn("3 calls", seen["counts"])
+
     def test_arrow_keys_move_through_time_and_say_what_was(self):
         self.loop(self.down, 8)
         seen = self.ask(self.page(), """() => {

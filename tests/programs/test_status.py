@@ -2,8 +2,10 @@
 
 import json
 import re
+import unittest
 
-from stage import PYTHON, Stage, main
+from stage import BARE, PYTHON, Stage, main
+from terminal import Terminal, pyte
 
 
 class Status(Stage):
@@ -31,6 +33,22 @@ class Status(Stage):
         self.assertGreater(len(lines), 10)
         for line in lines:
             self.assertLessEqual(len(line), 80, line)
+
+    @unittest.skipUnless(pyte, "python3-pyte is not installed")
+    def test_watching_shows_what_comes_first_and_says_how_much_more_there_is(self):
+        whole = [line for line in self.resil("status").splitlines() if line]
+        for lines in 12, 60:
+            terminal = Terminal(self.environment(how=BARE, TERM="xterm"), "status", "--watch=100ms", lines=lines)
+            self.addCleanup(terminal.end)
+            text = terminal.until(lambda text: "rules_loaded" in text or "more: resil status has them" in text).splitlines()
+            self.assertTrue(text[0].startswith("Rules: "), text)
+            self.assertTrue(text[1].startswith("TARGET"), text)
+            more = [re.search(r"-- (\d+) lines more", line) for line in text]
+            self.assertEqual([int(found[1]) for found in more if found], [len(whole) - 11] if lines == 12 else [], text)
+            terminal.press("\x03")
+            while terminal.process.poll() is None:
+                terminal.read()
+            self.assertEqual(terminal.process.returncode, 0)
 
     def test_the_help_names_every_key_and_no_other(self):
         shown = self.resil("status", "--help")

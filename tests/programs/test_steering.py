@@ -1,4 +1,5 @@
-"""Circuits that are opened and given back by hand while programs run: each follows at its very next call."""
+"""Circuits that are opened and given back by hand, and faults that are switched, while programs run: each follows at its
+very next call."""
 
 import shutil
 import subprocess
@@ -11,6 +12,11 @@ RULE = """
 match: {address: 127.0.0.1, port: %d}
 timeout: {connect: 1s, response: 5s}
 breaker: {}
+"""
+
+FAULT = """version: 1
+rules: [{name: tested, match: {address: 127.0.0.1, port: %d}, timeout: {connect: 1s}}]
+faults: [{name: not-reached, match: {address: 127.0.0.1, port: %d}, on: [connect], error: ECONNREFUSED}]
 """
 
 # Each asks once for each line that it reads, and says what came of it.
@@ -55,25 +61,34 @@ class Steering(Stage):
     def follows(self, start, rejected):
         """`start(port, rules, how)` gives a function that makes the program ask once; `rejected` is what it says then."""
         server = self.server("answer --body through")
-        rules = self.rules(RULE % server.port)
+        self.steered(server, self.rules(RULE % server.port), start, rejected, ["breaker", f"127.0.0.1:{server.port}"],
+                     {"open": False, "auto": True, "open again": False, "close": True})
+        self.assertEqual(len(self.events("circuit_steered")), 4)
+        shutil.rmtree(self.state)
+        self.steered(server, self.rules(FAULT % (server.port, server.port)), start, rejected, ["fault", "not-reached"],
+                     {"on": False, "off": True, "on again": False, "auto": True})
+        self.assertEqual((len(self.events("fault_steered")), len(self.events("fault"))), (4, 2))
+
+    def steered(self, server, rules, start, rejected, what, steps):
+        """`steps` are what is said of `what`, and whether the program's next call gets through."""
+        command, name = what
 
         def story(how):
-            server.say("reset-count")
             ask = start(server.port, rules, how)
             self.assertEqual(ask(), "through")
+            server.say("reset-count")
             seen = []
-            for action in "open", "auto", "open", "close":
+            for step in steps:
                 if how == RULED:
-                    self.resil("breaker", action, f"127.0.0.1:{server.port}")
+                    self.resil(command, step.split()[0], name)
                 seen.append(ask())
             if how != RULED:
                 self.assertEqual(seen, ["through"] * 4)
                 return False
-            self.assertEqual(server.count("accepted"), 3)
-            return seen == [rejected, "through", rejected, "through"]
+            self.assertEqual(server.count("accepted"), 2)
+            return seen == ["through" if is_through else rejected for is_through in steps.values()]
 
         self.only_with_rules(story)
-        self.assertEqual(len(self.events("circuit_steered")), 4)
 
     def lines(self, command):
         """A program that asks for each line."""

@@ -1,22 +1,13 @@
 """`resil top` on a terminal: what stands there, at 80 columns and more, with colour and without, and what its keys do."""
 
-import fcntl
 import os
-import pty
 import re
-import select
-import struct
 import subprocess
 import termios
-import time
 import unittest
 
 from stage import BARE, PATIENCE_S, PYTHON, RESIL, RULED, Stage, main
-
-try:
-    import pyte
-except ImportError:
-    pyte = None
+from terminal import Terminal, pyte
 
 RULES = """version: 1
 rules:
@@ -66,54 +57,6 @@ for line in sys.stdin:
 """
 
 
-class Terminal:
-    """A terminal with `resil top` in it."""
-
-    def __init__(self, environment, *arguments, columns=80, lines=24):
-        self.screen, self.bytes, self.status = pyte.Screen(columns, lines), b"", None
-        self.stream = pyte.ByteStream(self.screen)
-        master, slave = pty.openpty()
-        self.resize_to = lambda c, l: fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", l, c, 0, 0))
-        self.resize_to(columns, lines)
-        self.fd = master
-        self.process = subprocess.Popen([RESIL, "top", *arguments], env=environment, stdin=slave, stdout=slave, stderr=subprocess.PIPE,
-                                        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-        os.close(slave)
-
-    def read(self, seconds=0.05):
-        if select.select([self.fd], [], [], seconds)[0]:
-            try:
-                got = os.read(self.fd, 65536)
-            except OSError:  # it has gone
-                got = b""
-            self.bytes += got
-            self.stream.feed(got)
-
-    def until(self, condition):
-        """Until it holds of the text on the screen; gives that text."""
-        end = time.monotonic() + PATIENCE_S
-        while not condition(self.text()):
-            assert time.monotonic() < end, "what was waited for did not come:\n" + self.text()
-            self.read()
-        return self.text()
-
-    def press(self, keys):
-        os.write(self.fd, keys.encode())
-
-    def text(self):
-        return "\n".join(self.screen.display)
-
-    def resize(self, columns, lines):
-        self.screen.resize(lines, columns)
-        self.resize_to(columns, lines)
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
-        os.close(self.fd)
-
-
 @unittest.skipUnless(pyte, "python3-pyte is not installed")
 class Top(Stage):
     def setUp(self):
@@ -143,7 +86,7 @@ class Top(Stage):
 
     def terminal(self, *arguments, columns=80, lines=24, **extra):
         extra = {"TERM": "xterm-256color", **extra}
-        terminal = Terminal(self.environment(how=BARE, **extra), "--every", "200ms", *arguments, columns=columns, lines=lines)
+        terminal = Terminal(self.environment(how=BARE, **extra), "top", "--every", "200ms", *arguments, columns=columns, lines=lines)
         self.addCleanup(terminal.end)
         return terminal
 

@@ -41,6 +41,36 @@ http {
 
 
 class Nginx(Stage):
+    @unittest.skipUnless(shutil.which("nginx") and os.geteuid() == 0, "nginx is not installed, or this is not root")
+    def test_workers_of_another_user_write_the_log_that_was_made_for_them(self):
+        """One that the first process makes is root's, and closed to them; the flight recorder has it all either way."""
+        def lines_of_workers(how, is_made):
+            upstream, port = self.server("refuse"), self.free_port()
+            rules = self.rules("match: {address: 127.0.0.1, port: %d}\ntimeout: {connect: 1s}\nbreaker: {}\n" % upstream.port)
+            log = self.write("log", "")
+            if is_made:
+                os.chown(log, 65534, -1)
+            else:
+                os.remove(log)
+            config = NGINX.replace("user root root", "user nobody nogroup") % {"folder": self.folder, "port": port, "upstream": upstream.port}
+            os.chmod(self.folder, 0o755)
+            nginx = self.start(["nginx", "-c", self.write("nginx.conf", config)], rules, how, RESIL_LOG=log, RESIL_EARLY="1")
+            self.addCleanup(nginx.communicate)
+            self.addCleanup(nginx.terminate)
+            self.wait_for(lambda: self.is_listening(port) or nginx.poll() is not None)
+            if not is_made and how == RULED:  # as root, before the workers
+                self.run_program(["perl", "-e", 'socket(S, 2, 1, 0); connect(S, pack("SnCCCCx8", 2, $ARGV[0], 127, 0, 0, 1))',
+                                  str(upstream.port)], rules, RESIL_LOG=log)
+            before = os.path.getsize(log) if os.path.exists(log) else 0
+            ended = self.run_program(["curl", "-sS", f"http://127.0.0.1:{port}/"], how=BARE)
+            self.assertIn("502 Bad Gateway", ended.out)
+            if how == RULED:
+                self.assertTrue(any(event["program"] == "nginx" for event in self.events("connect_failed")))
+            return os.path.getsize(log) - before if os.path.exists(log) else 0
+
+        self.only_with_rules(lambda how: lines_of_workers(how, True) > 0)
+        self.assertEqual(lines_of_workers(RULED, False), 0)
+
     @unittest.skipUnless(shutil.which("nginx"), "nginx is not installed")
     def test_workers_reject_what_an_open_circuit_forbids(self):
         """nginx clears its workers' environment: what they know of the rules they have from before."""

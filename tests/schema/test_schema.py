@@ -141,6 +141,8 @@ KINDS = {
     "loss": lambda rng: some(rng, [some(rng, SHARES), {"ratio": some(rng, ["0%", *SHARES])}, {
         **some_of(rng, {"ratio": of(*SHARES)}), "burst": {"enter": "1%", "leave": "25%", **some_of(rng, {"ratio": of("0%", "80%")})}}]),
     "duplicate": lambda rng: some(rng, [some(rng, SHARES), {"ratio": some(rng, SHARES)}]),
+    "reorder": lambda rng: some(rng, [some(rng, SHARES), {"ratio": some(rng, SHARES), **some_of(rng, {
+        "depth": of(1, 8), "hold": of("1ms", "2s")})}]),
     "interrupt": of({}, None), "exhaust": of({}, None),
     "address": of("192.0.2.1", "::1", "2001:db8::1"),
 }

@@ -121,6 +121,24 @@ TEST(an_answer_that_came_after_the_failure_ends_that)
     ck_assert_int_eq(decide(true, 1000, 2000, 1012), STALE_ASK_LATE); /* a failure of the future is damage */
 }
 
+TEST(a_name_is_looked_up_beforehand_unless_that_was_done_lately)
+{
+    static const struct {
+        struct stale_state state;
+        bool is_due;
+    } cases[] = {
+        {{false, 0, 0}, true},
+        {{true, 971 * S, 0}, false},
+        {{true, 970 * S, 0}, true},
+        {{true, 100 * S, 971 * S}, false},
+        {{false, 0, 970 * S}, true},
+        {{true, 2000 * S, 0}, true}, /* of the future */
+        {{true, 100 * S, 2000 * S}, true},
+    };
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_int_eq(stale_is_due(&cases[i].state, 1000 * S), cases[i].is_due);
+}
+
 TEST(each_kind_has_a_name)
 {
     for (unsigned kind = 0; kind < RUNG_KINDS; kind++)
@@ -134,4 +152,4 @@ SUITE("ladder", rungs_are_tried_in_their_order_and_hosts_one_by_one, lookups_hav
       without_a_good_answer_there_is_nothing_to_do_but_ask,
       an_answer_is_good_up_to_its_age_and_not_a_nanosecond_longer,
       after_a_failure_it_is_served_at_once_for_a_while, an_answer_that_came_after_the_failure_ends_that,
-      each_kind_has_a_name)
+      a_name_is_looked_up_beforehand_unless_that_was_done_lately, each_kind_has_a_name)

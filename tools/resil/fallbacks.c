@@ -65,11 +65,9 @@ static bool is_due(const char *name, bool *is_unknown)
 {
     struct stale_state state;
     struct address addresses[KEPT_ADDRESSES_MAX];
-    uint64_t now = kept_names_now_ns();
     kept_names_find(name, KEPT_ANY, &state, addresses);
     *is_unknown |= !state.has_answer;
-    uint64_t last_ns = state.answered_ns > state.failed_ns ? state.answered_ns : state.failed_ns;
-    return !last_ns || now - last_ns >= STALE_ASK_EVERY_NS;
+    return stale_is_due(&state, kept_names_now_ns());
 }
 
 static void look_up(const char *name)

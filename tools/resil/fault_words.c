@@ -169,6 +169,7 @@ static bool kind_read(const char *text, struct words *words)
         {"corrupt", "corrupt", "0.1%"},
         {"loss", "loss", "5%"},
         {"duplicate", "duplicate", "5%"},
+        {"reorder", "reorder", "5%"},
         {"address", "address", "192.0.2.1"},
     };
     static const struct {
@@ -229,7 +230,8 @@ static bool kind_read(const char *text, struct words *words)
     complain(
         "--fault '%s': %s is nothing that goes wrong (known: latency, fail, refuse, unreachable, error, "
         "timeout, "
-        "reset, bandwidth, slice, limit, slow_close, corrupt, loss, duplicate, interrupt, exhaust, address)",
+        "reset, bandwidth, slice, limit, slow_close, corrupt, loss, duplicate, reorder, interrupt, exhaust, "
+        "address)",
         text, kind);
     return false;
 }

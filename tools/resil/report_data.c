@@ -102,6 +102,7 @@ static struct json_object *host_data(const struct segment_file *file, const stru
     json_add_text(data, "rule", host->rule);
     json_add_text(data, "state", circuit_state_name(circuit_state_of(host)));
     json_add_text(data, "state_text", host_state_text(host).text);
+    json_add_text(data, "served_text", host_served_text(host).text);
     json_object_object_add(data, "counts", counts);
     json_add_ms(data, "spared_ms", host->spared_ns);
     json_object_object_add(data, "latencies", latencies_data(host));

@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "command.h"
 #include "json_out.h"
 #include "message.h"
+#include "printable.h"
 #include "rule_file.h"
 #include "rules/units.h"
 #include "segment_report.h"
@@ -22,13 +24,15 @@ struct request {
 };
 
 static void show(const struct request *request, struct segments *segments);
+static void show_on_screen(const struct request *request, struct segments *segments);
 
 static error_t parse_option(int key, char *argument, struct argp_state *state);
 
 static const struct argp_option options[] = {
     {"rules", 'r', "FILE", 0, "Only programs with this rule file", 0},
     {"json", 'j', NULL, 0, "Print JSON", 0},
-    {"watch", 'w', "TIME", OPTION_ARG_OPTIONAL, "Again each second, or each TIME, until interrupted", 0},
+    {"watch", 'w', "TIME", OPTION_ARG_OPTIONAL,
+     "Again each second, or each TIME, until interrupted; on a terminal as much as fits", 0},
     {0},
 };
 static const struct argp parser = {
@@ -75,15 +79,54 @@ int status_command(int argc, char **argv)
     if (argp_parse(&parser, argc, argv, 0, NULL, &request) != 0)
         return STATUS_UNUSABLE;
     struct segments segments = segments_begin(request.rules);
+    bool is_on_screen = request.is_watching && !request.is_json && isatty(STDOUT_FILENO);
     if (request.is_watching)
         watch_begin();
+    if (is_on_screen)
+        printf("\033[2J");
     do {
-        if (request.is_watching && !request.is_json && isatty(STDOUT_FILENO))
-            printf("\033[H\033[2J"); /* from the top of an empty screen */
-        show(&request, &segments);
+        if (is_on_screen)
+            show_on_screen(&request, &segments);
+        else
+            show(&request, &segments);
     } while (request.is_watching && watch_on(request.every_ns));
+    if (is_on_screen)
+        putchar('\n');
     segments_end(&segments);
     return STATUS_GOOD;
+}
+
+/* Over what stood there before, and no more than there is room for: what comes first matters most, and must not be scrolled
+ * away. */
+static void show_on_screen(const struct request *request, struct segments *segments)
+{
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < 2 || !size.ws_col)
+        size = (struct winsize){.ws_row = 24, .ws_col = 80};
+    char *text = NULL, *rest = NULL;
+    size_t length = 0, used = 0, left = 0;
+    FILE *terminal = stdout, *memory = open_memstream(&text, &length);
+    if (!memory)
+        return;
+    stdout = memory;
+    show(request, segments);
+    stdout = terminal;
+    fclose(memory);
+    printf("\033[H");
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        size_t lines = (printable_width(line) + size.ws_col - 1) / size.ws_col;
+        used += lines ? lines : 1;
+        if (used < size.ws_row)
+            printf("%s\033[K\n", line);
+        else
+            left++;
+    }
+    printf("\033[J");
+    if (left)
+        printf("-- %s more: resil status has them, resil top is made for the screen",
+               counted(left, "line").text);
+    fflush(stdout);
+    free(text);
 }
 
 static void show(const struct request *request, struct segments *segments)
