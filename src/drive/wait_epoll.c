@@ -90,7 +90,7 @@ static int sift(struct wait *wait, int ready)
     return left;
 }
 
-/* Which connecting descriptor an event is about; -1: none, or it cannot be told. */
+/* Which descriptor with something to hide or to put right an event is about; -1: none, or it cannot be told. */
 static int find_descriptor(int epoll, const struct epoll_event *event, struct registration *found)
 {
     /* Most programs register a descriptor under its own number. */
@@ -105,9 +105,10 @@ static int find_descriptor(int epoll, const struct epoll_event *event, struct re
     int fd = -1;
     for (struct pending *pending; (pending = pending_each(&cursor));) {
         bool is_failure = event->events & (EPOLLERR | EPOLLHUP); /* worth asking the kernel */
-        int number = (pending_is_connect(pending->phase) || withheld_of_slot(pending)) && pending->fd != guess
-                         ? number_about(epoll, pending, event, is_failure, &one)
-                         : -1;
+        bool is_concerned = pending_is_connect(pending->phase) || withheld_of_slot(pending) ||
+                            atomic_load_explicit(&pending->nudged, memory_order_relaxed);
+        int number =
+            is_concerned && pending->fd != guess ? number_about(epoll, pending, event, is_failure, &one) : -1;
         if (number < 0)
             continue;
         if (fd >= 0) {

@@ -20,7 +20,9 @@ CHUNK = 500
 AT_ONCE = 4
 # Each in a network of its own, so that none of them meets another's addresses.
 IN_NETWORK = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net", "sh", "-c",
-              'ip link set lo up && { [ -z "$HOPS" ] || echo "$HOPS" >/proc/sys/net/ipv4/ip_default_ttl; } && '
+              'ip link set lo up && ip -6 route add local fd00::/8 dev lo && cd /proc/sys/net && '
+              'echo 1 >ipv6/ip_nonlocal_bind && { [ -z "$HOPS" ] || { echo "$HOPS" >ipv4/ip_default_ttl && '
+              'echo "$HOPS" >ipv6/conf/all/hop_limit && echo "$HOPS" >ipv6/conf/lo/hop_limit; }; } && cd / && '
               'exec env LD_PRELOAD="$PRELOADED" "$@"', "sh"]
 STUCK_S = 60  # a batch takes a few seconds; who does not see what it waits for would wait for hours in all
 

@@ -5,7 +5,8 @@
  * `plain` is told by the kernel alone: a descriptor is silent, then accepted or refused. `hidden` tells the same story to
  * the program by way of what libresil hides: refused again and again, or unanswered, until the server is there. The
  * servers live in this process and make their system calls themselves, so that no hook sees them, and nothing is decided
- * by how long anything takes. `own`: without what only the kernel could keep from being seen, which is when a child looks,
+ * by how long anything takes. In some scripts another thread does a part of it while the first one is asleep in its wait, or
+ * interrupts that by a signal. `own`: without what only the kernel could keep from being seen, which is when a child looks,
  * or when a descriptor is given up and not closed. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,8 +14,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,6 +35,7 @@
 
 #define CONNECTIONS 3
 #define PATIENCE_MS 20000
+#define BELL        UINT64_C(0x7e0000000000)
 
 /* Networks of loopback, which the rules tell apart. */
 enum net { NET_EAGER = 1, NET_PATIENT, NET_GIVES_UP, NET_IMPATIENT, NET_PLAIN };
@@ -55,7 +60,8 @@ enum loop {
 struct connection {
     enum story story;
     int fd;
-    bool is_mapped, is_closed, is_over, is_armed, is_registered, is_black_hole;
+    enum { V4, MAPPED, V6, FAMILIES } family;
+    bool is_closed, is_over, is_armed, is_registered, is_black_hole;
     struct sockaddr_storage address;
     socklen_t length;
     int listener, filler, accepted;
@@ -64,7 +70,17 @@ struct connection {
 };
 
 static bool is_hidden, is_own;
-static uint64_t script_random, hidden_random;
+static uint64_t script_random, hidden_random, bell_random;
+static _Thread_local uint64_t *drawn = &script_random;
+static bool is_threaded;
+static pthread_t script_thread;
+static pid_t script_thread_id;
+static int bell[2];
+static sem_t orders;
+static pthread_t other;
+static struct connection *ordered; /* of the other thread: a step of this one; NULL: the signal */
+static _Atomic bool is_at_end;
+static _Thread_local unsigned interruptions;
 static enum loop loop;
 static int epolls[2], outer;
 static struct connection connections[CONNECTIONS];
@@ -93,7 +109,7 @@ static uint64_t next(uint64_t *state)
 
 static unsigned draw(unsigned below)
 {
-    return (unsigned)(next(&script_random) % below);
+    return (unsigned)(next(drawn) % below);
 }
 
 static uint64_t now_ms(void)
@@ -129,34 +145,67 @@ static void raw_await(int fd, short events)
 }
 
 /* Each process has addresses of its own, so that no two of them meet at a port. */
-static struct sockaddr_in address_in(enum net net, unsigned slot, unsigned port)
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static union address address_in(const struct connection *connection, enum net net, unsigned port,
+                                socklen_t *size)
 {
+    unsigned slot = (unsigned)(connection - connections);
     uint32_t host = ((uint32_t)getpid() & 0x3fff) << 2 | (slot + 1);
-    return (struct sockaddr_in){.sin_family = AF_INET,
-                                .sin_port = htons((uint16_t)port),
-                                .sin_addr.s_addr = htonl(127u << 24 | (70u + net) << 16 | host)};
+    uint32_t v4 = htonl(127u << 24 | (70u + net) << 16 | host);
+    union address address = {.v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)}};
+    *size = sizeof address.v6;
+    if (connection->family == V4) {
+        address.v4 = (struct sockaddr_in){AF_INET, address.v6.sin6_port, {v4}, {0}};
+        *size = sizeof address.v4;
+        return address;
+    }
+    uint8_t *bytes = address.v6.sin6_addr.s6_addr;
+    bytes[0] = connection->family == V6 ? 0xfd : 0;
+    bytes[1] = connection->family == V6 ? (uint8_t)(0x70 + net) : 0;
+    bytes[10] = bytes[11] = connection->family == MAPPED ? 0xff : 0;
+    memcpy(bytes + 12, &v4, 4);
+    return address;
 }
 
-/* One that is bound: whoever connects is refused until it listens. */
-static int bind_server(enum net net, unsigned slot, unsigned *port)
+/* One that is bound: whoever connects is refused until it listens. Mapped addresses are those of servers of IPv4. */
+static union address address_of_server(const struct connection *connection, enum net net, unsigned port,
+                                       socklen_t *size)
 {
-    int fd = raw(syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), on = 1;
+    union address address = address_in(connection, net, port, size);
+    if (connection->family == MAPPED) {
+        uint32_t v4;
+        memcpy(&v4, address.v6.sin6_addr.s6_addr + 12, 4);
+        address.v4 = (struct sockaddr_in){AF_INET, htons((uint16_t)port), {v4}, {0}};
+        *size = sizeof address.v4;
+    }
+    return address;
+}
+
+static int bind_server(const struct connection *connection, enum net net, unsigned *port)
+{
+    socklen_t size;
+    union address address = address_of_server(connection, net, *port, &size);
+    int fd = raw(syscall(SYS_socket, address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0)), on = 1;
     syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = address_in(net, slot, *port);
-    raw(syscall(SYS_bind, fd, &address, sizeof address));
-    socklen_t size = sizeof address;
+    raw(syscall(SYS_bind, fd, &address, size));
     syscall(SYS_getsockname, fd, &address, &size);
-    *port = ntohs(address.sin_port);
+    *port = ntohs(address.v4.sin_port); /* at the same place */
     return fd;
 }
 
 /* One that does not answer: its queue is full. */
-static void make_silent(struct connection *connection, enum net net, unsigned slot, unsigned port)
+static void make_silent(struct connection *connection, enum net net, unsigned port)
 {
+    socklen_t size;
+    union address address = address_of_server(connection, net, port, &size);
     raw(syscall(SYS_listen, connection->listener, 0));
-    connection->filler = raw(syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    struct sockaddr_in address = address_in(net, slot, port);
-    raw(syscall(SYS_connect, connection->filler, &address, sizeof address));
+    connection->filler = raw(syscall(SYS_socket, address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    raw(syscall(SYS_connect, connection->filler, &address, size));
     connection->is_black_hole = true;
 }
 
@@ -236,18 +285,29 @@ static const sigset_t *some_mask(void)
     return draw(2) ? &mask : NULL;
 }
 
+/* What a wait returned; one that is only for the bell tells nothing. */
+static void note_wait(int ready)
+{
+    if (ready >= 0 || drawn != &script_random)
+        return;
+    interruptions += errno == EINTR;
+    if (errno != EINTR)
+        say(" wait:%d", errno);
+}
+
+/* `wanted`, here and below: NULL for the bell. */
 static unsigned wait_poll_for(struct connection *wanted, int timeout_ms)
 {
-    struct pollfd fds[CONNECTIONS];
+    struct pollfd fds[CONNECTIONS + 1];
     struct timespec timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
     for (unsigned i = 0; i < count; i++)
         fds[i] = (struct pollfd){.fd = connections[i].is_closed ? -1 : connections[i].fd,
                                  .events = (short)connections[i].events};
+    fds[count] = (struct pollfd){.fd = wanted ? -1 : bell[0], .events = POLLIN};
     const sigset_t *mask = some_mask();
-    int ready = loop == POLL ? poll(fds, count, timeout_ms) : ppoll(fds, count, &timeout, mask);
-    if (ready < 0)
-        say(" wait:%d", errno);
-    return ready > 0 ? (unsigned short)fds[wanted - connections].revents : 0;
+    int ready = loop == POLL ? poll(fds, count + 1, timeout_ms) : ppoll(fds, count + 1, &timeout, mask);
+    note_wait(ready);
+    return ready > 0 ? (unsigned short)fds[wanted ? wanted - connections : count].revents : 0;
 }
 
 static unsigned wait_select_for(struct connection *wanted, int timeout_ms)
@@ -266,13 +326,18 @@ static unsigned wait_select_for(struct connection *wanted, int timeout_ms)
             FD_SET(connection->fd, &writes);
         most = connection->fd > most ? connection->fd : most;
     }
+    if (!wanted) {
+        FD_SET(bell[0], &reads);
+        most = bell[0] > most ? bell[0] : most;
+    }
     struct timeval timeout = {timeout_ms / 1000, timeout_ms % 1000 * 1000};
     struct timespec precise = {timeout_ms / 1000, timeout_ms % 1000 * 1000000};
     const sigset_t *mask = some_mask();
     int ready = loop == SELECT ? select(most + 1, &reads, &writes, NULL, &timeout)
                                : pselect(most + 1, &reads, &writes, NULL, &precise, mask);
-    if (ready < 0)
-        say(" wait:%d", errno);
+    note_wait(ready);
+    if (ready > 0 && !wanted)
+        return FD_ISSET(bell[0], &reads) ? EPOLLIN : 0;
     if (ready <= 0 || wanted->is_closed)
         return 0;
     return (FD_ISSET(wanted->fd, &reads) ? EPOLLIN : 0) | (FD_ISSET(wanted->fd, &writes) ? EPOLLOUT : 0);
@@ -280,14 +345,16 @@ static unsigned wait_select_for(struct connection *wanted, int timeout_ms)
 
 static unsigned wait_epoll_for(struct connection *wanted, int timeout_ms)
 {
-    struct epoll_event events[CONNECTIONS + 1];
+    struct epoll_event events[CONNECTIONS + 2];
     int most = 1 + (int)draw(CONNECTIONS), epoll = epolls[0], ready;
     unsigned form = draw(3);
     const sigset_t *mask = some_mask();
     if (loop == TWO_EPOLLS)
         epoll = epolls[draw(2)];
     if (loop == NESTED) {
-        if (epoll_wait(outer, events, 1, timeout_ms) <= 0)
+        ready = epoll_wait(outer, events, 1, timeout_ms);
+        note_wait(ready);
+        if (ready <= 0)
             return 0;
         timeout_ms = 0;
     }
@@ -298,10 +365,13 @@ static unsigned wait_epoll_for(struct connection *wanted, int timeout_ms)
         ready = epoll_pwait(epoll, events, most, timeout_ms, mask);
     else
         ready = epoll_pwait2(epoll, events, most, &timeout, mask);
-    if (ready < 0)
-        say(" wait:%d", errno);
+    note_wait(ready);
     unsigned seen = 0;
     for (int i = 0; i < ready; i++) {
+        if (events[i].data.u64 == BELL) {
+            seen |= wanted ? 0 : EPOLLIN;
+            continue;
+        }
         for (unsigned j = 0; j < count; j++) {
             struct connection *connection = &connections[j];
             if (connection->data != events[i].data.u64 || connection->is_closed)
@@ -311,25 +381,27 @@ static unsigned wait_epoll_for(struct connection *wanted, int timeout_ms)
             if (connection == wanted)
                 seen = events[i].events;
             else if (is_edge())
-                connection->inbox |= events[i].events;
+                __atomic_fetch_or(&connection->inbox, events[i].events, __ATOMIC_RELAXED);
         }
     }
     return seen;
 }
 
 /* One wait; what it shows of that connection. */
-static unsigned look(struct connection *connection, int timeout_ms)
+static unsigned wait_for(struct connection *connection, int timeout_ms)
 {
-    if (connection->inbox) {
-        unsigned seen = connection->inbox;
-        connection->inbox = 0;
-        return seen;
-    }
     if (loop == POLL || loop == PPOLL)
         return wait_poll_for(connection, timeout_ms);
     if (loop == SELECT || loop == PSELECT)
         return wait_select_for(connection, timeout_ms);
     return wait_epoll_for(connection, timeout_ms);
+}
+
+/* The same, unless something of it has been seen already. */
+static unsigned look(struct connection *connection, int timeout_ms)
+{
+    unsigned seen = __atomic_exchange_n(&connection->inbox, 0, __ATOMIC_RELAXED);
+    return seen ? seen : wait_for(connection, timeout_ms);
 }
 
 static void rearm(struct connection *connection)
@@ -466,7 +538,10 @@ static bool is_parked(const struct connection *connection)
 {
     int hops = 0;
     socklen_t size = sizeof hops;
-    return syscall(SYS_getsockopt, connection->fd, IPPROTO_IP, IP_MINTTL, &hops, &size) == 0 && hops == 255;
+    bool is_v6 = connection->family == V6;
+    return syscall(SYS_getsockopt, connection->fd, is_v6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                   is_v6 ? IPV6_MINHOPCOUNT : IP_MINTTL, &hops, &size) == 0 &&
+           hops == 255;
 }
 
 /* A child sees the descriptor as it is. */
@@ -581,28 +656,14 @@ static void begin_anew(struct connection *connection)
     if (is_epoll() && connection->is_registered)
         control(connection, EPOLL_CTL_DEL);
     close(connection->fd);
-    connection->fd = socket(connection->is_mapped ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    connection->fd = socket(connection->family == V4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (connect(connection->fd, (struct sockaddr *)&connection->address, connection->length) == 0 ||
         errno != EINPROGRESS)
         say(" anew?");
     add(connection);
 }
 
-static void set_address(struct connection *connection, enum net net, unsigned slot, unsigned port)
-{
-    struct sockaddr_in v4 = address_in(net, slot, port);
-    memset(&connection->address, 0, sizeof connection->address);
-    if (!connection->is_mapped) {
-        memcpy(&connection->address, &v4, connection->length = sizeof v4);
-        return;
-    }
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = v4.sin_port};
-    v6.sin6_addr.s6_addr[10] = v6.sin6_addr.s6_addr[11] = 0xff;
-    memcpy(v6.sin6_addr.s6_addr + 12, &v4.sin_addr, 4);
-    memcpy(&connection->address, &v6, connection->length = sizeof v6);
-}
-
-static unsigned ports[8][CONNECTIONS];
+static unsigned ports[FAMILIES][8][CONNECTIONS];
 
 static void begin(struct connection *connection)
 {
@@ -611,7 +672,7 @@ static void begin(struct connection *connection)
     enum net net = NET_PLAIN;
     *connection = (struct connection){.listener = -1, .filler = -1, .accepted = -1};
     connection->story = (enum story)draw(3);
-    connection->is_mapped = draw(3) == 0;
+    connection->family = draw(FAMILIES);
     connection->events = draw(2) ? EPOLLIN | EPOLLOUT : EPOLLOUT;
     if (draw(3) == 0 && loop != SELECT && loop != PSELECT)
         connection->events |= EPOLLRDHUP;
@@ -624,12 +685,13 @@ static void begin(struct connection *connection)
         net = nets[connection->story][is_second];
         is_silent = net == NET_PLAIN || net == NET_IMPATIENT;
     }
-    unsigned *port = &ports[net][slot];
-    connection->listener = bind_server(net, slot, port);
+    unsigned *port = &ports[connection->family][net][slot];
+    connection->listener = bind_server(connection, net, port);
     if (is_silent)
-        make_silent(connection, net, slot, *port);
-    set_address(connection, net, slot, *port);
-    connection->fd = socket(connection->is_mapped ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        make_silent(connection, net, *port);
+    union address address = address_in(connection, net, *port, &connection->length);
+    memcpy(&connection->address, &address, connection->length);
+    connection->fd = socket(connection->family == V4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0);
     connect_it(connection);
     add(connection);
 }
@@ -641,12 +703,12 @@ static void open_server(struct connection *connection)
     enum net net = NET_PLAIN;
     unsigned port = ntohs(((struct sockaddr_in *)&connection->address)->sin_port);
     for (unsigned i = NET_EAGER; i <= NET_PLAIN; i++)
-        if (ports[i][slot] == port)
+        if (ports[connection->family][i][slot] == port)
             net = (enum net)i;
     if (connection->is_black_hole) {
         raw_close(&connection->filler);
         raw_close(&connection->listener);
-        connection->listener = bind_server(net, slot, &port);
+        connection->listener = bind_server(connection, net, &port);
     }
     raw(syscall(SYS_listen, connection->listener, 16));
     if (!is_hidden)
@@ -762,12 +824,117 @@ static void suffer(struct connection *connection)
     }
 }
 
+/* The other thread. */
+static bool is_asleep(void)
+{
+    char path[64], stat[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)script_thread_id);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : syscall(SYS_read, fd, stat, sizeof stat - 1);
+    raw_close(&fd);
+    const char *state = got > 0 ? strrchr(stat, ')') : NULL;
+    return state && state[2] == 'S';
+}
+
+/* It need not fall asleep where another connection keeps it awake, unless there is to be a signal. */
+static void await_sleep(bool is_needed)
+{
+    struct timespec moment = {0, 50000};
+    for (unsigned tries = 0; (is_needed || tries < 20) && !is_asleep(); tries++)
+        syscall(SYS_nanosleep, &moment, NULL);
+}
+
+static void *follow_orders(void *unused)
+{
+    for (;;) {
+        while (sem_wait(&orders) != 0)
+            ;
+        if (atomic_load(&is_at_end))
+            return unused;
+        await_sleep(!ordered);
+        if (!ordered) {
+            pthread_kill(script_thread, SIGUSR1);
+            continue;
+        }
+        pending_step(ordered);
+        raw(syscall(SYS_write, bell[1], "!", 1));
+    }
+}
+
+/* It takes the step while this thread waits. */
+static void step_elsewhere(struct connection *connection)
+{
+    char byte;
+    ordered = connection;
+    sem_post(&orders);
+    drawn = &bell_random;
+    while (!wait_for(NULL, 1000))
+        ;
+    drawn = &script_random;
+    raw(syscall(SYS_read, bell[0], &byte, 1));
+}
+
+static void handle(int number)
+{
+    (void)number;
+}
+
+/* An epoll that is in another one wakes it for what is hidden: there a wait may end for nothing. */
+static bool all_are_silent(void)
+{
+    if (loop == NESTED)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        if (!connections[i].is_over && (connections[i].story == REFUSED || connections[i].inbox))
+            return false;
+    return true;
+}
+
+/* Nothing but the signal ends the wait. */
+static void be_interrupted(struct connection *connection)
+{
+    uint64_t before_waits = script_random;
+    unsigned before = interruptions, seen;
+    ordered = NULL;
+    sem_post(&orders);
+    seen = wait_for(connection, PATIENCE_MS);
+    script_random = before_waits;
+    say(" interrupted:%u:%x", interruptions - before, seen);
+}
+
+static void begin_thread(void)
+{
+    is_threaded = draw(4) == 0;
+    if (!is_threaded)
+        return;
+    atomic_store(&is_at_end, false);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = BELL};
+    for (int i = 0; i < 2; i++)
+        epoll_ctl(epolls[i], EPOLL_CTL_ADD, bell[0], &event);
+    pthread_create(&other, NULL, follow_orders, NULL);
+}
+
+static void end_thread(void)
+{
+    if (!is_threaded)
+        return;
+    atomic_store(&is_at_end, true);
+    sem_post(&orders);
+    pthread_join(other, NULL);
+}
+
 static void step(struct connection *connection, unsigned *steps)
 {
     if (*steps && connection->story != REFUSED) {
         --*steps;
         say(" |%d", (int)(connection - connections));
-        pending_step(connection);
+        unsigned how = is_threaded ? draw(4) : 3;
+        if (how == 0 && all_are_silent())
+            be_interrupted(connection);
+        else if (how < 2)
+            step_elsewhere(connection);
+        else
+            pending_step(connection);
         return;
     }
     say(" |%d", (int)(connection - connections));
@@ -801,7 +968,8 @@ static void run(unsigned seed)
     outer = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event inner = {.events = EPOLLIN};
     epoll_ctl(outer, EPOLL_CTL_ADD, epolls[0], &inner);
-    say("%u %s", seed, names[loop]);
+    begin_thread();
+    say("%u %s%s", seed, names[loop], is_threaded ? " threads" : "");
     unsigned steps[CONNECTIONS], left = count;
     for (unsigned i = 0; i < count; i++) {
         begin(&connections[i]);
@@ -814,6 +982,7 @@ static void run(unsigned seed)
         step(&connections[i], &steps[i]);
         left -= connections[i].is_over;
     }
+    end_thread();
     for (unsigned i = 0; i < count; i++) {
         raw_close(&connections[i].listener);
         raw_close(&connections[i].filler);
@@ -833,6 +1002,12 @@ int main(int arguments, char **argument)
     is_hidden = strcmp(argument[1], "hidden") == 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     signal(SIGPIPE, SIG_IGN);
+    struct sigaction action = {.sa_handler = handle};
+    sigaction(SIGUSR1, &action, NULL);
+    script_thread = pthread_self();
+    script_thread_id = (pid_t)syscall(SYS_gettid);
+    sem_init(&orders, 0, 0);
+    raw(syscall(SYS_pipe2, bell, O_CLOEXEC));
     unsigned first = (unsigned)atoi(argument[2]), last = first + (unsigned)atoi(argument[3]);
     for (unsigned seed = first; seed < last; seed++)
         run(seed);
