@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -11,7 +12,9 @@
 #include "base/text.h"
 #include "state/descriptors.h"
 
-#define SEVERAL (-1)
+#define SEVERAL   (-1)
+#define MODES     (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+#define TRIES_MAX 1000
 
 #define PLACES_BITS 14
 #define PLACES_EACH 4u /* where one may be, from its home on */
@@ -28,6 +31,8 @@ static bool has_several; /* ever: by their data these are not known */
 static uint32_t home_of(int epoll, uint64_t data);
 static bool is_taken(uint32_t place, int32_t there);
 static void remember_data(int epoll, int fd, uint64_t data);
+static bool read_registration(int epoll, int fd, struct registration *found);
+static void remember_found(int epoll, int fd, const struct registration *found);
 
 static __attribute__((noinline, cold)) bool open_table(void);
 
@@ -207,8 +212,24 @@ static void scan_byte(struct scan *scan, char c)
 
 bool registration_look_up(int epoll, int fd, struct registration *found)
 {
-    if (registration_find(epoll, fd, found))
-        return true;
+    for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+        if (registration_find(epoll, fd, found))
+            return true;
+        if (!read_registration(epoll, fd, found))
+            return false;
+        if (found->events & ~MODES || !(found->events & EPOLLONESHOT)) {
+            remember_found(epoll, fd, found);
+            return true;
+        }
+        /* It has reported, and what it had asked for the kernel has forgotten. Who has just made it in another thread is
+         * about to tell. */
+        sched_yield();
+    }
+    return false;
+}
+
+static bool read_registration(int epoll, int fd, struct registration *found)
+{
     int error = errno;
     char path[48], lines[512];
     struct text text = text_begin(path, sizeof path);
@@ -231,9 +252,17 @@ bool registration_look_up(int epoll, int fd, struct registration *found)
         return false;
     *found = scan.found;
     found->epoll = epoll + 1;
+    return true;
+}
+
+/* Unless it has been told meanwhile. */
+static void remember_found(int epoll, int fd, const struct registration *found)
+{
+    struct registration known;
+    if (registration_find(epoll, fd, &known))
+        return;
     struct epoll_event event = {.events = found->events, .data.u64 = found->data};
     registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
-    return true;
 }
 
 void registration_waits_in(int epoll)

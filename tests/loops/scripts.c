@@ -7,7 +7,7 @@
  * servers live in this process and make their system calls themselves, so that no hook sees them, and nothing is decided
  * by how long anything takes. In some scripts another thread does a part of it while the first one is asleep in its wait, or
  * interrupts that by a signal. `own`: without what only the kernel could keep from being seen, which is when a child looks,
- * or when a descriptor is given up and not closed. */
+ * or when a descriptor is given up and not closed; and without threads. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -904,7 +904,7 @@ static void be_interrupted(struct connection *connection)
 
 static void begin_thread(void)
 {
-    is_threaded = draw(4) == 0;
+    is_threaded = draw(4) == 0 && !is_own;
     if (!is_threaded)
         return;
     atomic_store(&is_at_end, false);
