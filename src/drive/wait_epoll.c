@@ -74,7 +74,9 @@ static void look_again(struct epoll_wait *mine, struct epoll_event *event)
 {
     struct registration found;
     int fd = event->data.fd;
-    if (!registration_find(mine->epoll, fd, &found) || found.data != event->data.u64)
+    bool is_known = registration_is_several(fd) ? registration_look_up(mine->epoll, fd, &found)
+                                                : registration_find(mine->epoll, fd, &found);
+    if (!is_known || found.data != event->data.u64)
         fd = registration_by_data(mine->epoll, event->data.u64, &found);
     if (fd < 0)
         return;
