@@ -188,7 +188,7 @@ def places(node):
 
 
 COUNTS = ("max_retries", "factor", "failure_threshold", "success_threshold", "minimum_calls", "connections", "nth", "every", "after",
-          "times", "seed", "size", "variation", "bytes", "after_bytes", "burst", "slice", "limit_data")
+          "times", "seed", "size", "variation", "bytes", "after_bytes", "burst", "slice", "limit_data", "depth")
 
 
 def bad_for(rng, key):
