@@ -42,7 +42,8 @@ bool fault_corrupt_copy(struct faulted *faulted, const struct transfer *transfer
     struct iovec single = {transfer->data, transfer->size};
     bool is_had = false;
     size_t size = 0;
-    if (!bytes || transfer->flags & MSG_ZEROCOPY) /* the kernel would read the copy when it is another one's */
+    if (!bytes ||
+        transfer->flags & MSG_ZEROCOPY) /* the kernel would read the copy when it is another one's */
         return false;
     copy->transfer = *transfer;
     copy->original = transfer;

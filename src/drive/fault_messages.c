@@ -77,5 +77,6 @@ static uint64_t until_of(const struct transfer *transfer)
 /* Another thread may have closed it between two messages. */
 static bool is_same(const struct descriptor *entry, const struct transfer *transfer)
 {
-    return descriptor_of(transfer->fd) == entry && entry->cookie == transfer->cookie;
+    const struct descriptor *now = descriptor_of(transfer->fd);
+    return now && now == entry && now->cookie == transfer->cookie;
 }

@@ -55,8 +55,7 @@ enum peer fault_peer_of_send(struct flow *flow, const struct transfer *transfer,
         find_own_port(flow, transfer->fd);
     switch (transfer->call) {
     case TRANSFER_SENDTO:
-        return transfer->address ? find(flow, transfer->address, transfer->length, peer)
-                                 : PEER_NONE;
+        return transfer->address ? find(flow, transfer->address, transfer->length, peer) : PEER_NONE;
     case TRANSFER_SENDMSG:
         if (!is_readable(message, sizeof *message) || !message->msg_name)
             return PEER_NONE;
@@ -107,8 +106,7 @@ static enum peer find(struct flow *flow, const struct sockaddr *address, socklen
     for (uint32_t i = 0; rules && i < rules->fault_count; i++) {
         const struct fault *fault = &rules->faults[i];
         uint32_t number = 0;
-        while (number < flow->count &&
-               flow->faults[number].fault->params.identity != fault->params.identity)
+        while (number < flow->count && flow->faults[number].fault->params.identity != fault->params.identity)
             number++;
         if (number < flow->count && is_for(fault, &target, flow))
             wanted |= UINT64_C(1) << number;

@@ -199,8 +199,8 @@ static bool fires(struct faulted *faulted, struct flow_fault *here, struct fault
     if (params->has_counts)
         moment->ordinal = atomic_fetch_add_explicit(&fault->seen, 1, memory_order_relaxed);
     bool has_fired = fault_fires(params, moment);
-    if (has_fired && (params->kind == FAULT_LOSS || params->kind == FAULT_DUPLICATE ||
-                      params->kind == FAULT_REORDER))
+    if (has_fired &&
+        (params->kind == FAULT_LOSS || params->kind == FAULT_DUPLICATE || params->kind == FAULT_REORDER))
         has_fired = fault_takes_datagram(params, moment, &here->memory[faulted->operation]);
     has_fired = has_fired && fault_take_turn(fault);
     if (is_once)

@@ -88,7 +88,8 @@ static ssize_t look(int fd, uint64_t *seen)
     ssize_t size =
         syscall(SYS_recvfrom, fd, sample, sizeof sample, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT, NULL, NULL);
     if (size >= 0)
-        *seen = hash_bytes(sample, (size_t)size < sizeof sample ? (size_t)size : sizeof sample, (uint64_t)size);
+        *seen =
+            hash_bytes(sample, (size_t)size < sizeof sample ? (size_t)size : sizeof sample, (uint64_t)size);
     return size;
 }
 

@@ -17,7 +17,7 @@ struct closure_page {
 #define CLOSURES_FIRST 1u
 _Static_assert(ENTRY_BYTES + sizeof(ffi_closure) <= CLOSURE_BYTES, "closures have grown");
 
-__thread uintptr_t closure_caller;
+__thread uintptr_t closure_caller __attribute__((tls_model("initial-exec")));
 
 /* libffi has a way of its own to executable memory, which looks for a file system to put a file on, reads the environment
  * and takes locks. It asks here whether a closure comes from there, and where it is executed. */

@@ -51,7 +51,7 @@ static struct armed_fault *fault_of(const struct calling *call)
 {
     const struct fault_params *params = &call->function->faults.params;
     struct armed_fault *fault = __atomic_load_n(&call->binding->fault, __ATOMIC_ACQUIRE);
-    if (fault && memcmp(&fault->params, params, sizeof *params) == 0)
+    if (fault && fault_is_for(fault, params))
         return fault;
     fault = fault_of_function(call->function->rule.name, params);
     __atomic_store_n(&call->binding->fault, fault, __ATOMIC_RELEASE);

@@ -356,8 +356,9 @@ EXPORT ssize_t sendto(int fd, const void *data, size_t size, int flags, __CONST_
         return connecting_sendto(fd, data, size, flags, address.__sockaddr__, length);
     if ((unsigned)fd >= __atomic_load_n(&descriptor_guarded_end, __ATOMIC_ACQUIRE))
         return real.sendto(fd, data, size, flags, address.__sockaddr__, length);
-    return descriptor_table[(unsigned)fd] ? guarded_sendto(fd, data, size, flags, address.__sockaddr__, length)
-                                          : real.sendto(fd, data, size, flags, address.__sockaddr__, length);
+    return descriptor_table[(unsigned)fd]
+               ? guarded_sendto(fd, data, size, flags, address.__sockaddr__, length)
+               : real.sendto(fd, data, size, flags, address.__sockaddr__, length);
 }
 
 static GUARDED ssize_t guarded_sendmsg(struct descriptor *entry, int fd, const struct msghdr *message,

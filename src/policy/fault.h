@@ -20,9 +20,9 @@
 
 #include "policy/random.h"
 
-#define FAULTS_MAX  64u        /* in a rule set: they fit a mask */
-#define FAULT_NEVER UINT64_MAX /* a time that does not come */
-#define FAULT_DEPTH_MAX 8u     /* datagrams that overtake one */
+#define FAULTS_MAX      64u        /* in a rule set: they fit a mask */
+#define FAULT_NEVER     UINT64_MAX /* a time that does not come */
+#define FAULT_DEPTH_MAX 8u         /* datagrams that overtake one */
 
 /* What a fault may happen to. A fault names a set of them: a mask of FAULT_ON. */
 enum fault_operation {

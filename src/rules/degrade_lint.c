@@ -65,7 +65,8 @@ static void lint_host(const struct rule *rule, const struct rung *rung, uint32_t
         bool is_same_port = host->port == 0 || is_for_port(match, host->port);
         if (host->name && !is_named(rule))
             warn_at(problems, rule, rung,
-                    "degrade.host: %s is looked up by connects that block, or when a program looks up some name, and "
+                    "degrade.host: %s is looked up by connects that block, or when a program looks up some "
+                    "name, and "
                     "this rule matches addresses only: others do not find it (write its address)",
                     quote(host->name, strlen(host->name)).text);
         for (uint32_t n = 0; host->name && n < match->host_count && is_same_port; n++)

@@ -34,8 +34,7 @@ bool fault_matches(const struct fault *fault, const struct target *target, const
 bool fault_may_match(const struct fault *fault, enum protocol protocol, const char *program)
 {
     const struct rule_match *match = &fault->match;
-    return match->protocols & PROTOCOL_BIT(protocol) &&
-           (!match->program_count || is_program(match, program));
+    return match->protocols & PROTOCOL_BIT(protocol) && (!match->program_count || is_program(match, program));
 }
 
 static bool is_program(const struct rule_match *match, const char *program)

@@ -16,7 +16,7 @@
 #define DELAY_MAX_NS (24 * 3600ull * 1000000000)
 #define BYTES_MAX    (UINT64_C(1) << 50)
 #define HOLD_NS      UINT64_C(10000000) /* long enough for what was sent right behind it */
-#define BURST_PER_S  10u /* a burst nobody asked for is worth 100 ms of the rate */
+#define BURST_PER_S  10u                /* a burst nobody asked for is worth 100 ms of the rate */
 #define BURST_LEAST  1500u
 
 const struct fault_kind_info fault_kinds[FAULT_KINDS] = {

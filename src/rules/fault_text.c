@@ -14,7 +14,8 @@ struct fault_text fault_text(const struct fault *fault)
     switch (params->kind) {
     case FAULT_ERROR:
         text_add(&text, "%s",
-                 params->operations & FAULT_ON(FAULT_RESOLVE) ? eai_name(params->error) : errno_name(params->error));
+                 params->operations & FAULT_ON(FAULT_RESOLVE) ? eai_name(params->error)
+                                                              : errno_name(params->error));
         break;
     case FAULT_LATENCY:
         text_add(&text, "{delay: ");

@@ -146,7 +146,11 @@ static void add_fraction(struct text *text, double value)
     }
     for (; digits && digits % 10 == 0; digits /= 10)
         exponent++;
-    if (!digits || exponent < -6 || exponent > 6) {
+    uint64_t whole = digits;
+    int left = exponent;
+    for (; left > 0 && whole < UINT64_C(100000000000000); left--) /* no more digits than can be read */
+        whole *= 10;
+    if (!digits || exponent < -6 || exponent > 6 || left > 0) {
         text_add(text, "%lu", (unsigned long)digits);
         if (digits)
             text_add(text, "e%d", exponent);

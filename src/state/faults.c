@@ -46,6 +46,7 @@ static _Atomic uint64_t own_seed, process_path;
 static uint32_t forks;
 
 static struct armed_fault *armed_of(const struct fault *fault);
+static uint64_t hash_of(const struct fault_params *params);
 static struct armed_fault *armed_as(const char *name, const struct fault_params *params,
                                     const char *const *callers, uint32_t caller_count);
 static uint64_t next_connection(uint64_t target);
@@ -123,6 +124,11 @@ struct armed_fault *fault_of_function(const char *name, const struct fault_param
     return armed_as(name, params, NULL, 0);
 }
 
+bool fault_is_for(const struct armed_fault *fault, const struct fault_params *params)
+{
+    return fault->hash == hash_of(params);
+}
+
 bool fault_take_turn(struct armed_fault *fault)
 {
     uint64_t fired = atomic_load_explicit(&fault->fired, memory_order_relaxed);
@@ -173,8 +179,7 @@ struct flow *flow_begin_unconnected(const struct ruleset *rules)
     struct flow *flow = NULL;
     for (uint32_t i = 0; i < rules->fault_count; i++) {
         const struct fault *fault = &rules->faults[i];
-        if (fault->params.operations & operations &&
-            fault_may_match(fault, PROTOCOL_UDP, process_program()))
+        if (fault->params.operations & operations && fault_may_match(fault, PROTOCOL_UDP, process_program()))
             flow = with_fault(flow, fault);
     }
     if (!flow)
@@ -381,11 +386,16 @@ static struct armed_fault *armed_of(const struct fault *fault)
     return armed_as(fault->name, &fault->params, fault->callers, fault->caller_count);
 }
 
+static uint64_t hash_of(const struct fault_params *params)
+{
+    return hash_bytes(params, sizeof *params, params->identity);
+}
+
 /* The copy of it that stays; made if need be. NULL without memory or room. */
 static struct armed_fault *armed_as(const char *name, const struct fault_params *params,
                                     const char *const *callers, uint32_t caller_count)
 {
-    uint64_t hash = hash_bytes(params, sizeof *params, params->identity);
+    uint64_t hash = hash_of(params);
     for (uint32_t i = 0; i < caller_count; i++)
         hash = hash_bytes(callers[i], strlen(callers[i]), hash);
     for (unsigned i = 0; i < ARMED_MAX; i++) {

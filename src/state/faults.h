@@ -109,6 +109,9 @@ bool fault_is_armed(const struct armed_fault *fault);
 /* That of a declared function, which goes by the function's name. NULL without memory or room. */
 struct armed_fault *fault_of_function(const char *name, const struct fault_params *params);
 
+/* Is it the copy of these? */
+bool fault_is_for(const struct armed_fault *fault, const struct fault_params *params);
+
 /* It fires once more, unless its `times` are used up: false. */
 bool fault_take_turn(struct armed_fault *fault);
 

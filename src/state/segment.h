@@ -33,7 +33,7 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(SIBLINGS, "siblings", "attempts at another address of the name, at once")                          \
     COUNT(SINGLES, "single_attempts", "calls that others had already retried for")                           \
     COUNT(REJECTED, "rejected", "calls that an open circuit failed at once")                                 \
-    COUNT(LIMITED, "limited", "connect calls that failed at once because of a limit")                        \
+    COUNT(LIMITED, "limited", "connect calls that a limit turned away")                                      \
     COUNT(WAITED, "waited", "connect calls that waited for their turn")                                      \
     COUNT(TIMEOUTS, "timeouts", "attempts and waits that were cut short")                                    \
     COUNT(ANSWERED, "answered", "exchanges whose answer began in time")                                      \
@@ -43,8 +43,9 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "words in shared memory must be lock
     COUNT(PROBES, "probes", "calls let through half-open")                                                   \
     COUNT(SHADOWED, "shadowed", "decisions that were recorded and not carried out")                          \
     COUNT(WOULD_REJECT, "would_reject", "of these: an open circuit would have failed the call at once")      \
-    COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have failed the call at once")                \
-    COUNT(WOULD_CUT, "would_cut", "of these: a connect attempt, or a wait for data, room or an answer, would have been cut short")                          \
+    COUNT(WOULD_LIMIT, "would_limit", "of these: a limit would have turned the call away")                   \
+    COUNT(WOULD_CUT, "would_cut",                                                                            \
+          "of these: a connect attempt, or a wait for data, room or an answer, would have been cut short")   \
     COUNT(WOULD_RETRY, "would_retry", "of these: an attempt would have been followed by another one")        \
     COUNT(LOOKUPS_FAILED, "lookups_failed", "lookups that failed for good")                                  \
     COUNT(DEGRADED, "degraded", "calls that a lower rung of the ladder served")                              \

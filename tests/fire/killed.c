@@ -28,10 +28,10 @@
 #include "state/recorder.h"
 #include "state/segment.h"
 
-#define STEPS_MAX  2000000
-#define KILL_EVERY 40
+#define STEPS_MAX      2000000
+#define KILL_EVERY     40
 #define VDSO_BYTES_MAX 8192u
-#define RULES      "/killed.yaml"
+#define RULES          "/killed.yaml"
 
 static struct rule rule = {.name = "tested", .identity = 1, .breaker_params_hash = 2};
 static const struct breaker_params params = {

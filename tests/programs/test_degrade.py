@@ -227,7 +227,7 @@ ask().close()
                 (limited,) = [event for event in self.events("limit_connections") if event["target"].endswith(f":{host.port}")]
                 self.assertIsNone(limited["error"])
                 self.assertRegex(limited["text"], r"too many connections at once \(connections: 2, rule tested\)"
-                                 + (", still after 3..ms$" if wait else "$"))
+                                 + (r", still after \S+$" if wait else "$"))
 
     def test_it_is_told(self):
         rules = self.rules('match: {port: 9}\nlimit: {connections: 2}\ndegrade:\n  - respond: {text: "x"}\n')

@@ -86,7 +86,7 @@ class Asked(BesideBackup):
         rules = self.rules(RULES % ("2s", "backup.test"))
         environment = self.environment(rules, RULED)
         ended = self.run_program(
-            self.with_name_server(["sh", "-c", self.SCRIPT, "sh", MISBEHAVE, PYTHON, "-c", code, self.folder]), how=BARE,
+            self.with_name_server(["bash", "-c", self.SCRIPT, "bash", MISBEHAVE, PYTHON, "-c", code, self.folder]), how=BARE,
             library=f"{LIBRARY}:{later}", LATER=os.path.join(self.folder, "later"), RESIL_RULES=environment["RESIL_RULES"])
         self.assertEqual(ended.out.split(), ["nobody", "nobody", "backup"], ended)
 

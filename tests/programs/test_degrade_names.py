@@ -198,13 +198,13 @@ class Addresses(Named):
 class BesideBackup(Named):
     """Beside a backup that listens on 127.0.0.9:8000."""
 
-    SCRIPT = ('"$1" --listen 127.0.0.9:8000 answer --body backup >/dev/null & server=$!; sleep 0.3; shift\n'
+    SCRIPT = ('read -r _ < <("$1" --listen 127.0.0.9:8000 answer --body backup); server=$!; shift\n'
               'LD_PRELOAD=$library "$@"; status=$?; kill $server; exit $status')
 
     def is_served(self, command, rules, how):
         environment = self.environment(rules, how)
         ended = self.run_program(
-            self.with_name_server(["sh", "-c", self.SCRIPT, "sh", MISBEHAVE, *command]),
+            self.with_name_server(["bash", "-c", self.SCRIPT, "bash", MISBEHAVE, *command]),
             how=BARE, library=environment.get("LD_PRELOAD", ""),
             **({"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}))
         return ended.out.strip() == "backup"

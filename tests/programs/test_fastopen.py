@@ -18,7 +18,8 @@ except OSError as e: sys.exit(errno.errorcode[e.errno])
 assert sent == len(request), sent
 try:
     select.select([s], [], [])
-    print(s.recv(1000).decode())
+    s.setblocking(True)
+    print(s.makefile().read())
 except OSError as e: sys.exit(errno.errorcode[e.errno])
 """
 
@@ -26,7 +27,8 @@ PERL_CLIENT = """
 use Socket;
 socket(my $s, AF_INET, SOCK_STREAM, 0) or die;
 defined send($s, "GET / HTTP/1.0\\r\\n\\r\\n", 0x20000000, sockaddr_in($ARGV[0], inet_aton("127.0.0.1"))) or die "send: $!\\n";
-defined sysread($s, my $answer, 1000) or die "read: $!\\n";
+my $answer = "";
+while (1) { my $got = sysread($s, $answer, 1000, length $answer); defined $got or die "read: $!\\n"; last unless $got }
 print "$answer\\n";
 """
 

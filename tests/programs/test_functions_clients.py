@@ -186,7 +186,6 @@ functions:
         self.only_when_armed(story)
 
 
-@unittest.skipUnless(has_pycurl(), "pycurl is not installed")
 class Fractions(Clients):
     """libm, as python calls it and as it is found by dlsym: functions that return doubles and floats."""
 
@@ -227,6 +226,7 @@ class Fractions(Clients):
             self.assertIn("-0.25, for rejected and failed calls", said)
 
 
+@unittest.skipUnless(has_pycurl(), "pycurl is not installed")
 class Curl(Clients):
     CLIENT = """
 import pycurl, sys

@@ -29,10 +29,10 @@ TEST(rungs_are_tried_in_their_order_and_hosts_one_by_one)
 
 TEST(lookups_have_rungs_of_their_own)
 {
-    static const struct ladder_shape last = {
-        .count = 3, .rungs = {{RUNG_ADDRESSES, 1}, {RUNG_HOST, 1}, {RUNG_STALE, 1}}};
-    static const enum rung_kind expected[] = {RUNG_STALE,     RUNG_HOST, RUNG_HOST, RUNG_ADDRESSES,
-                                              RUNG_HOST,      RUNG_ERROR, RUNG_ERROR};
+    static const struct ladder_shape last = {.count = 3,
+                                             .rungs = {{RUNG_ADDRESSES, 1}, {RUNG_HOST, 1}, {RUNG_STALE, 1}}};
+    static const enum rung_kind expected[] = {RUNG_STALE, RUNG_HOST,  RUNG_HOST, RUNG_ADDRESSES,
+                                              RUNG_HOST,  RUNG_ERROR, RUNG_ERROR};
     static const enum rung_kind expected_last[] = {RUNG_STALE, RUNG_ADDRESSES, RUNG_HOST, RUNG_ERROR};
     struct ladder_place place = {.is_begun = false}, place_last = {.is_begun = false};
     for (unsigned i = 0; i < sizeof expected / sizeof *expected; i++)
@@ -146,9 +146,9 @@ TEST(each_kind_has_a_name)
     ck_assert_str_eq(rung_name(RUNG_KINDS), "unknown");
 }
 
-SUITE("ladder", rungs_are_tried_in_their_order_and_hosts_one_by_one, lookups_have_rungs_of_their_own, a_good_answer_comes_before_another_host,
-      a_ladder_serves_what_it_has_a_rung_for, a_damaged_shape_comes_to_its_end,
-      only_failures_of_the_host_and_the_way_to_it_are_degraded,
+SUITE("ladder", rungs_are_tried_in_their_order_and_hosts_one_by_one, lookups_have_rungs_of_their_own,
+      a_good_answer_comes_before_another_host, a_ladder_serves_what_it_has_a_rung_for,
+      a_damaged_shape_comes_to_its_end, only_failures_of_the_host_and_the_way_to_it_are_degraded,
       without_a_good_answer_there_is_nothing_to_do_but_ask,
       an_answer_is_good_up_to_its_age_and_not_a_nanosecond_longer,
       after_a_failure_it_is_served_at_once_for_a_while, an_answer_that_came_after_the_failure_ends_that,

@@ -65,6 +65,8 @@ static void look_at_function(struct findings *findings, const struct libraries *
     const struct object *has_not = NULL;
     char *nearest = NULL;
     bool is_kept = false;
+    /* A pattern that fits any library says nothing of which one is meant. */
+    bool is_certain = function->library && !pattern_matches(function->library, "lib.so");
     for (size_t i = 0; i < libraries->count; i++) {
         const struct object *object = &libraries->objects[i];
         if (object->is_missing || !is_of_library(function, object))
@@ -76,9 +78,9 @@ static void look_at_function(struct findings *findings, const struct libraries *
             free(nearest);
             return;
         }
-        has_not = function->library ? object : has_not;
+        has_not = is_certain ? object : has_not;
         is_kept |= symbol.is_kept;
-        if (!nearest && function->library)
+        if (!nearest && is_certain)
             nearest = copy_of(symbol.nearest ? symbol.nearest : "");
         symbol_end(&symbol);
     }
@@ -91,7 +93,7 @@ static void look_at_function(struct findings *findings, const struct libraries *
         findings_add(findings, FINDING_BAD, "functions", "%s: %s has no function %s%s%s%s", name,
                      has_not->name, function->symbol, *nearest ? " (did you mean " : "", nearest,
                      *nearest ? "?)" : "");
-    else if (function->library)
+    else if (is_certain)
         findings_add(findings, FINDING_NOTE, "functions",
                      "%s: %s is none of the libraries that it starts with; %s is bound if it loads it later",
                      name, function->library, function->symbol);

@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -30,7 +31,7 @@ static bool is_due(const char *name, bool *is_unknown);
 static void look_up(const char *name);
 static void look_all_up(const struct ruleset *rules, int is_done);
 static bool next_known(const struct rule *rule, uint32_t *number, struct known *known);
-static struct segments state_begin(const char *path);
+static struct segments state_begin(const struct rule *rule, const char *path);
 static void state_end(struct segments *segments);
 
 void fallbacks_look_up(const struct ruleset *rules, const char *canonical)
@@ -44,18 +45,24 @@ void fallbacks_look_up(const struct ruleset *rules, const char *canonical)
     if (!are_due || pipe2(ends, O_CLOEXEC) != 0)
         return;
     fflush(NULL);
+    bool is_init = getpid() == 1; /* whoever outlives its parent becomes the program's child all the same */
     pid_t child = fork();
     if (child == 0) {
-        if (fork() == 0)
+        if (is_init || fork() == 0)
             look_all_up(rules, ends[1]);
         _exit(0); /* the program must not have a child that it has not made */
     }
     close(ends[1]);
     if (child > 0) {
         struct pollfd done = {.fd = ends[0], .events = POLLIN};
-        waitpid(child, NULL, 0);
-        if (is_unknown)
+        if (!is_init)
+            waitpid(child, NULL, 0);
+        if (is_unknown || is_init)
             poll(&done, 1, PATIENCE_MS);
+        if (is_init) {
+            kill(child, SIGKILL);
+            waitpid(child, NULL, 0);
+        }
     }
     close(ends[0]);
 }
@@ -63,10 +70,12 @@ void fallbacks_look_up(const struct ruleset *rules, const char *canonical)
 /* In the process of its own. */
 static void look_all_up(const struct ruleset *rules, int is_done)
 {
-    bool is_unknown;
+    bool is_unknown = false;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int fd = 0; fd < 3 && null >= 0; fd++) /* nobody waits for its end */
         dup2(null, fd);
+    is_done = dup2(is_done, 3);
+    closefrom(4); /* nor for what else the program was given: a lock, a pipe */
     alarm(ALLOWED_S);
     for (uint32_t i = 0; i < rules->fallback_name_count; i++)
         if (is_due(rules->fallback_names[i].name, &is_unknown))
@@ -108,7 +117,7 @@ static void look_up(const char *name)
 
 void fallbacks_print(const struct rule *rule, const char *path, FILE *to)
 {
-    struct segments segments = state_begin(path);
+    struct segments segments = state_begin(rule, path);
     struct known known;
     for (uint32_t number = 0; next_known(rule, &number, &known);) {
         if (!known.count)
@@ -129,7 +138,7 @@ void fallbacks_print(const struct rule *rule, const char *path, FILE *to)
 struct json_object *fallbacks_report(const struct rule *rule, const char *path)
 {
     struct json_object *report = json_object_new_array();
-    struct segments segments = state_begin(path);
+    struct segments segments = state_begin(rule, path);
     struct known known;
     for (uint32_t number = 0; next_known(rule, &number, &known);) {
         struct json_object *host = json_new(), *addresses = json_object_new_array();
@@ -168,9 +177,12 @@ static bool next_known(const struct rule *rule, uint32_t *number, struct known *
     return false;
 }
 
-/* It is only read. */
-static struct segments state_begin(const char *path)
+/* It is only read, and left alone where there is nothing to ask it. */
+static struct segments state_begin(const struct rule *rule, const char *path)
 {
+    struct known known;
+    if (!next_known(rule, &(uint32_t){0}, &known))
+        return (struct segments){.count = 0};
     struct segments segments = segments_begin(path);
     segments_scan(&segments);
     if (segments.count && segments.files[0]->segment)

@@ -189,14 +189,14 @@ static void draw_detail(const struct screen *screen, const struct pace *pace, in
     const struct host_view *host = &pace->host;
     char buffer[400];
     struct text text = text_begin(buffer, sizeof buffer);
-    const char *served = host_served_text(host).text;
+    const struct host_served_text served = host_served_text(host);
     put_rule(line, width, screen->is_ascii);
     move(line + 1, 0);
     attron(A_BOLD);
     put(host->target, width);
     attroff(A_BOLD);
-    text_add(&text, "%s  %s%srule %s  of %s", host_state_text(host).text, served, *served ? "  " : "",
-             host->rule, pace->file->rules);
+    text_add(&text, "%s  %s%srule %s  of %s", host_state_text(host).text, served.text,
+             *served.text ? "  " : "", host->rule, pace->file->rules);
     move(line + 2, 0);
     put(buffer, width);
     draw_counts(host, line + 3, width);
