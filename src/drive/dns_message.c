@@ -7,6 +7,7 @@
 #define CLASS_IN      1u
 #define RECURSION     0x01 /* is desired; in the first byte of the flags ... */
 #define IS_ANSWER     0x80
+#define IS_CUT        0x02 /* there was no room for all of it */
 #define CODE          0x0f /* ... and what came of it in the second */
 #define NO_ERROR      0u
 #define NO_SUCH_NAME  3u
@@ -53,7 +54,7 @@ enum dns_verdict dns_read(const struct dns_question *question, const uint8_t *me
     unsigned code = message[3] & CODE;
     if (code != NO_ERROR)
         return code == NO_SUCH_NAME ? DNS_NO_SUCH_NAME : DNS_FAILED;
-    unsigned type = question->bytes[at - 3];
+    unsigned type = question->bytes[at - 3], before = *count;
     for (unsigned left = two_bytes(message + 6); left && skip_name(message, length, &at); left--) {
         if (length - at < 10)
             break;
@@ -71,7 +72,7 @@ enum dns_verdict dns_read(const struct dns_question *question, const uint8_t *me
         }
         at += size;
     }
-    return DNS_ANSWERED;
+    return message[2] & IS_CUT && *count == before ? DNS_FAILED : DNS_ANSWERED;
 }
 
 /* Where what follows the name begins; a pointer ends it. */

@@ -17,6 +17,7 @@
 
 static enum peer find(struct flow *flow, const struct sockaddr *address, socklen_t length,
                       struct fault_peer *peer);
+static bool is_of(const struct flow_fault *here, const struct fault *fault);
 static bool is_for(const struct fault *fault, const struct target *target, const struct flow *flow);
 static void find_own_port(struct flow *flow, int fd);
 
@@ -106,7 +107,7 @@ static enum peer find(struct flow *flow, const struct sockaddr *address, socklen
     for (uint32_t i = 0; rules && i < rules->fault_count; i++) {
         const struct fault *fault = &rules->faults[i];
         uint32_t number = 0;
-        while (number < flow->count && flow->faults[number].fault->params.identity != fault->params.identity)
+        while (number < flow->count && !is_of(&flow->faults[number], fault))
             number++;
         if (number < flow->count && is_for(fault, &target, flow))
             wanted |= UINT64_C(1) << number;
@@ -117,6 +118,13 @@ static enum peer find(struct flow *flow, const struct sockaddr *address, socklen
     peer->without = ~wanted;
     target_text(&target, peer->text, sizeof peer->text);
     return PEER_FOUND;
+}
+
+/* The flow may be given back meanwhile, where another thread closes the socket. */
+static bool is_of(const struct flow_fault *here, const struct fault *fault)
+{
+    const struct armed_fault *armed = *(struct armed_fault *const volatile *)&here->fault;
+    return armed && armed->params.identity == fault->params.identity;
 }
 
 /* By the port of the other end; by that of a server only where ports are named, so that the safety of port 53 holds. */

@@ -8,10 +8,12 @@
 #include "base/clock.h"
 #include "drive/sleepers.h"
 #include "hooks/real.h"
+#include "state/process.h"
 #include "state/segment.h"
 
 static void time_by_kernel(struct pending *pending, int ms);
 static bool report_anew(struct pending *pending, int fd);
+static void put_right(int fd);
 
 void nudge_attempt_begins(struct pending *pending)
 {
@@ -69,6 +71,10 @@ void nudge_overdue(struct pending *pending, int fd)
 static bool report_anew(struct pending *pending, int fd)
 {
     struct registration registration;
+    const struct descriptor *entry = atomic_load_explicit(&pending->entry, memory_order_relaxed);
+    /* A fork child shares the epoll with its parent, who would not know what it is shown. */
+    if (!entry || entry->owner != process_id())
+        return false;
     /* One that is disarmed after each event may be so now, and an exclusive one cannot be changed. */
     if (!registration_only(fd, &registration) || registration.events & (EPOLLONESHOT | EPOLLEXCLUSIVE))
         return false;
@@ -79,8 +85,30 @@ static bool report_anew(struct pending *pending, int fd)
         pending_make_busy();
     }
     real.epoll_ctl(registration.epoll - 1, EPOLL_CTL_MOD, fd, &event);
+    if (!atomic_load(&pending->nudged)) /* who has woken up meanwhile has put it right before this */
+        put_right(fd);
     errno = error;
     return true;
+}
+
+void nudge_over(struct pending *pending)
+{
+    if (!atomic_exchange(&pending->nudged, 0))
+        return;
+    atomic_fetch_sub(&pending_head->nudges, 1);
+    put_right(pending->fd);
+}
+
+/* As the program has made it. */
+static void put_right(int fd)
+{
+    struct registration registration;
+    int error = errno;
+    if (registration_only(fd, &registration)) {
+        struct epoll_event event = {.events = registration.events, .data.u64 = registration.data};
+        real.epoll_ctl(registration.epoll - 1, EPOLL_CTL_MOD, fd, &event);
+    }
+    errno = error;
 }
 
 unsigned nudge_seen(struct pending *pending, int epoll, int fd, const struct registration *registration,

@@ -27,6 +27,9 @@ void nudge_waiter(struct pending *pending, int fd);
  * reports it. */
 void nudge_overdue(struct pending *pending, int fd);
 
+/* Nobody will be shown it any more: the slot is claimed and about to end while its socket lives on. */
+void nudge_over(struct pending *pending);
+
 /* An epoll has reported `events` (EPOLL...) for a descriptor that is nudged. Puts the registration right; what of the
  * events the program has asked for. */
 unsigned nudge_seen(struct pending *pending, int epoll, int fd, const struct registration *registration,

@@ -97,8 +97,10 @@ bool readiness_take_error(struct descriptor *entry, int *error)
         sigset_t mask;
         signals_block(&mask);
         struct pending *pending = pending_claim(entry);
-        if (pending)
+        if (pending) {
+            nudge_over(pending);
             pending_end(pending);
+        }
         signals_restore(&mask);
     }
     return true;

@@ -69,6 +69,7 @@ static bool overtake(struct flow_overtaken *overtaken, struct descriptor *entry,
     if (has_passed) {
         *result = perform(&peek.transfer);
         perform_part_done(transfer, &peek);
+        has_passed = *result >= 0 || errno != EAGAIN; /* another reader was quicker */
     }
     int error = errno;
     if (has_passed && *result >= 0) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "drive/signals.h"
 
 #define LOOKS_MAX  32 /* each is a file that is opened and read */
 #define ANY        (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE | MAY_BE_ASLEEP)
@@ -31,8 +32,10 @@ static bool is_thread_number(const char *name, long *number);
 unsigned sleepers_look(void)
 {
     int error = errno;
+    sigset_t mask;
     _Alignas(struct entry) char entries[1024];
     unsigned seen = 0, looks = 0;
+    signals_block(&mask); /* a handler may jump out, and what is open would stay so */
     int folder = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     long got = -1;
     while (folder >= 0 && !(seen & IS_DECIDED) &&
@@ -40,6 +43,7 @@ unsigned sleepers_look(void)
         seen |= look_at_some(folder, entries, got, &looks);
     if (folder >= 0)
         syscall(SYS_close, folder);
+    signals_restore(&mask);
     errno = error;
     return got < 0 ? ANY : seen;
 }

@@ -40,9 +40,9 @@ static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
     struct timespec left;
     const struct timespec *timeout = wait_left(wait, until_ns, &left);
     int ready = real.epoll_pwait2(mine->epoll, mine->events, mine->count, timeout, mask);
-    if (ready >= 0 || errno != ENOSYS || mine->is_exact)
+    if (ready >= 0 || (errno != ENOSYS && errno != EPERM) || mine->is_exact)
         return ready;
-    /* Linux before 5.11 counts milliseconds. */
+    /* Linux before 5.11 counts milliseconds; EPERM: a container's filter that does not know the call. */
     uint64_t ms =
         timeout ? ((uint64_t)left.tv_sec * 1000 + ((uint64_t)left.tv_nsec + NS_PER_MS - 1) / NS_PER_MS) : 0;
     return real.epoll_pwait(mine->epoll, mine->events, mine->count,

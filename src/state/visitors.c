@@ -12,7 +12,6 @@
 #define PLACES      1024u
 #define NO_PLACE    0u
 #define IN_THE_YARD (PLACES + 1) /* all places were taken */
-_Static_assert(IN_THE_YARD <= UINT16_MAX, "a place has 16 bits");
 
 struct place {
     /* The thread's id (32 bits), and the version from which on it reads (32 bits). 0: free. */
@@ -26,10 +25,7 @@ static uint64_t in_the_yard;
 
 /* One by one, as a structure would be given more room: thread-local storage is scarce. */
 #define OWN static __thread __attribute__((tls_model("initial-exec")))
-OWN struct {
-    _Alignas(4) uint16_t innermost; /* place */
-    uint16_t first;                 /* the place to try first */
-} own_places;
+OWN uint32_t own_innermost; /* place */
 OWN pid_t own_thread, own_process;
 
 static uint64_t visitor_of(uint32_t thread, uint32_t version);
@@ -49,12 +45,12 @@ __attribute__((noinline)) const void *visitors_enter(struct visit *visit, const 
         return NULL;
     uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
     uint32_t thread = thread_id();
-    if (own_places.innermost)
+    if (own_innermost)
         forget_gone(frame);
     uint32_t version = __atomic_load_n(&published->version, __ATOMIC_ACQUIRE);
     visit->place = take_place(thread, version, frame);
     if (visit->place != IN_THE_YARD) {
-        own_places.innermost = (uint16_t)visit->place;
+        own_innermost = visit->place;
         /* Announced first and looked at again after: who frees it looks at the places after it has taken it down. */
         for (uint32_t now; (now = __atomic_load_n(&published->version, __ATOMIC_SEQ_CST)) != version;
              version = now)
@@ -85,8 +81,8 @@ void visitors_leave(const struct visit *visit)
         return;
     }
     /* Calls inside this one that never returned are over too. */
-    while (own_places.innermost && own_places.innermost != visit->place)
-        release(own_places.innermost);
+    while (own_innermost && own_innermost != visit->place)
+        release(own_innermost);
     release(visit->place);
 }
 
@@ -120,8 +116,7 @@ static uint32_t thread_id(void)
         return (uint32_t)own_thread;
     own_thread = (pid_t)syscall(SYS_gettid);
     own_process = process;
-    own_places.first = (uint16_t)(hash_mix((uint32_t)own_thread) % PLACES);
-    for (uint32_t place = own_places.innermost; place; place = places[place - 1].outer) {
+    for (uint32_t place = own_innermost; place; place = places[place - 1].outer) {
         uint64_t *visitor = &places[place - 1].visitor;
         uint32_t version = (uint32_t)__atomic_load_n(visitor, __ATOMIC_RELAXED);
         __atomic_store_n(visitor, visitor_of((uint32_t)own_thread, version), __ATOMIC_RELEASE);
@@ -131,7 +126,7 @@ static uint32_t thread_id(void)
 
 static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame)
 {
-    uint32_t at = own_places.first;
+    uint32_t at = (uint32_t)hash_mix((uint32_t)own_thread) % PLACES;
     for (uint32_t i = 0; i < PLACES; i++, at = (at + 1) % PLACES) {
         struct place *place = &places[at];
         uint64_t nobody = 0;
@@ -140,7 +135,7 @@ static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame)
                                          __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
             continue;
         place->frame = frame;
-        place->outer = own_places.innermost;
+        place->outer = own_innermost;
         if (__builtin_expect(__atomic_load_n(&places_end, __ATOMIC_RELAXED) <= at, 0))
             raise_end(at);
         return at + 1;
@@ -161,9 +156,8 @@ static void raise_end(uint32_t at)
  * own, and then nothing is known. */
 static void forget_gone(uintptr_t frame)
 {
-    while (own_places.innermost && places[own_places.innermost - 1].frame <= frame &&
-           !is_on_alternate_stack())
-        release(own_places.innermost);
+    while (own_innermost && places[own_innermost - 1].frame <= frame && !is_on_alternate_stack())
+        release(own_innermost);
 }
 
 static bool is_on_alternate_stack(void)
@@ -179,7 +173,7 @@ static bool is_on_alternate_stack(void)
 static void release(uint32_t number)
 {
     struct place *place = &places[number - 1];
-    own_places.innermost = (uint16_t)place->outer;
+    own_innermost = place->outer;
     __atomic_store_n(&place->visitor, 0, __ATOMIC_RELEASE);
 }
 
