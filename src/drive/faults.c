@@ -12,6 +12,7 @@ static void look_ahead(struct flow *flow, enum fault_operation operation);
 static bool fires(struct faulted *faulted, struct flow_fault *here, struct fault_moment *moment);
 static bool is_decided_once(const struct fault_params *params);
 static void add(struct faulted *faulted, uint32_t number, const struct fault_moment *moment);
+static void add_shadow(struct faulted *faulted, uint32_t number, const struct fault_moment *moment);
 static bool is_possible(struct faulted *faulted, const struct fault_params *params);
 static bool is_due(struct faulted *faulted, uint64_t bytes);
 static bool is_time(struct faulted *faulted, uint64_t after_ns, uint32_t number);
@@ -220,6 +221,10 @@ static void add(struct faulted *faulted, uint32_t number, const struct fault_mom
     const struct fault_params *params = &here->fault->params;
     if (!is_possible(faulted, params))
         return;
+    if (fault_is_shadow(here->fault)) {
+        add_shadow(faulted, number, moment);
+        return;
+    }
     uint64_t delay_ns = faulted->plan.delay_ns;
     switch (params->kind) {
     case FAULT_RESET:
@@ -259,6 +264,23 @@ static void add(struct faulted *faulted, uint32_t number, const struct fault_mom
 }
 
 /* Can it happen to this operation at all, here? */
+/* It would happen, and is told as often as if it did. How late a reset or an end would have come is not waited for. */
+static void add_shadow(struct faulted *faulted, uint32_t number, const struct fault_moment *moment)
+{
+    struct flow_fault *here = &faulted->flow->faults[number];
+    const struct fault_params *params = &here->fault->params;
+    uint64_t moved = side_of(faulted)->bytes; /* nothing is cut off there */
+    uint64_t delay_ns = params->kind == FAULT_LATENCY
+                            ? fault_delay_ns(params, moment, &here->memory[faulted->operation])
+                            : params->close_delay_ns;
+    if ((params->kind == FAULT_RESET && moved < params->reset.after_bytes) ||
+        (params->kind == FAULT_LIMIT_DATA && moved < params->limit_bytes))
+        return;
+    if (!is_decided_once(params) || !here->has_told)
+        tell_fault(faulted, number, delay_ns, error_of(faulted, params));
+    here->has_told = true;
+}
+
 static bool is_possible(struct faulted *faulted, const struct fault_params *params)
 {
     bool is_message = faulted->flow->is_message;
@@ -373,7 +395,10 @@ static void tell_fault(struct faulted *faulted, uint32_t number, uint64_t delay_
     struct event event = event_about(EVENT_FAULT, text_of(faulted).text);
     memcpy(event.fault, fault->name, sizeof event.fault - 1);
     event.event_operation = (uint16_t)faulted->operation;
-    event.attempts = (uint16_t)(fault_count_site(fault, faulted->caller) | (uint32_t)fault->params.kind << 8);
+    bool is_shadow = fault_is_shadow(fault);
+    event.attempts =
+        (uint16_t)(fault_count_site(fault, faulted->caller, is_shadow) | (uint32_t)fault->params.kind << 8);
+    event.flags = is_shadow ? EVENT_SHADOW : 0;
     event.delay_ns = delay_ns;
     event.error = error;
     event.count = (uint32_t)faulted->flow->connection;

@@ -30,14 +30,16 @@ bool call_meets_fault(struct calling *call)
         return false;
     if (!fault_take_turn(fault))
         return false;
+    bool is_shadow = fault_is_shadow(fault);
     struct event event = event_about(EVENT_FAULT, call_text(call));
     memcpy(event.fault, fault->name, sizeof event.fault - 1);
     event.event_operation = FAULT_OPERATIONS; /* none of a socket's */
-    event.attempts = (uint16_t)(fault_count_site(fault, call->caller) | FAULT_ERROR << 8);
+    event.attempts = (uint16_t)(fault_count_site(fault, call->caller, is_shadow) | FAULT_ERROR << 8);
     event.error = call->function->faults.error;
     event.count = (uint32_t)number + 1;
+    event.flags = is_shadow ? EVENT_SHADOW : 0;
     tell(&event);
-    return true;
+    return !is_shadow;
 }
 
 /* Armed, or maybe by hand. */

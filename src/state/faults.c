@@ -119,6 +119,15 @@ bool fault_is_armed(const struct armed_fault *fault)
     return settings.are_faults_armed;
 }
 
+/* Who switches one on by hand wants to see it. */
+bool fault_is_shadow(const struct armed_fault *fault)
+{
+    if (!settings.are_faults_shadow)
+        return false;
+    uint64_t word = fault->slot ? atomic_load_explicit(&fault->slot->steering, memory_order_relaxed) : 0;
+    return !word || fault_steering_of(word, clock_now_ns(), NULL) != FAULT_ON_BY_HAND;
+}
+
 struct armed_fault *fault_of_function(const char *name, const struct fault_params *params)
 {
     return armed_as(name, params, NULL, 0);
@@ -285,12 +294,12 @@ void flow_detach(const struct descriptor *entry)
         flow_end(atomic_exchange_explicit(&flows_attached[entry->number], NULL, memory_order_acq_rel));
 }
 
-uint32_t fault_count_site(struct armed_fault *fault, uintptr_t address)
+uint32_t fault_count_site(struct armed_fault *fault, uintptr_t address, bool is_shadow)
 {
     struct fault_slot *slot = slot_of(fault);
     if (!slot)
         return 0;
-    atomic_fetch_add_explicit(&slot->fired, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(is_shadow ? &slot->would_fire : &slot->fired, 1, memory_order_relaxed);
     struct fault_caller caller = fault_caller_of(address);
     if (!*caller.module)
         return 0;

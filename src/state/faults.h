@@ -165,8 +165,11 @@ static inline bool flow_is_quiet(const struct descriptor *entry, uint32_t needs,
     return true;
 }
 
-/* Counts that it has fired from there, and gives the place for the event: 0 = not known. */
-uint32_t fault_count_site(struct armed_fault *fault, uintptr_t caller);
+/* Is what it does to be told, and not to be done? Of one that is armed. */
+bool fault_is_shadow(const struct armed_fault *fault);
+
+/* Counts that it has fired from there, or would have, and gives the place for the event: 0 = not known. */
+uint32_t fault_count_site(struct armed_fault *fault, uintptr_t caller, bool is_shadow);
 
 /* Is the call made by whom the fault is about? */
 bool fault_is_from(const struct armed_fault *fault, uintptr_t caller);

@@ -57,7 +57,8 @@ void process_begin(char **environment)
         else if ((value = value_of(ours, "NAMESPACES")))
             copy_setting(settings.namespaces, sizeof settings.namespaces, value);
         else if ((value = value_of(ours, "FAULTS")))
-            settings.are_faults_armed = is_set(value, "RESIL_FAULTS");
+            settings.are_faults_armed =
+                (settings.are_faults_shadow = is_word(value, "shadow")) || is_set(value, "RESIL_FAULTS");
         else if (value_of(ours, "INHERITED"))
             settings.has_inherited = true;
         else if ((value = value_of(ours, "DISABLE")))

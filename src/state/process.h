@@ -19,7 +19,8 @@ struct settings {
     bool has_bad;                 /* any of these, or of bad_switches */
     bool is_strict;               /* RESIL_STRICT=1 */
     bool is_early;                /* RESIL_EARLY=1 */
-    bool are_faults_armed;        /* RESIL_FAULTS=1 */
+    bool are_faults_armed;        /* RESIL_FAULTS=1, or shadow: */
+    bool are_faults_shadow;       /* what they would do is told */
     bool has_inherited;           /* RESIL_INHERITED (drive/inherit.h) */
     bool is_disabled;     /* RESIL_DISABLE=1, or the program runs with privileges that are not its user's */
     char namespaces[80];  /* RESIL_NAMESPACES (state/whereabouts.h); empty: not set, or no such text */

@@ -17,7 +17,7 @@
 #include "report/event.h"
 
 #define SEGMENT_MAGIC  0x6c69736572626c31ull
-#define SEGMENT_LAYOUT 10u /* changes with any of the structures here */
+#define SEGMENT_LAYOUT 11u /* changes with any of the structures here */
 #define HOSTS_MAX      1024u
 #define HOST_REACH     32u /* a host is within this many places of where its key points */
 #define RECORDER_SLOTS 4096u
@@ -126,6 +126,7 @@ struct fault_slot {
     _Atomic uint64_t key;      /* hash of the name; 0: free */
     _Atomic uint64_t steering; /* state/faults.h */
     _Atomic uint64_t fired;
+    _Atomic uint64_t would_fire; /* in programs with RESIL_FAULTS=shadow */
     _Atomic uint64_t more_sites; /* that there was no room for */
     char name[64];
     struct fault_site {

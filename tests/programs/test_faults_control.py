@@ -160,6 +160,26 @@ class Run(FaultStage):
         self.assertEqual(first.out, again.out)
         self.assertTrue(12 <= first.out.count("111") <= 48, first.out)
 
+    def test_in_shadow_it_is_told_what_would_happen_and_nothing_does(self):
+        port = self.server("answer").port
+        rules = self.write("shadow.yaml", "version: 1\nfaults:\n"
+                           "  - {name: cut, match: {address: 127.0.0.1}, on: [recv], reset: {after_bytes: 10}}\n"
+                           "  - {name: late, match: {address: 127.0.0.1}, on: [connect], latency: 30s}\n"
+                           "  - {name: refuse, match: {address: 192.0.2.1}, error: ECONNREFUSED}\n")
+        command = [PYTHON, "-c", READER, str(port)]
+        armed = self.run_program([RESIL, "run", "--faults", "--rules", rules, "--", *command], how=BARE, seconds=3)
+        self.assertTrue(armed.has_hung, armed)
+        ended = self.run_program([RESIL, "run", "--faults=shadow", "--rules", rules, "--", *command], how=BARE)
+        self.assertTrue(ended.is_good and ended.out.startswith("end "), ended)
+        table = [line.split() for line in ended.err.splitlines()[-3:]]
+        self.assertEqual([line[:3] for line in table], [["cut", "would", "1"], ["late", "would", "1"], ["refuse", "never", "-"]])
+        self.assertRegex(ended.err, r"\(not enforced\) fault late: connect comes back 30\S* later")
+        told = [event for event in self.events("fault") if event["shadow"]]
+        self.assertEqual(sorted(event["fault"] for event in told), ["cut", "late"])
+        self.assertEqual([fault["would_fire"] for fault in json.loads(self.resil("fault", "list", "--json", "cut"))["faults"]], [1])
+        self.assertIn('resil_faults_shadowed_total{rules="' + rules + '",fault="cut"} 1', self.resil("metrics"))
+        self.resil("run", "--faults=ghost", "--", "true", expect=2)
+
     def test_it_ends_as_the_program_does(self):
         option = ("--fault", "127.0.0.1: refuse")
         self.run_with(*option, command=["sh", "-c", "exit 42"], expect=42)

@@ -234,18 +234,28 @@ static void say_passed(struct exposition *out)
 
 static void say_faults(struct exposition *out)
 {
-    family(out, "faults_injected", "counter", NULL, "How often a fault of the rule file has fired");
-    for (size_t i = 0; i < out->segments->count; i++) {
-        const struct segment_file *file = out->segments->files[i];
-        for (unsigned n = 0; file->segment && n < FAULT_SLOTS; n++) {
-            const struct fault_slot *slot = &file->segment->faults[n];
-            char name[sizeof slot->name + 1];
-            if (!atomic_load_explicit(&slot->key, memory_order_acquire))
-                continue;
-            begin(out, "faults_injected", "_total");
-            label(out, "rules", file->rules);
-            label(out, "fault", printable_field(name, slot->name, sizeof slot->name));
-            end(out, atomic_load_explicit(&slot->fired, memory_order_relaxed));
+    static const struct {
+        const char *name, *help;
+    } families[] = {
+        {"faults_injected", "How often a fault of the rule file has fired"},
+        {"faults_shadowed",
+         "How often one would have, in programs that are only told of it (RESIL_FAULTS=shadow)"},
+    };
+    for (unsigned which = 0; which < 2; which++) {
+        family(out, families[which].name, "counter", NULL, families[which].help);
+        for (size_t i = 0; i < out->segments->count; i++) {
+            const struct segment_file *file = out->segments->files[i];
+            for (unsigned n = 0; file->segment && n < FAULT_SLOTS; n++) {
+                const struct fault_slot *slot = &file->segment->faults[n];
+                char name[sizeof slot->name + 1];
+                if (!atomic_load_explicit(&slot->key, memory_order_acquire))
+                    continue;
+                begin(out, families[which].name, "_total");
+                label(out, "rules", file->rules);
+                label(out, "fault", printable_field(name, slot->name, sizeof slot->name));
+                end(out,
+                    atomic_load_explicit(which ? &slot->would_fire : &slot->fired, memory_order_relaxed));
+            }
         }
     }
 }

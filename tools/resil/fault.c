@@ -245,9 +245,7 @@ static void list(const struct request *request, const struct ruleset *rules, con
         if (!is_asked_for(request, fault.name))
             continue;
         struct fault_account account = fault_account_of(segment, &fault, &nothing);
-        char fired[24];
-        snprintf(fired, sizeof fired, "%lu", (unsigned long)account.fired);
-        table_row(&table, fault.name, fault_switched_text(account.slot).text, fired,
+        table_row(&table, fault.name, fault_switched_text(account.slot).text, fired_text(&account, "0").text,
                   sites_text(&account).text, fault_name_text(&fault).text);
     }
     printf("%s\n", path);
@@ -270,6 +268,7 @@ static void list_json(const struct request *request, const struct ruleset *rules
         json_add_text(item, "kind", fault.kind);
         json_add_text(item, "what", fault_name_text(&fault).text);
         json_add_number(item, "fired", account.fired);
+        json_add_number(item, "would_fire", account.would_fire);
         for (uint32_t n = 0; account.slot && n < FAULT_SITES; n++) {
             const struct fault_site *site = &account.slot->sites[n];
             uint64_t times = atomic_load_explicit(&site->fired, memory_order_relaxed);

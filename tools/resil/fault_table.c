@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "fault_sites.h"
 #include "table.h"
 
@@ -10,6 +11,7 @@ struct fault_counts fault_counts_of(const struct segment *segment)
     struct fault_counts counts = {0};
     for (uint32_t i = 0; segment && i < FAULT_SLOTS; i++) {
         counts.fired[i] = atomic_load_explicit(&segment->faults[i].fired, memory_order_relaxed);
+        counts.would_fire[i] = atomic_load_explicit(&segment->faults[i].would_fire, memory_order_relaxed);
         for (uint32_t n = 0; n < FAULT_SITES; n++)
             counts.sites[i][n] =
                 atomic_load_explicit(&segment->faults[i].sites[n].fired, memory_order_relaxed);
@@ -27,6 +29,8 @@ struct fault_account fault_account_of(const struct segment *segment, const struc
             continue;
         account.slot = slot;
         account.fired = atomic_load_explicit(&slot->fired, memory_order_relaxed) - before->fired[i];
+        account.would_fire =
+            atomic_load_explicit(&slot->would_fire, memory_order_relaxed) - before->would_fire[i];
         account.has_more = atomic_load_explicit(&slot->more_sites, memory_order_relaxed);
         for (uint32_t n = 0; n < FAULT_SITES; n++)
             account.sites +=
@@ -39,8 +43,21 @@ struct fault_account fault_account_of(const struct segment *segment, const struc
 struct sites_text sites_text(const struct fault_account *account)
 {
     struct sites_text result = {"-"};
-    if (account->fired && account->sites)
+    if (account->fired + account->would_fire && account->sites)
         snprintf(result.text, sizeof result.text, "%u%s", account->sites, account->has_more ? "+" : "");
+    return result;
+}
+
+struct fired_text fired_text(const struct fault_account *account, const char *none)
+{
+    struct fired_text result;
+    struct text text = text_begin(result.text, sizeof result.text);
+    if (account->fired)
+        text_add(&text, "%lu", (unsigned long)account->fired);
+    else if (!account->would_fire)
+        text_add(&text, "%s", none);
+    if (account->would_fire)
+        text_add(&text, "%swould %lu", account->fired ? ", " : "", (unsigned long)account->would_fire);
     return result;
 }
 
@@ -53,9 +70,7 @@ void fault_table_print(const struct ruleset *rules, const struct segment *segmen
     for (uint32_t i = 0; i < count; i++) {
         const struct named_fault fault = fault_name(rules, i);
         struct fault_account account = fault_account_of(segment, &fault, before);
-        char fired[24];
-        snprintf(fired, sizeof fired, "%lu", (unsigned long)account.fired);
-        table_row(&table, fault.name, account.fired ? fired : "never", sites_text(&account).text,
+        table_row(&table, fault.name, fired_text(&account, "never").text, sites_text(&account).text,
                   fault_name_text(&fault).text);
     }
     table_end(&table, to);

@@ -33,6 +33,7 @@ struct request {
     const char *rules, *log, *seed;
     bool is_strict;
     bool has_faults; /* armed */
+    bool are_shadow; /* only told */
     bool prints_rules;
     bool has_functions;       /* declared in the rule file that was checked */
     char *faults[FAULTS_MAX]; /* of --fault, as lines of a rule file */
@@ -60,7 +61,11 @@ static const struct argp_option options[] = {
      0},
     {"log", 'l', "WHERE", 0, "Where to log: stderr, off, or a file; else RESIL_LOG, or stderr", 0},
     {"seed", 's', "N", 0, "Draw the same random numbers each time", 0},
-    {"faults", 'f', NULL, 0, "Let the faults of the rule file happen, and tell at the end what they did", 0},
+    {"faults", 'f', "shadow", OPTION_ARG_OPTIONAL,
+     "Let the faults of the rule file happen, and tell at the end what they did; --faults=shadow: tell what "
+     "they would do, "
+     "and do nothing",
+     0},
     {"fault", 'F', "FAULT", 0,
      "Let this happen too: \"payments.internal: latency 300ms+-50ms 20%\", \"dns: fail 10%\"; may be given "
      "more than once",
@@ -92,7 +97,9 @@ static const struct argp parser = {
 int run_command(int argc, char **argv)
 {
     static char path[PATH_MAX], library[PATH_MAX];
-    struct request request = {.is_strict = settings.is_strict, .has_faults = settings.are_faults_armed};
+    struct request request = {.is_strict = settings.is_strict,
+                              .has_faults = settings.are_faults_armed,
+                              .are_shadow = settings.are_faults_shadow};
     if (argp_parse(&parser, argc, argv, ARGP_IN_ORDER, NULL, &request) != 0)
         return STATUS_UNUSABLE;
     if (request.fault_count && !(request.rules = add_faults(&request)))
@@ -151,7 +158,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
         request->is_strict = true;
         return 0;
     case 'f':
+        if (argument && strcmp(argument, "shadow") != 0)
+            argp_error(state, "--faults: \"%s\" is not shadow (write --faults, or --faults=shadow)",
+                       argument);
         request->has_faults = true;
+        request->are_shadow |= argument != NULL;
         return 0;
     case 'p':
         request->prints_rules = true;
@@ -200,13 +211,14 @@ static const char *add_faults(const struct request *request)
 static void arm(const struct request *request)
 {
     char seed[24];
-    setenv("RESIL_FAULTS", "1", 1);
+    setenv("RESIL_FAULTS", request->are_shadow ? "shadow" : "1", 1);
     if (!request->seed && !settings.has_seed) {
         snprintf(seed, sizeof seed, "%lu", (unsigned long)faults_seed());
         setenv("RESIL_SEED", seed, 1);
     }
     const char *set = getenv("RESIL_SEED");
-    complain("faults are armed, with seed %s (--seed %s gives the same again)", set, set);
+    complain("faults are %s, with seed %s (--seed %s gives the same again)",
+             request->are_shadow ? "told, not done" : "armed", set, set);
 }
 
 /* The program as a child: at its end there is something to tell. */
