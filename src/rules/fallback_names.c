@@ -3,8 +3,7 @@
 
 #include "rules/reader.h"
 
-/* Which names of fallback hosts the ladder has, from number `*at` of its hosts on. NULL: no more. */
-static const char *next_name(const struct ladder *ladder, uint32_t *at)
+const char *ladder_next_host_name(const struct ladder *ladder, uint32_t *at)
 {
     uint32_t number = 0;
     for (uint32_t i = 0; ladder && i < ladder->shape.count; i++)
@@ -28,7 +27,7 @@ void fallback_names_join(struct reader *reader, struct ruleset *set)
 {
     uint32_t most = 0;
     for (uint32_t i = 0; i < set->rule_count; i++)
-        for (uint32_t at = 0; next_name(set->rules[i].policy.ladder, &at);)
+        for (uint32_t at = 0; ladder_next_host_name(set->rules[i].policy.ladder, &at);)
             most++;
     most = most < FALLBACK_NAMES_MAX ? most : FALLBACK_NAMES_MAX;
     struct fallback_name *names = most ? reader_get(reader, most * sizeof *names) : NULL;
@@ -36,7 +35,7 @@ void fallback_names_join(struct reader *reader, struct ruleset *set)
     for (uint32_t i = 0; names && i < set->rule_count; i++) {
         const struct policy *policy = &set->rules[i].policy;
         const char *name;
-        for (uint32_t at = 0; (name = next_name(policy->ladder, &at));)
+        for (uint32_t at = 0; (name = ladder_next_host_name(policy->ladder, &at));)
             if (set->fallback_name_count < most && !is_known(names, set->fallback_name_count, name))
                 names[set->fallback_name_count++] = (struct fallback_name){name, policy->timeout.resolve_ns};
     }

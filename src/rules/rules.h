@@ -59,6 +59,9 @@ struct ladder {
     uint64_t hash; /* of all that it says */
 };
 
+/* The name of the next fallback host that has one, from number `*at` of its hosts on. NULL: there are no more. */
+const char *ladder_next_host_name(const struct ladder *ladder, uint32_t *at);
+
 /* The values in force for a target. 0 ns = no such timeout. */
 struct policy {
     struct {

@@ -132,6 +132,12 @@ class Stage(unittest.TestCase):
         environment.update(extra)
         return environment
 
+    def within(self, rules, how):
+        """What a bare command needs in its environment that starts the program itself, with $library preloaded."""
+        environment = self.environment(rules, how)
+        named = {"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}
+        return {"library": environment.get("LD_PRELOAD", ""), **named}
+
     def start(self, command, rules=None, how=RULED, **extra):
         process = subprocess.Popen(command, env=self.environment(rules, how, **extra), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",

@@ -252,12 +252,11 @@ class WholeLadder(Named):
         for how in BARE, EMPTIED, RULED:
             self.state = os.path.join(self.folder, how)
             self.write("address", "127.0.0.7")
-            environment = self.environment(rules, how)
-            library = environment.get("LD_PRELOAD", "")
+            within = self.within(rules, how)
             ended = self.run_program(
                 self.with_name_server([PYTHON, "-c", DRIVER, os.path.dirname(os.path.abspath(__file__)), self.folder,
-                                       library, "ruled" if how == RULED else "not", *command]), how=BARE, seconds=120,
-                **({"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}))
+                                       within["library"], "ruled" if how == RULED else "not", *command]), how=BARE, seconds=120,
+                **within)
             self.assertTrue(ended.is_good, ended)
             told = json.loads(ended.out)
             if how != RULED:

@@ -169,11 +169,9 @@ class Stale(Named):
                 continue
 
             def story(how):
-                environment = self.environment(rules, how)
-                library = environment.pop("LD_PRELOAD", "")
                 ended = self.run_program(
                     self.with_name_server(["sh", "-c", script, "sh", MISBEHAVE, self.folder, *command]), how=BARE,
-                    library=library, **({"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}))
+                    **self.within(rules, how))
                 os.remove(os.path.join(self.folder, "deaf"))
                 return ended.out.count("here-I-am") == 2
 
@@ -202,11 +200,8 @@ class BesideBackup(Named):
               'LD_PRELOAD=$library "$@"; status=$?; kill $server; exit $status')
 
     def is_served(self, command, rules, how):
-        environment = self.environment(rules, how)
-        ended = self.run_program(
-            self.with_name_server(["bash", "-c", self.SCRIPT, "bash", MISBEHAVE, *command]),
-            how=BARE, library=environment.get("LD_PRELOAD", ""),
-            **({"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}))
+        ended = self.run_program(self.with_name_server(["bash", "-c", self.SCRIPT, "bash", MISBEHAVE, *command]), how=BARE,
+                                 **self.within(rules, how))
         return ended.out.strip() == "backup"
 
     def served(self):

@@ -126,12 +126,9 @@ degrade:
 """)
 
         def story(how):
-            environment = self.environment(rules, how)
-            more = {"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}
             command = [PYTHON, "-c", CONDUCTOR, self.folder, MISBEHAVE, json.dumps(BODIES), CLIENT, str(PROCESSES), str(THREADS),
                        "0" if how == RULED else "1"]
-            ended = self.run_program(self.with_name_server(command), how=BARE, seconds=300,
-                                     library=environment.get("LD_PRELOAD", ""), **more)
+            ended = self.run_program(self.with_name_server(command), how=BARE, seconds=300, **self.within(rules, how))
             self.assertTrue(ended.is_good, ended)
             stages = {stage.pop("stage"): stage for stage in json.loads(ended.out)}
             for name, stage in stages.items():

@@ -63,10 +63,8 @@ class Apart(Stage):
         for name in "come-up", "neighbours":
             if os.path.exists(os.path.join(self.folder, name)):
                 os.remove(os.path.join(self.folder, name))
-        environment = self.environment(rules, how)
-        more = {"RESIL_RULES": environment["RESIL_RULES"]} if how != BARE else {}
         command = self.in_namespace({}, ["sh", "-c", NETWORK, "sh", self.folder, MISBEHAVE, *command], "--net", prepare=prepare)
-        return self.ask_late(command, how, dict(more, library=environment.get("LD_PRELOAD", ""), LISTEN=listen))
+        return self.ask_late(command, how, dict(self.within(rules, how), LISTEN=listen))
 
     def ask_late(self, command, how, environment):
         """As Stage.ask_early, where only the program on the machine is preloaded."""

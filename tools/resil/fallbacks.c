@@ -159,22 +159,14 @@ struct json_object *fallbacks_report(const struct rule *rule, const char *path)
 /* From number `*number` of its hosts on. False: there are no more. */
 static bool next_known(const struct rule *rule, uint32_t *number, struct known *known)
 {
-    const struct ladder *ladder = rule->policy.ladder;
-    uint32_t at = 0;
-    for (uint32_t i = 0; ladder && i < ladder->shape.count; i++)
-        for (uint32_t n = 0; ladder->rungs[i].hosts && n < ladder->shape.rungs[i].choices; n++) {
-            const char *name = ladder->rungs[i].hosts[n].name;
-            if (at++ < *number || !name)
-                continue;
-            struct stale_state state;
-            uint64_t now = kept_names_now_ns();
-            *number = at;
-            known->name = name;
-            known->count = kept_names_find(name, KEPT_ANY, &state, known->addresses);
-            known->age_ns = now > state.answered_ns ? now - state.answered_ns : 0;
-            return true;
-        }
-    return false;
+    struct stale_state state;
+    uint64_t now = kept_names_now_ns();
+    known->name = ladder_next_host_name(rule->policy.ladder, number);
+    if (!known->name)
+        return false;
+    known->count = kept_names_find(known->name, KEPT_ANY, &state, known->addresses);
+    known->age_ns = now > state.answered_ns ? now - state.answered_ns : 0;
+    return true;
 }
 
 /* It is only read, and left alone where there is nothing to ask it. */
