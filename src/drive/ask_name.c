@@ -37,7 +37,6 @@ static enum came ask_all(struct asking *asking, const struct name_servers *serve
 static enum came ask(struct asking *asking, const struct address *server);
 static enum came listen_to(struct asking *asking, int fd, const struct dns_question questions[2]);
 static int open_to(const struct address *server);
-static bool is_readable_by(int fd, uint64_t until_ns);
 static bool has_signal(const sigset_t *mask);
 
 enum asked ask_name(const char *name, uint64_t until_ns, const sigset_t *mask, struct address *addresses,
@@ -129,7 +128,7 @@ static enum came listen_to(struct asking *asking, int fd, const struct dns_quest
         uint64_t now = clock_now_ns(), look_ns = now + LOOK_NS;
         if (now >= until_ns)
             break;
-        if (!is_readable_by(fd, look_ns < until_ns ? look_ns : until_ns)) {
+        if (!raw_wait(fd, POLLIN, look_ns < until_ns ? look_ns : until_ns)) {
             if (has_signal(asking->mask))
                 return CAME_SIGNAL;
             continue;
@@ -179,15 +178,6 @@ static int open_to(const struct address *server)
         return -1;
     }
     return fd;
-}
-
-/* Signals stay out. */
-static bool is_readable_by(int fd, uint64_t until_ns)
-{
-    uint64_t now = clock_now_ns();
-    struct pollfd asked = {.fd = fd, .events = POLLIN};
-    struct timespec left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
-    return syscall(SYS_ppoll, &asked, 1, &left, NULL, 8) > 0;
 }
 
 /* Is there one that the program would get now? */

@@ -35,7 +35,6 @@ static void port_give_back(in_port_t port);
 static bool connect_to(int fd, const struct listener *listener);
 static int accept_own(const struct listener *listener, int fd, enum skipped_reason *why);
 static bool is_its_peer(int fd, const struct sockaddr *peer, socklen_t length);
-static bool wait_for(int fd, short events, uint64_t until_ns);
 
 int meet_on_loopback(int fd, const struct sockaddr *like, enum skipped_reason *why)
 {
@@ -152,7 +151,7 @@ static int accept_own(const struct listener *listener, int fd, enum skipped_reas
     for (unsigned strangers = 0; strangers < STRANGERS_MAX; strangers++) {
         union descent_address peer;
         socklen_t length = sizeof peer;
-        if (!wait_for(listener->fd, POLLIN, until_ns))
+        if (!raw_wait(listener->fd, POLLIN, until_ns))
             return -1;
         int end = (int)syscall(SYS_accept4, listener->fd, &peer, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (end < 0)
@@ -172,18 +171,4 @@ static bool is_its_peer(int fd, const struct sockaddr *peer, socklen_t length)
     return syscall(SYS_getsockname, fd, &own, &own_length) == 0 &&
            target_of_sockaddr(&own.any, own_length, &here) && target_of_sockaddr(peer, length, &there) &&
            here.port == there.port && address_equal(&here.address, &there.address);
-}
-
-static bool wait_for(int fd, short events, uint64_t until_ns)
-{
-    for (;;) {
-        uint64_t now = clock_now_ns();
-        struct pollfd asked = {.fd = fd, .events = events};
-        struct timespec left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
-        long ready = syscall(SYS_ppoll, &asked, 1, &left, NULL, 8);
-        if (ready > 0)
-            return true;
-        if (ready == 0 || errno != EINTR)
-            return false;
-    }
 }

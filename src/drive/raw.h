@@ -3,12 +3,15 @@
 #ifndef DRIVE_RAW_H
 #define DRIVE_RAW_H
 
+#include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 static inline int raw_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
@@ -25,6 +28,19 @@ static inline bool raw_disconnect(int fd)
 static inline void raw_close(int fd)
 {
     syscall(SYS_close, fd);
+}
+
+/* Does one of `events` come (POLL...) until then? A handler that runs meanwhile changes nothing. */
+static inline bool raw_wait(int fd, short events, uint64_t until_ns)
+{
+    for (;;) {
+        uint64_t now = clock_now_ns();
+        struct pollfd asked = {.fd = fd, .events = events};
+        struct timespec left = timespec_of_ns(until_ns > now ? until_ns - now : 0);
+        long ready = syscall(SYS_ppoll, &asked, 1, &left, NULL, 8);
+        if (ready >= 0 || errno != EINTR)
+            return ready > 0;
+    }
 }
 
 /* What holds now, of everything that a wait could be about. */
