@@ -85,6 +85,7 @@ static void *overtake(void *unused)
         begin_connect();
         return unused;
     }
+    /* What the wait has used up by then is what is tested: it must not begin again. */
     usleep(is_seen ? PATIENCE_MS / 2 * 1000 : 1000);
     atomic_store(&overtaken_ns, now_ns());
     int fd = begin_connect();

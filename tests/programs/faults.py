@@ -80,3 +80,13 @@ class DatagramStage(FaultStage):
 
     def udp(self, fault):
         return self.faults(f"match: {{address: 127.0.0.1, protocol: udp}}, {fault}")
+
+    def loses_what_it_sends(self, code):
+        """The program sends 200 datagrams, 490 bytes in all, and believes that all of them were sent."""
+        rules = self.udp("loss: 30%, on: [send]")
+        ended = self.faulty([PYTHON, "-c", code, self.peer()], rules, RESIL_SEED="1")
+        self.assertEqual(ended.out, "490\n")
+        lost = len(self.fired())
+        self.assertTrue(34 <= lost <= 86, lost)  # 60 +- 4 sigma
+        self.wait_for(lambda: len(self.came) >= 200 - lost)
+        self.assertEqual(len(self.came), 200 - lost)

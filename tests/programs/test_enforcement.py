@@ -90,7 +90,7 @@ class Shadow(Stage):
                 "s = socket.create_connection(listener.getsockname())\n"
                 "peer = listener.accept()[0]\n"
                 "def read():\n"
-                "    time.sleep(1)\n"
+                "    time.sleep(1) # so long there is no room, which is what is tested\n"
                 "    while peer.recv(1 << 20): pass\n"
                 "thread = threading.Thread(target=read); thread.start()\n"
                 "print(all(s.send(bytes(1 << 13)) == 1 << 13 for _ in range(4000)))\n"
