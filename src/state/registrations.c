@@ -17,9 +17,9 @@
 #define PLACES_EACH 4u /* where one may be, from its home on */
 #define PLACES      ((1u << PLACES_BITS) + PLACES_EACH)
 
-static struct registration *table; /* by descriptor number */
-static int32_t *places;            /* by epoll and data: a number + 1, or 0 */
-static unsigned limit;
+struct registration *registration_table;
+static int32_t *places; /* by epoll and data: a number + 1, or 0 */
+unsigned registration_limit;
 #define RECENT 4u
 static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
 static unsigned recent_turn;
@@ -31,17 +31,13 @@ static void remember_data(int epoll, int fd, uint64_t data);
 
 static __attribute__((noinline, cold)) bool open_table(void);
 
-void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
+void registration_note_new(int epoll, int fd, const struct epoll_event *event)
 {
-    if ((unsigned)fd >= limit && ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= limit))
+    if ((unsigned)fd >= registration_limit &&
+        ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= registration_limit))
         return;
-    struct registration *known = &table[fd];
+    struct registration *known = &registration_table[fd];
     int32_t mine = epoll + 1, other = __atomic_load_n(&known->epoll, __ATOMIC_RELAXED);
-    if (operation == EPOLL_CTL_DEL) {
-        if (other == mine)
-            __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
-        return;
-    }
     if (other && other != mine) {
         __atomic_store_n(&has_several, true, __ATOMIC_RELAXED);
         __atomic_store_n(&known->epoll, SEVERAL, __ATOMIC_RELEASE);
@@ -75,7 +71,8 @@ int registration_by_data(int epoll, uint64_t data, struct registration *found)
 {
     uint32_t home = home_of(epoll, data);
     int fd = REGISTRATION_UNCLEAR;
-    if (!__atomic_load_n(&limit, __ATOMIC_ACQUIRE) || __atomic_load_n(&has_several, __ATOMIC_RELAXED))
+    if (!__atomic_load_n(&registration_limit, __ATOMIC_ACQUIRE) ||
+        __atomic_load_n(&has_several, __ATOMIC_RELAXED))
         return REGISTRATION_UNCLEAR;
     for (uint32_t i = 0; i < PLACES_EACH; i++) {
         int32_t there = __atomic_load_n(&places[home + i], __ATOMIC_ACQUIRE);
@@ -98,36 +95,40 @@ static uint32_t home_of(int epoll, uint64_t data)
 
 static bool is_taken(uint32_t place, int32_t there)
 {
-    int32_t epoll = there ? __atomic_load_n(&table[there - 1].epoll, __ATOMIC_ACQUIRE) : 0;
-    uint64_t data = there ? __atomic_load_n(&table[there - 1].data, __ATOMIC_RELAXED) : 0;
+    int32_t epoll = there ? __atomic_load_n(&registration_table[there - 1].epoll, __ATOMIC_ACQUIRE) : 0;
+    uint64_t data = there ? __atomic_load_n(&registration_table[there - 1].data, __ATOMIC_RELAXED) : 0;
     return epoll > 0 && place - home_of(epoll - 1, data) < PLACES_EACH;
 }
 
 void registration_forget(int fd)
 {
-    if ((unsigned)fd < limit && __atomic_load_n(&table[fd].epoll, __ATOMIC_RELAXED))
-        __atomic_store_n(&table[fd].epoll, 0, __ATOMIC_RELEASE);
+    if ((unsigned)fd < registration_limit && __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED))
+        __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
 }
 
 bool registration_find(int epoll, int fd, struct registration *found)
 {
-    if ((unsigned)fd >= limit || __atomic_load_n(&table[fd].epoll, __ATOMIC_ACQUIRE) != epoll + 1)
+    if ((unsigned)fd >= registration_limit ||
+        __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE) != epoll + 1)
         return false;
     found->epoll = epoll + 1;
-    found->events = __atomic_load_n(&table[fd].events, __ATOMIC_RELAXED);
-    found->data = __atomic_load_n(&table[fd].data, __ATOMIC_RELAXED);
+    found->events = __atomic_load_n(&registration_table[fd].events, __ATOMIC_RELAXED);
+    found->data = __atomic_load_n(&registration_table[fd].data, __ATOMIC_RELAXED);
     return true;
 }
 
 bool registration_only(int fd, struct registration *found)
 {
-    int32_t epoll = (unsigned)fd < limit ? __atomic_load_n(&table[fd].epoll, __ATOMIC_ACQUIRE) : 0;
+    int32_t epoll = (unsigned)fd < registration_limit
+                        ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE)
+                        : 0;
     return epoll > 0 && registration_find(epoll - 1, fd, found);
 }
 
 bool registration_is_several(int fd)
 {
-    return (unsigned)fd < limit && __atomic_load_n(&table[fd].epoll, __ATOMIC_RELAXED) == SEVERAL;
+    return (unsigned)fd < registration_limit &&
+           __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED) == SEVERAL;
 }
 
 /* Lines of "tfd:       12 events:  19 data:  c  pos:0 ino:..."; numbers after `tfd:` are decimal, the others hexadecimal.
@@ -263,21 +264,21 @@ bool registration_each(int fd, unsigned *turn, struct registration *found)
 
 static bool open_table(void)
 {
-    if (__atomic_load_n(&limit, __ATOMIC_ACQUIRE))
+    if (__atomic_load_n(&registration_limit, __ATOMIC_ACQUIRE))
         return true;
     int error = errno;
     unsigned size = descriptor_limit;
-    size_t bytes = size * sizeof *table, all_bytes = bytes + PLACES * sizeof *places;
+    size_t bytes = size * sizeof *registration_table, all_bytes = bytes + PLACES * sizeof *places;
     char *memory =
         mmap(NULL, all_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = error;
     if (memory == MAP_FAILED)
         return false;
     struct registration *none = NULL;
-    if (!__atomic_compare_exchange_n(&table, &none, (struct registration *)memory, false, __ATOMIC_ACQ_REL,
-                                     __ATOMIC_ACQUIRE))
+    if (!__atomic_compare_exchange_n(&registration_table, &none, (struct registration *)memory, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         munmap(memory, all_bytes);
-    __atomic_store_n(&places, (int32_t *)(void *)((char *)table + bytes), __ATOMIC_RELAXED);
-    __atomic_store_n(&limit, size, __ATOMIC_RELEASE);
+    __atomic_store_n(&places, (int32_t *)(void *)((char *)registration_table + bytes), __ATOMIC_RELAXED);
+    __atomic_store_n(&registration_limit, size, __ATOMIC_RELEASE);
     return true;
 }

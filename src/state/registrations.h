@@ -8,14 +8,39 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 
+#include "base/hidden.h"
+
 struct registration {
     int32_t epoll;   /* its number + 1; 0: none is known; -1: several epolls */
     uint32_t events; /* EPOLL... */
     uint64_t data;
 };
 
-/* epoll_ctl has succeeded. */
-void registration_note(int epoll, int operation, int fd, const struct epoll_event *event);
+extern struct registration *registration_table HIDDEN; /* by descriptor number */
+extern unsigned registration_limit HIDDEN;             /* 0: there is none yet */
+
+/* epoll_ctl has succeeded. Inline is what programs do most often: to ask for other events of what is known, and to take it
+ * out and put it in again. */
+void registration_note_new(int epoll, int fd, const struct epoll_event *event);
+static inline void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
+{
+    struct registration *known = registration_table + (unsigned)fd;
+    bool is_known = (unsigned)fd < __atomic_load_n(&registration_limit, __ATOMIC_ACQUIRE);
+    int32_t mine = epoll + 1, there = is_known ? __atomic_load_n(&known->epoll, __ATOMIC_RELAXED) : 0;
+    if (operation == EPOLL_CTL_DEL) {
+        if (there == mine)
+            __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
+        return;
+    }
+    bool is_same = is_known && __atomic_load_n(&known->data, __ATOMIC_RELAXED) == event->data.u64;
+    if (!is_same || (there != mine && (there || event->data.fd != fd))) {
+        registration_note_new(epoll, fd, event);
+        return;
+    }
+    __atomic_store_n(&known->events, event->events, __ATOMIC_RELAXED);
+    if (!there)
+        __atomic_store_n(&known->epoll, mine, __ATOMIC_RELEASE);
+}
 
 /* The number has been closed: the kernel has forgotten its registrations. */
 void registration_forget(int fd);
