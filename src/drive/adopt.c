@@ -26,7 +26,7 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
         throttle_keep(call);
         return; /* nothing to watch: the data path stays as it is */
     }
-    const struct guard *guard = call->is_shadow ? guard_of_shadow(policy) : guard_of(policy);
+    const struct guard *guard = call->is_shadow ? guard_of_shadow(policy) : guard_of_rule(call->rule);
     uint64_t cookie = call->cookie ? call->cookie : option_cookie(call->fd);
     struct descriptor *entry =
         guard && cookie ? descriptor_adopt(call->fd, cookie, guard, call->host, call->text) : NULL;

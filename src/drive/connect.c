@@ -25,6 +25,7 @@
 #include "state/descriptors.h"
 #include "state/faults.h"
 #include "state/process.h"
+#include "state/tally.h"
 
 typedef int (*pass_through)(int fd, __CONST_SOCKADDR_ARG address, socklen_t length);
 static int leave_unmade(int fd, __CONST_SOCKADDR_ARG address, socklen_t length);
@@ -286,6 +287,7 @@ void connect_report(struct host_handle host, const char *target, const struct br
                                             [BREAKER_REOPENED] = EVENT_REOPENED,
                                             [BREAKER_RECOVERED] = EVENT_CLOSED};
     uint32_t failures = 0;
+    tally_settle(); /* they came before this */
     uint64_t now = clock_now_ns();
     struct breaker_change change = breakers_ended(host, params, ticket, report, seed, now, &failures);
     if (change.transition == BREAKER_STAYED)
@@ -454,6 +456,8 @@ static enum progress progress_of(int fd, const struct sockaddr *address, socklen
 
 static bool is_non_blocking(int fd)
 {
+    if (descriptor_note(fd) & SOCKET_UNBLOCKED)
+        return true;
     int error = errno;
     int flags = real.fcntl(fd, F_GETFL, 0);
     errno = error;

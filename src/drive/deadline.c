@@ -127,10 +127,12 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
 {
     struct descriptor *entry = pending->entry;
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
-    if (pending->answer_due_ns > now_ns)
+    uint64_t due_ns = pending->answer_due_ns;
+    if (due_ns > now_ns)
         return false;
     if (!(state & AWAITING_ANSWER) || state & ANSWER_OVERDUE) {
-        pending->answer_due_ns = NEVER;
+        /* Unless a sender has just set the next one's. */
+        atomic_compare_exchange_strong(&pending->answer_due_ns, &due_ns, NEVER);
         return false;
     }
     /* A thread may wait for it inside a call that ends it by itself, unless this wait is about it. */

@@ -68,11 +68,16 @@ static int error_of(const struct policy *policy)
 
 void degrade_begin(struct descent *descent, const struct connecting *call)
 {
-    *descent = (struct descent){.kept = degrade_is_for(call) ? ladder_keep(call->rule) : NULL};
-    if (!descent->kept && degrade_is_for(call))
-        segment_passed(PASSED_NO_MEMORY);
-    if (!descent->kept)
+    if (!degrade_is_for(call)) { /* of the rest nothing is read then */
+        descent->kept = NULL;
+        descent->is_waiting = false;
         return;
+    }
+    *descent = (struct descent){.kept = ladder_keep(call->rule)};
+    if (!descent->kept) {
+        segment_passed(PASSED_NO_MEMORY);
+        return;
+    }
     descent->asked = call->host;
     descent->is_limited = call->is_limited;
     descent->is_led = call->is_led;

@@ -25,6 +25,9 @@ bool exchange_admit(struct descriptor *entry, uint64_t now_ns);
 /* The call has received `result` bytes, or messages. */
 void exchange_answered(struct descriptor *entry, const struct transfer *transfer, ssize_t result);
 
+/* Is its circuit closed, and has nothing failed? */
+bool exchange_is_unharmed(const struct descriptor *entry);
+
 /* A call ended with `error`; 0: the peer has closed. Counts where an answer was due. */
 void exchange_broken(struct descriptor *entry, int fd, int error);
 

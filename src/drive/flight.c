@@ -230,7 +230,10 @@ void flight_succeed(struct pending *pending)
     bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || guard_times_waits(guard) ||
                     state & FAULTY || atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
                     atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
-    pending_end(pending);
+    if (guard->response_ns)
+        pending_keep(pending);
+    else
+        pending_end(pending);
     if (!has_more)
         descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */
 }

@@ -24,6 +24,8 @@ static struct pending *claim(int fd, struct descriptor *entry);
 static bool is_at(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
 static bool is_in_flight(const struct pending *pending);
+static bool is_up(int fd, struct descriptor *entry);
+static bool is_only_timed(struct descriptor *entry);
 static unsigned retransmits(int fd);
 static void act(struct pending *pending, void *context);
 
@@ -126,6 +128,8 @@ void readiness_abandon(int fd, struct descriptor *entry)
 {
     int error = errno;
     sigset_t mask;
+    if (is_only_timed(entry))
+        return;
     signals_block(&mask);
     struct pending *pending = pending_claim(entry);
     if (pending && !is_at(pending, fd)) {
@@ -175,6 +179,19 @@ void readiness_abandon(int fd, struct descriptor *entry)
     }
     signals_restore(&mask);
     errno = error;
+}
+
+/* There is only a deadline to be forgotten, which is how connections mostly end: nothing is done to the socket, and what a
+ * signal handler could see meanwhile is a slot that somebody else is about to end. */
+static bool is_only_timed(struct descriptor *entry)
+{
+    struct pending *pending = pending_claim(entry);
+    bool is_only_timed = pending && pending->phase == PENDING_ANSWER;
+    if (is_only_timed)
+        pending_end(pending);
+    else if (pending)
+        pending_put_back(pending);
+    return is_only_timed;
 }
 
 /* Another thread may be acting through it just now. */
@@ -277,6 +294,8 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
     unsigned withheld = withheld_of(entry);
     if (seen && !(seen & ~withheld))
         return 0;
+    if (state & CONNECTING && !(seen & (POLLERR | POLLHUP)) && real_is_alone() && is_up(fd, entry))
+        return seen & ~withheld_of(entry);
     struct pending *pending = state & CONNECTING ? claim(fd, entry) : NULL;
     if (pending) {
         /* What was seen may be over: another thread has begun the next attempt meanwhile. */
@@ -312,6 +331,22 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
         seen &= asked;
     /* As the kernel shows a failure; one of ours it takes for a descriptor that was never connected. */
     return seen | POLLERR | POLLHUP | (asked & (POLLIN | POLLOUT | POLLRDHUP));
+}
+
+/* The wait has found that an attempt is over, and no failure: the common end. Nobody can have begun another since, and nothing
+ * is done to the socket, so neither it nor its number is asked for once more. False: it is not as simple. */
+static bool is_up(int fd, struct descriptor *entry)
+{
+    struct pending *pending = entry->ticket.is_probe ? NULL : pending_claim(entry);
+    if (!pending)
+        return false;
+    pending->fd = fd;
+    bool is_up = is_in_flight(pending);
+    if (is_up)
+        flight_succeed(pending);
+    else
+        pending_put_back(pending);
+    return is_up;
 }
 
 /* The entry's slot, claimed, to be acted on through `fd`. NULL: there is none, or the number is not the socket's any more:

@@ -163,7 +163,7 @@ static void decide_at_once(struct connecting *call, struct pending *pending, int
 static struct pending *begin(struct connecting *call)
 {
     const struct policy *policy = &call->rule->policy;
-    const struct guard *guard = call->is_shadow ? guard_of_shadow(policy) : guard_of(policy);
+    const struct guard *guard = call->is_shadow ? guard_of_shadow(policy) : guard_of_rule(call->rule);
     struct descriptor *entry =
         guard && process_owns_memory()
             ? descriptor_adopt(call->fd, option_cookie(call->fd), guard, call->host, call->text)
@@ -223,7 +223,8 @@ static void begin_call(struct pending *pending, struct connecting *call)
                                  .backoff = policy->retry.backoff,
                                  .rejected_error = policy->breaker.error,
                                  .timeout_error = ETIMEDOUT};
-    pending->siblings = (struct siblings){.known = 1};
+    pending->siblings.count = 0; /* of the others nothing is read then */
+    pending->siblings.known = 1;
     pending->siblings_tried = 0;
     bool is_retried = policy->retry.is_on && !call->is_shadow;
     if (!call->is_shadow) {

@@ -113,7 +113,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
             return -1;
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
-    bool is_begun = transfer->size < LARGE_BYTES && exchange_begin(entry, began_ns);
+    bool is_begun = transfer->is_begun || (transfer->size < LARGE_BYTES && exchange_begin(entry, began_ns));
     if (result == NOT_YET)
         result = perform(transfer);
     if (entry->cookie != transfer->cookie)

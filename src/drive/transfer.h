@@ -49,6 +49,7 @@ struct transfer {
     off64_t *offset;           /* ... where in it, or NULL ... */
     off64_t *own_offset;       /* ... and the one for the guarded end (the kernel refuses it) */
     uintptr_t caller;          /* where the program makes it; 0 = not known */
+    bool is_begun;             /* a send: its answer is awaited already (drive/quick.h) */
 };
 
 /* From here on a partial count is worth a clock: why it is partial cannot be told without. */

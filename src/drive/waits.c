@@ -9,6 +9,7 @@
 #include "drive/transfer.h"
 #include "drive/withhold.h"
 #include "state/process.h"
+#include "state/tally.h"
 
 #define LOOKS_SPARED 8
 #define LOOKS_MAX    8 /* each one more because something has ended during the one before */
@@ -27,6 +28,7 @@ static bool is_doubtful(const struct wait *wait);
 int wait_carry_out(struct wait *wait, int ready)
 {
     int error = errno;
+    tally_settle();
     if (!__atomic_load_n(&waits_seen, __ATOMIC_RELAXED) &&
         !__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
         deadline_catch_up();

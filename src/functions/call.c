@@ -24,7 +24,6 @@ struct inside {
 };
 static __thread struct inside *innermost __attribute__((tls_model("initial-exec")));
 
-static uint64_t nearly_now_ns(void);
 static void pass_on(struct binding *binding, void *result, void **arguments);
 static void carry_out(struct calling *call);
 static bool retry(struct calling *call);
@@ -68,14 +67,6 @@ void function_called(ffi_cif *shape, void *result, void **arguments, void *data)
     errno = call.error;
 }
 
-/* To a tick of the kernel: the precise clock is what costs most of a call that succeeds. */
-static uint64_t nearly_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
-
 static void pass_on(struct binding *binding, void *result, void **arguments)
 {
     ffi_call(&binding->shape, FFI_FN(binding->original), result, arguments);
@@ -84,7 +75,7 @@ static void pass_on(struct binding *binding, void *result, void **arguments)
 static void carry_out(struct calling *call)
 {
     const struct policy *policy = &call->function->rule.policy;
-    call->begun_ns = policy->limit.is_on ? clock_now_ns() : nearly_now_ns();
+    call->begun_ns = policy->limit.is_on ? clock_now_ns() : clock_coarse_ns();
     call->is_shadow = false;
     if (policy->enforce_ppm < PPM_ONE) {
         struct random random = {process_next_seed()};
@@ -176,7 +167,7 @@ static void report(struct calling *call, bool has_failed)
         struct breaker_view view =
             breaker_view(atomic_load_explicit(&call->host.host->breaker, memory_order_relaxed));
         if (view.state == BREAKER_CLOSED && !view.failures) { /* nothing to reset, only to count */
-            breakers_succeeded(call->host, &policy->breaker.params, 0);
+            breakers_succeeded(call->host, &policy->breaker.params, 1, 0);
             return;
         }
     }

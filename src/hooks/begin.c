@@ -12,6 +12,7 @@
 #include "state/fault_site.h"
 #include "state/faults.h"
 #include "state/process.h"
+#include "state/tally.h"
 
 /* Preloaded twice, from two places: the last one does it all. */
 static bool is_done_by_another(void)
@@ -25,6 +26,7 @@ static bool is_done_by_another(void)
 static void forked(void)
 {
     process_forked();
+    tally_forked();
     functions_forked();
 }
 

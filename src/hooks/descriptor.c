@@ -22,8 +22,10 @@
 static void made_blocking(int fd, bool is_blocking)
 {
     struct descriptor *entry = descriptor_of(fd);
-    if (!is_blocking)
-        descriptor_note_without(fd, SOCKET_FRESH);
+    if (is_blocking)
+        descriptor_note_without(fd, SOCKET_UNBLOCKED);
+    else
+        descriptor_note_unblocked(fd);
     if (entry)
         transfer_made_blocking(entry, fd, is_blocking);
 }
@@ -66,8 +68,8 @@ EXPORT int socket(int family, int type, int protocol)
     int fd = real.socket(family, type, protocol);
     if (fd < 0 || (unsigned)fd >= descriptor_limit)
         return fd;
-    descriptor_note_kind(fd,
-                         kind_of(family, type & 0xf, protocol) | (type & SOCK_NONBLOCK ? 0 : SOCKET_FRESH));
+    descriptor_note_kind(fd, kind_of(family, type & 0xf, protocol) |
+                                 (type & SOCK_NONBLOCK ? SOCKET_UNBLOCKED : SOCKET_FRESH));
     registration_forget(fd);
     if (descriptor_of(fd)) /* closed behind our back */
         transfer_let_go(fd);

@@ -1,11 +1,13 @@
 /* Sending and receiving. A descriptor without a rule costs one load, one branch and a jump to libc; one with a rule
  * that has nothing to do at the moment, a call more. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
 #include "drive/connect.h"
 #include "drive/fault_transfer.h"
 #include "drive/perform.h"
+#include "drive/quick.h"
 #include "drive/readable.h"
 #include "drive/transfer.h"
 
@@ -41,17 +43,29 @@ static GUARDED ssize_t receive(struct descriptor *entry, const struct transfer *
         return result == NOT_YET ? perform(transfer) : result;
     if (result == NOT_YET && needs_care(entry, FAULTY))
         return fault_receive(entry, transfer);
+    if (result == NOT_YET && quick_may_receive(entry, transfer->flags)) {
+        result = perform(transfer);
+        if (result < 0 && errno == EAGAIN)
+            return result;
+        if (result > 0 && is_of(entry, transfer) && quick_answered(entry))
+            return result;
+    }
     uint64_t began = result == NOT_YET && transfer->flags & MSG_WAITALL ? clock_now_ns() : 0;
     return transfer_receive(entry, transfer, result, began);
 }
 
-static GUARDED ssize_t send_with_care(struct descriptor *entry, const struct transfer *transfer,
-                                      ssize_t result)
+static GUARDED ssize_t send_with_care(struct descriptor *entry, struct transfer *transfer, ssize_t result)
 {
     if (!is_of(entry, transfer))
         return result == NOT_YET ? perform(transfer) : result;
     if (result == NOT_YET && needs_care(entry, FAULTY))
         return fault_send(entry, transfer);
+    if (result == NOT_YET && transfer->size < LARGE_BYTES && quick_begin(entry)) {
+        result = perform(transfer);
+        if (result > 0 && (size_t)result == perform_size(transfer))
+            return result;
+        transfer->is_begun = true;
+    }
     return transfer_send(entry, transfer, result, result == NOT_YET ? clock_now_ns() : 0);
 }
 
@@ -77,7 +91,8 @@ static GUARDED ssize_t receive_kept(const struct kept *kept, int call, ssize_t r
     return receive(descriptor_of(kept->fd), &transfer, result);
 }
 
-static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t result, uintptr_t caller)
+static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t result, bool is_begun,
+                                 uintptr_t caller)
 {
     struct transfer transfer = {.call = call,
                                 .caller = caller,
@@ -85,18 +100,50 @@ static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t resu
                                 .cookie = kept->cookie,
                                 .data = kept->data,
                                 .size = kept->size,
-                                .flags = kept->flags};
+                                .flags = kept->flags,
+                                .is_begun = is_begun};
     return send_with_care(descriptor_of(kept->fd), &transfer, result);
+}
+
+/* Where the state of the entry is worth a look: mostly because exchanges count, and then it is as short as may be. */
+static GUARDED ssize_t receive_carefully(int fd, void *data, size_t size, int flags, struct descriptor *entry,
+                                         int call)
+{
+    struct kept kept = {entry->cookie, data, size, fd, flags};
+    ssize_t got = NOT_YET;
+    if (quick_may_receive(entry, flags)) {
+        got = call == TRANSFER_RECV ? real.recv(fd, data, size, flags) : real.read(fd, data, size);
+        bool is_still = descriptor_of(fd) == entry && entry->cookie == kept.cookie;
+        if (got > 0 ? is_still && quick_answered(entry) : got < 0 && errno == EAGAIN)
+            return got;
+    }
+    return receive_kept(&kept, call, got, CALLER);
+}
+
+static GUARDED ssize_t send_carefully(int fd, const void *data, size_t size, int flags,
+                                      struct descriptor *entry, int call)
+{
+    struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
+    ssize_t sent = NOT_YET;
+    bool is_begun = size - 1 < LARGE_BYTES - 1 && quick_begin(entry);
+    if (is_begun) {
+        sent = call == TRANSFER_SEND ? real.send(fd, data, size, flags) : real.write(fd, data, size);
+        if (sent == (ssize_t)size)
+            return sent;
+    }
+    return send_kept(&kept, call, sent, is_begun, CALLER);
 }
 
 /* The guarded forms, out of line so that the common path has no frame. Each makes the call first and thinks only if
  * it did not simply go through. */
 static GUARDED ssize_t guarded_read(int fd, void *data, size_t size, struct descriptor *entry)
 {
+    if (!is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV))
+        return receive_carefully(fd, data, size, 0, entry, TRANSFER_READ);
     struct kept kept = {entry->cookie, data, size, fd, 0};
     KEEP(kept);
-    ssize_t got = NOT_YET;
-    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && (got = real.read(fd, data, size)) > 0)
+    ssize_t got = real.read(fd, data, size);
+    if (got > 0)
         return got;
     return receive_kept(&kept, TRANSFER_READ, got, CALLER);
 }
@@ -139,13 +186,13 @@ EXPORT ssize_t readv(int fd, const struct iovec *parts, int count)
 
 static GUARDED ssize_t guarded_recv(int fd, void *data, size_t size, int flags, struct descriptor *entry)
 {
+    if (!is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV))
+        return receive_carefully(fd, data, size, flags, entry, TRANSFER_RECV);
     struct kept kept = {entry->cookie, data, size, fd, flags};
     ssize_t got = NOT_YET;
-    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV)) {
-        KEEP(kept); /* here, it also keeps the two tests apart, which together cost one instruction more */
-        if (!__builtin_expect(flags & MSG_WAITALL, 0) && (got = real.recv(fd, data, size, flags)) > 0)
-            return got;
-    }
+    KEEP(kept);
+    if (!__builtin_expect(flags & MSG_WAITALL, 0) && (got = real.recv(fd, data, size, flags)) > 0)
+        return got;
     return receive_kept(&kept, TRANSFER_RECV, got, CALLER);
 }
 
@@ -253,13 +300,14 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
 
 static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, struct descriptor *entry)
 {
+    if (!is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND))
+        return send_carefully(fd, data, size, 0, entry, TRANSFER_WRITE);
     struct kept kept = {entry->cookie, (void *)data, size, fd, 0};
     KEEP(kept);
     ssize_t sent = NOT_YET;
-    if (is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND) && size < LARGE_BYTES &&
-        __builtin_expect((sent = real.write(fd, data, size)) == (ssize_t)kept.size, 1))
+    if (size < LARGE_BYTES && __builtin_expect((sent = real.write(fd, data, size)) == (ssize_t)kept.size, 1))
         return sent;
-    return send_kept(&kept, TRANSFER_WRITE, sent, CALLER);
+    return send_kept(&kept, TRANSFER_WRITE, sent, false, CALLER);
 }
 
 EXPORT ssize_t write(int fd, const void *data, size_t size)
@@ -289,13 +337,15 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int count)
 static GUARDED ssize_t guarded_send(int fd, const void *data, size_t size, int flags,
                                     struct descriptor *entry)
 {
+    if (!is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND))
+        return send_carefully(fd, data, size, flags, entry, TRANSFER_SEND);
     struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
     KEEP(kept);
     ssize_t sent = NOT_YET;
-    if (is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND) && size < LARGE_BYTES &&
+    if (size < LARGE_BYTES &&
         __builtin_expect((sent = real.send(fd, data, size, flags)) == (ssize_t)kept.size, 1))
         return sent;
-    return send_kept(&kept, TRANSFER_SEND, sent, CALLER);
+    return send_kept(&kept, TRANSFER_SEND, sent, false, CALLER);
 }
 
 EXPORT ssize_t send(int fd, const void *data, size_t size, int flags)

@@ -10,6 +10,7 @@
 #include <sys/select.h>
 
 #include "base/clock.h"
+#include "drive/readable.h"
 #include "drive/waits.h"
 #include "drive/withhold.h"
 #include "hooks/export.h"
@@ -145,7 +146,7 @@ EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, co
     return real.pselect(count, reads, writes, excepts, timeout, mask);
 }
 
-static RARE int epoll_ctl_with_care(int epoll, int operation, int fd, struct epoll_event *event)
+static GUARDED int epoll_ctl_and_note(int epoll, int operation, int fd, struct epoll_event *event)
 {
     int result = withhold_control(epoll, operation, fd, event);
     if (result == 0)
@@ -153,22 +154,13 @@ static RARE int epoll_ctl_with_care(int epoll, int operation, int fd, struct epo
     return result;
 }
 
-/* Programs call it more often than any wait. Its arguments are kept on the stack: in registers that calls preserve each
- * would cost a push and a pop. */
+/* Programs call it more often than any wait: a jump to libc spares them a return to here. */
 EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
-    if (__builtin_expect(withhold_is_on(), 0))
-        return epoll_ctl_with_care(epoll, operation, fd, event);
-    struct {
-        struct epoll_event *event;
-        int epoll, operation, fd;
-    } kept = {event, epoll, operation, fd};
-    __asm__ volatile("" : "+m"(kept));
-    int result = real.epoll_ctl(epoll, operation, fd, event);
-    if (result != 0)
-        return result;
-    registration_note(kept.epoll, kept.operation, kept.fd, kept.event);
-    return 0;
+    bool is_plain = __builtin_expect(!withhold_is_on(), 1) &&
+                    registration_note_early(epoll, operation, fd, event, is_on_stack(event));
+    return is_plain ? real.epoll_ctl(epoll, operation, fd, event)
+                    : epoll_ctl_and_note(epoll, operation, fd, event);
 }
 
 /* As WAIT_ENTRY makes it. */

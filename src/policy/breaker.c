@@ -241,6 +241,16 @@ uint64_t breaker_reset(uint64_t word)
     return pack((struct fields){.generation = unpack(word).generation + 1});
 }
 
+bool breaker_is_closed(uint64_t word)
+{
+    return word >> STATE_SHIFT == BREAKER_CLOSED;
+}
+
+bool breaker_is_unharmed(uint64_t word)
+{
+    return breaker_is_closed(word) && !(word >> COUNT_SHIFT & COUNT_MAX);
+}
+
 struct breaker_view breaker_view(uint64_t word)
 {
     struct fields fields = unpack(word);

@@ -92,6 +92,12 @@ struct breaker_change breaker_ended(uint64_t word, const struct breaker_params *
  * failure-rate window. */
 uint64_t breaker_reset(uint64_t word);
 
+/* Is it closed? Then it admits every call. */
+bool breaker_is_closed(uint64_t word);
+
+/* And has nothing failed either? Then a success changes nothing. */
+bool breaker_is_unharmed(uint64_t word);
+
 /* For people and tests. */
 struct breaker_view {
     enum breaker_state state;

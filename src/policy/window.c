@@ -5,7 +5,7 @@
 #define TICK_SHIFT (2 * COUNT_BITS)
 #define TICK_MASK  ((1u << 24) - 1)
 
-static uint64_t tick_at(uint64_t window_ns, uint64_t now_ns)
+uint64_t window_tick(uint64_t window_ns, uint64_t now_ns)
 {
     uint64_t width_ns = window_ns / WINDOW_BUCKETS;
     return width_ns ? now_ns / width_ns : now_ns;
@@ -24,14 +24,8 @@ static uint64_t saturated(uint32_t count, uint32_t add)
     return add < COUNT_MAX - count ? count + add : COUNT_MAX;
 }
 
-unsigned window_bucket(uint64_t window_ns, uint64_t now_ns)
+uint64_t window_add(uint64_t word, uint64_t tick, struct window_sum add)
 {
-    return tick_at(window_ns, now_ns) % WINDOW_BUCKETS;
-}
-
-uint64_t window_add(uint64_t word, uint64_t window_ns, struct window_sum add, uint64_t now_ns)
-{
-    uint64_t tick = tick_at(window_ns, now_ns);
     struct window_sum counts = counts_at(word, tick);
     return (tick & TICK_MASK) << TICK_SHIFT | saturated(counts.marked, add.marked) << COUNT_BITS |
            saturated(counts.events, add.events);
@@ -40,7 +34,7 @@ uint64_t window_add(uint64_t word, uint64_t window_ns, struct window_sum add, ui
 struct window_sum window_total(const uint64_t words[WINDOW_BUCKETS], uint64_t window_ns, uint64_t now_ns)
 {
     struct window_sum total = {0};
-    uint64_t tick = tick_at(window_ns, now_ns);
+    uint64_t tick = window_tick(window_ns, now_ns);
     /* Each tick is looked for in its own bucket: a word of long ago, whose 24 bits have come round, is in another. */
     for (unsigned age = 0; age < WINDOW_BUCKETS && age <= tick; age++) {
         struct window_sum counts = counts_at(words[(tick - age) % WINDOW_BUCKETS], tick - age);

@@ -15,11 +15,16 @@ struct window_sum {
     uint32_t marked; /* the events that were failures, or retries */
 };
 
-/* Which of the words belongs to `now_ns`, for a window that spans `window_ns` (at least WINDOW_BUCKETS ns). */
-unsigned window_bucket(uint64_t window_ns, uint64_t now_ns);
+/* The tick that `now_ns` is in, for a window that spans `window_ns` (at least WINDOW_BUCKETS ns), and which of the words belongs
+ * to it. */
+uint64_t window_tick(uint64_t window_ns, uint64_t now_ns);
+static inline unsigned window_bucket(uint64_t tick)
+{
+    return tick % WINDOW_BUCKETS;
+}
 
 /* The new value of that word when `add` has happened too. Counts saturate. */
-uint64_t window_add(uint64_t word, uint64_t window_ns, struct window_sum add, uint64_t now_ns);
+uint64_t window_add(uint64_t word, uint64_t tick, struct window_sum add);
 
 /* What the window holds at `now_ns`. */
 struct window_sum window_total(const uint64_t words[WINDOW_BUCKETS], uint64_t window_ns, uint64_t now_ns);

@@ -128,6 +128,7 @@ struct rule_match {
     uint32_t protocols; /* mask of PROTOCOL_BIT; only UNIX where there are paths, else without UNIX */
 };
 
+struct guard;
 struct rule {
     const char *name;
     struct rule_match match;
@@ -136,6 +137,8 @@ struct rule {
     uint64_t breaker_params_hash; /* processes share a breaker only if these agree */
     const struct origin *origins; /* one for each key of the table; NULL unless LOAD_ORIGINS */
     struct origin enforce_origin;
+    const struct guard
+        *guard;       /* what its connections are kept under: state/descriptors.h finds it once, atomically */
     const char *path; /* of the file that it stands in, maybe an included one */
     uint32_t file;    /* its place in the order of reading; 0 = the rule file itself */
     uint32_t line, column;

@@ -107,7 +107,7 @@ uint64_t breakers_open_until(struct host_handle handle, const struct breaker_par
         return steering == STEERING_OPEN ? NEVER : 0;
     uint64_t word = atomic_load_explicit(&handle.host->breaker, memory_order_acquire);
     uint64_t until_ns = breaker_open_until(word, params, now_ns);
-    if (until_ns)
+    if (until_ns || breaker_is_closed(word))
         return until_ns;
     struct breaker_answer answer = breakers_look(handle, params, now_ns);
     return answer.verdict == BREAKER_REJECT && answer.until_ns > now_ns ? answer.until_ns : 0;
@@ -163,20 +163,17 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
     return change;
 }
 
-void breakers_succeeded(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns)
+void breakers_succeeded(struct host_handle handle, const struct breaker_params *params, uint32_t count,
+                        uint64_t now_ns)
 {
     if (!is_still(handle))
         return;
     forget_addresses(handle.host);
     if (!params->failure_ratio_ppm)
         return;
-    if (!now_ns) {
-        /* For every answer on every connection: the coarse clock does for buckets of a tenth of a second and more. */
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-        now_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-    }
-    add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = 1}, now_ns);
+    if (!now_ns) /* for every answer on every connection: it does for buckets of a tenth of a second and more */
+        now_ns = clock_coarse_ns();
+    add_to_window(handle.host->failures, params->window_ns, (struct window_sum){.events = count}, now_ns);
 }
 
 uint32_t hosts_sample(struct host_handle handle, enum sample_kind kind, enum event_kind event,
@@ -421,9 +418,10 @@ static void empty(_Atomic uint64_t words[WINDOW_BUCKETS])
 
 static void add_to_window(_Atomic uint64_t *words, uint64_t window_ns, struct window_sum add, uint64_t now_ns)
 {
-    _Atomic uint64_t *word = &words[window_bucket(window_ns, now_ns) % WINDOW_BUCKETS];
+    uint64_t tick = window_tick(window_ns, now_ns);
+    _Atomic uint64_t *word = &words[window_bucket(tick)];
     uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(word, &before, window_add(before, window_ns, add, now_ns),
+    while (!atomic_compare_exchange_weak_explicit(word, &before, window_add(before, tick, add),
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
 }

@@ -49,9 +49,10 @@ struct breaker_change breakers_ended(struct host_handle handle, const struct bre
                                      struct breaker_ticket ticket, enum breaker_report report, uint64_t seed,
                                      uint64_t now_ns, uint32_t *failures);
 
-/* One more success of a closed breaker without failures: counts for the failure rate, where there is one, and for all
+/* So many more successes of a closed breaker without failures: they count for the failure rate, where there is one, and for all
  * addresses of the name. `now_ns` 0: it is not known. */
-void breakers_succeeded(struct host_handle handle, const struct breaker_params *params, uint64_t now_ns);
+void breakers_succeeded(struct host_handle handle, const struct breaker_params *params, uint32_t count,
+                        uint64_t now_ns);
 
 /* Which of several events of one kind are told: how many this one stands for; 0: it is one of too many in this second,
  * and is left out of recorder and log. The counters miss none. */

@@ -130,9 +130,7 @@ const struct ruleset *rules_enter(struct visit *visit)
             return NULL;
         visit->entered_ns = clock_now_ns();
     } else {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-        uint64_t now_ns = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+        uint64_t now_ns = clock_coarse_ns();
         visit->entered_ns = now_ns;
         if (__builtin_expect(now_ns >= __atomic_load_n(&look_at_ns, __ATOMIC_ACQUIRE), 0))
             rules_look(now_ns);

@@ -70,6 +70,13 @@ void descriptor_note_without(int fd, unsigned bits)
         __atomic_fetch_and(&descriptor_notes[fd], (uint16_t)~bits, __ATOMIC_RELAXED);
 }
 
+void descriptor_note_unblocked(int fd)
+{
+    descriptor_note_without(fd, SOCKET_FRESH);
+    if (!descriptor_is_copied(fd))
+        descriptor_note_with(fd, SOCKET_UNBLOCKED);
+}
+
 void descriptor_note_shut(int fd)
 {
     if (descriptor_note(fd) & SOCKET_BEGUN)
@@ -144,8 +151,9 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
     entry->host = host;
     entry->own_recv_ns = entry->own_send_ns = 0;
     entry->due_recv_error = entry->due_send_error = 0;
-    struct text text = text_begin(entry->target.text, sizeof entry->target.text);
-    text_add(&text, "%s", target);
+    size_t length = strnlen(target, sizeof entry->target.text - 1);
+    memcpy(entry->target.text, target, length);
+    entry->target.text[length] = '\0';
     atomic_store_explicit(&entry->references, 1, memory_order_release);
     put(fd, entry);
     return entry;
@@ -157,7 +165,7 @@ void descriptor_share(int fd, int copy)
         return;
     struct descriptor *entry = descriptor_of(fd);
     /* What the program changes through one number the other does not see. */
-    descriptor_note_without(fd, SOCKET_FRESH);
+    descriptor_note_without(fd, SOCKET_FRESH | SOCKET_UNBLOCKED);
     descriptor_note_kind(copy, descriptor_note(fd));
     if (descriptor_kind(fd) != SOCKET_UNKNOWN) {
         note_copied(fd);
@@ -230,7 +238,18 @@ const struct guard *guard_of(const struct policy *policy)
     wanted.recv_ns = policy->timeout.recv_ns;
     wanted.send_ns = policy->timeout.send_ns;
     wanted.response_ns = policy->timeout.response_ns;
+    wanted.is_simple = wanted.has_exchanges && !wanted.rejects_exchanges && !wanted.failure_prefixes.count;
     return shared(&wanted);
+}
+
+const struct guard *guard_of_rule(const struct rule *rule)
+{
+    const struct guard *guard = __atomic_load_n(&rule->guard, __ATOMIC_ACQUIRE);
+    if (!guard) {
+        guard = guard_of(&rule->policy);
+        __atomic_store_n((const struct guard **)&rule->guard, guard, __ATOMIC_RELEASE);
+    }
+    return guard;
 }
 
 const struct guard *guard_of_shadow(const struct policy *policy)

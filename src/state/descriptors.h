@@ -29,6 +29,7 @@ struct guard {
     bool has_breaker;
     bool has_exchanges;     /* whether an answer comes counts for the breaker */
     bool rejects_exchanges; /* an open circuit fails the next request on a connection that is there */
+    bool is_simple;         /* exchanges count, and nothing is asked or judged of each one: drive/quick.h */
     bool is_shadow;         /* decided and recorded, not carried out: there are no timeouts then */
     int breaker_error;
     uint64_t hash;
@@ -64,6 +65,8 @@ struct descriptor {
     _Atomic uint32_t state;
     uint64_t cookie;           /* SO_COOKIE when it was adopted */
     const struct guard *guard; /* to be asked for with descriptor_guard */
+    _Atomic uint32_t pending;  /* its slot + 1 in state/pending.h; 0 = none */
+    _Atomic uint32_t sent_us;  /* when the request was sent whose answer is awaited, in us; 0 = not known */
     struct host_handle host;
     struct {
         char text[24]; /* the beginning of it: descriptor_target */
@@ -71,9 +74,7 @@ struct descriptor {
     struct breaker_ticket ticket; /* valid while HOLDS_TICKET */
     int32_t owner;                /* the process that made the connection: its fork children have copies */
     int16_t due_send_error, due_recv_error;
-    uint32_t number;          /* the pool's */
-    _Atomic uint32_t pending; /* its slot + 1 in state/pending.h; 0 = none */
-    _Atomic uint32_t sent_us; /* when the request was sent whose answer is awaited, in us; 0 = not known */
+    uint32_t number;                   /* the pool's */
     _Atomic uint32_t holds_place;      /* 1: among the connections that its target may have */
     _Atomic uint32_t degraded;         /* its record + 1 in state/degraded.h; 0: it is what was asked for */
     uint64_t own_recv_ns, own_send_ns; /* the program's own SO_RCVTIMEO and SO_SNDTIMEO; 0 = none */
@@ -119,12 +120,13 @@ enum socket_kind {
     NO_SOCKET_BUT_EPOLL, /* one that something was taken out of: drive/withhold.h */
 };
 /* A note is one of these and bits beside it. */
-#define SOCKET_KIND     7u
-#define SOCKET_FRESH    8u      /* blocking, and without timeouts of the program's */
-#define SOCKET_SHUT     16u     /* the program has shut it down since it began to connect */
-#define SOCKET_COPIED   32u     /* there were copies of it before it was guarded */
-#define SOCKET_FASTOPEN 64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
-#define SOCKET_BEGUN    0xff00u /* 0, or it has begun to connect: tells that time from others */
+#define SOCKET_KIND      7u
+#define SOCKET_FRESH     8u      /* blocking, and without timeouts of the program's */
+#define SOCKET_SHUT      16u     /* the program has shut it down since it began to connect */
+#define SOCKET_COPIED    32u     /* there were copies of it before it was guarded */
+#define SOCKET_FASTOPEN  64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
+#define SOCKET_UNBLOCKED 128u    /* the program has made it not to block, and there are no copies of it */
+#define SOCKET_BEGUN     0xff00u /* 0, or it has begun to connect: tells that time from others */
 
 extern uint16_t *descriptor_notes HIDDEN; /* there once descriptor_limit is not 0 */
 static inline unsigned descriptor_note(int fd)
@@ -136,6 +138,7 @@ static inline unsigned descriptor_note(int fd)
 void descriptor_note_kind(int fd, unsigned note);
 void descriptor_note_with(int fd, unsigned bits);
 void descriptor_note_without(int fd, unsigned bits);
+void descriptor_note_unblocked(int fd);
 void descriptor_note_shut(int fd);
 
 /* The descriptor begins to connect. descriptor_is_still: it is that connect's, as far as we saw; a number that another
@@ -181,6 +184,7 @@ static inline bool guard_times_waits(const struct guard *guard)
 
 /* The shared copy of these values, made if need be; NULL without memory. In shadow: of what is only recorded. */
 const struct guard *guard_of(const struct policy *policy);
+const struct guard *guard_of_rule(const struct rule *rule);
 const struct guard *guard_of_shadow(const struct policy *policy);
 
 #endif

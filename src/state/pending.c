@@ -146,19 +146,33 @@ void pending_overdue(struct pending *pending)
         atomic_fetch_add(&pending_head->overdue, 1);
 }
 
-void pending_end(struct pending *pending)
+/* All that is counted beside its phase, and what registrations are owed. */
+static void settle(struct pending *pending)
 {
-    if (atomic_exchange(&pending->is_overdue, 0))
+    if (atomic_load(&pending->is_overdue) && atomic_exchange(&pending->is_overdue, 0))
         atomic_fetch_sub(&pending_head->overdue, 1);
     pending_withhold(pending, 0, 0);
-    pending_turn(pending, 0, 0);
+    if (atomic_load_explicit(&pending->turn_key, memory_order_relaxed))
+        pending_turn(pending, 0, 0);
     for (unsigned i = 0; i < WITHHELD_EPOLLS; i++)
         pending->withheld[i].how = AS_IT_IS;
+    if (atomic_load(&pending->nudged) && atomic_exchange(&pending->nudged, 0))
+        atomic_fetch_sub(&pending_head->nudges, 1);
+}
+
+void pending_keep(struct pending *pending)
+{
+    settle(pending);
+    pending_enter(pending, PENDING_ANSWER);
+    pending_release(pending, NEVER);
+}
+
+void pending_end(struct pending *pending)
+{
+    settle(pending);
     if (atomic_load_explicit(&pending->entry->pending, memory_order_relaxed) == pending->number + 1)
         atomic_store_explicit(&pending->entry->pending, 0, memory_order_release);
     pending_enter(pending, PENDING_FREE);
-    if (atomic_exchange(&pending->nudged, 0))
-        atomic_fetch_sub(&pending_head->nudges, 1);
     atomic_store_explicit(&pending->entry, NULL, memory_order_relaxed);
     atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
     atomic_fetch_sub_explicit(&pending_head->used, 1, memory_order_relaxed);

@@ -46,7 +46,9 @@ struct withheld_registration {
 
 struct pending {
     _Atomic uint64_t due_ns; /* NEVER: nothing */
-    _Atomic uint32_t claim;  /* 1: somebody acts on it */
+    /* Here for the sake of who sends: what he looks at lies together. */
+    _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
+    _Atomic uint32_t claim;                      /* 1: somebody acts on it */
     _Atomic uint32_t nudged; /* 1: a registration of the descriptor asks for more than the program did */
     uint32_t number;         /* its own */
     _Atomic uint32_t next;   /* in the list of free slots: the next one + 1 */
@@ -108,10 +110,9 @@ struct pending {
     struct withheld_registration withheld[WITHHELD_EPOLLS];
     _Atomic uint32_t
         is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
-    /* ANSWER: changed without a claim too, by who sends and receives */
-    _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
-    _Atomic uint32_t unsent_bytes;               /* when room began to be awaited */
-    _Atomic uint32_t was_unsent;                 /* 1: a part of the request was, at the last look */
+    /* ANSWER: changed without a claim too, by who sends and receives; with answer_due_ns and room_due_ns */
+    _Atomic uint32_t unsent_bytes; /* when room began to be awaited */
+    _Atomic uint32_t was_unsent;   /* 1: a part of the request was, at the last look */
 };
 
 #define PENDING_CHUNK  64u
@@ -204,8 +205,11 @@ void pending_release(struct pending *pending, uint64_t due_ns);
 /* ... or whenever it was due before ... */
 void pending_put_back(struct pending *pending);
 
-/* ... or ends what was pending: the slot is free. */
+/* ... or ends what was pending: the slot is free ... */
 void pending_end(struct pending *pending);
+
+/* ... or is kept for the answers that its connection is going to await: in PENDING_ANSWER, due never. */
+void pending_keep(struct pending *pending);
 
 /* Is it in one of the phases of a connect? */
 static inline bool pending_is_connect(enum pending_phase phase)

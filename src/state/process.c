@@ -20,6 +20,11 @@ struct identity {
     pid_t owner; /* changed atomically */
 };
 static struct identity *identity;
+#ifdef PROCESS_SEES_SHARING
+static bool is_shared; /* ever */
+#else
+static bool is_shared = true;
+#endif
 static pid_t born; /* in ordinary memory: a fork child keeps it */
 static uint64_t calls;
 
@@ -125,8 +130,11 @@ const char *process_program(void)
 
 bool process_owns_memory(void)
 {
-    int error = errno;
     struct identity *mine = __atomic_load_n(&identity, __ATOMIC_ACQUIRE);
+    if (mine && !__atomic_load_n(&is_shared, __ATOMIC_RELAXED) &&
+        __atomic_load_n(&mine->owner, __ATOMIC_RELAXED))
+        return true;
+    int error = errno;
     if (!mine) {
         struct identity *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == MAP_FAILED) {
@@ -150,6 +158,14 @@ bool process_owns_memory(void)
     if (__atomic_compare_exchange_n(&mine->owner, &owner, pid, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return true;
     return owner == pid;
+}
+
+void process_shares(void)
+{
+    /* Whose it is, before it is anybody else's too: the child may be the first to ask. */
+    if (__atomic_load_n(&identity, __ATOMIC_ACQUIRE))
+        process_owns_memory();
+    __atomic_store_n(&is_shared, true, __ATOMIC_RELAXED);
 }
 
 void process_forked(void)

@@ -46,8 +46,15 @@ bool process_is_seed(const char *value);
 const char *process_program(void);
 
 /* Does the memory belong to this process? False in a vfork child, which shares its parent's: whoever would change
- * shared tables must leave them alone there (python's subprocess closes every descriptor in one). Costs one getpid. */
+ * shared tables must leave them alone there (python's subprocess closes every descriptor in one). Costs one getpid once the
+ * process has made such a child, or where that is not seen. */
 bool process_owns_memory(void);
+
+#if defined __x86_64__ || defined __aarch64__
+#define PROCESS_SEES_SHARING /* hooks/share.c */
+#endif
+/* There is, or may be, a child that shares the memory. */
+void process_shares(void);
 
 /* In a fork child, before anything else: the memory is its own, though a vfork child of it may be the first to ask. */
 void process_forked(void);

@@ -31,13 +31,18 @@ static void remember_data(int epoll, int fd, uint64_t data);
 
 static __attribute__((noinline, cold)) bool open_table(void);
 
-void registration_note_new(int epoll, int fd, const struct epoll_event *event)
+void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
 {
     if ((unsigned)fd >= registration_limit &&
         ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= registration_limit))
         return;
     struct registration *known = &registration_table[fd];
     int32_t mine = epoll + 1, other = __atomic_load_n(&known->epoll, __ATOMIC_RELAXED);
+    if (operation == EPOLL_CTL_DEL) {
+        if (other == mine)
+            __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
+        return;
+    }
     if (other && other != mine) {
         __atomic_store_n(&has_several, true, __ATOMIC_RELAXED);
         __atomic_store_n(&known->epoll, SEVERAL, __ATOMIC_RELEASE);

@@ -19,10 +19,13 @@ struct registration {
 extern struct registration *registration_table HIDDEN; /* by descriptor number */
 extern unsigned registration_limit HIDDEN;             /* 0: there is none yet */
 
-/* epoll_ctl has succeeded. Inline is what programs do most often: to ask for other events of what is known, and to take it
- * out and put it in again. */
-void registration_note_new(int epoll, int fd, const struct epoll_event *event);
-static inline void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
+/* epoll_ctl has succeeded. */
+void registration_note(int epoll, int operation, int fd, const struct epoll_event *event);
+
+/* The same before the call, where it can hardly fail: what is known is taken out, asks for other events, or is put in again as
+ * it was. `is_readable`: the event is. False: nothing is noted, and it is to be noted afterwards. */
+static inline bool registration_note_early(int epoll, int operation, int fd, const struct epoll_event *event,
+                                           bool is_readable)
 {
     struct registration *known = registration_table + (unsigned)fd;
     bool is_known = (unsigned)fd < __atomic_load_n(&registration_limit, __ATOMIC_ACQUIRE);
@@ -30,16 +33,17 @@ static inline void registration_note(int epoll, int operation, int fd, const str
     if (operation == EPOLL_CTL_DEL) {
         if (there == mine)
             __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
-        return;
+        return true;
     }
-    bool is_same = is_known && __atomic_load_n(&known->data, __ATOMIC_RELAXED) == event->data.u64;
-    if (!is_same || (there != mine && (there || event->data.fd != fd))) {
-        registration_note_new(epoll, fd, event);
-        return;
-    }
+    if (!is_known || !is_readable || __atomic_load_n(&known->data, __ATOMIC_RELAXED) != event->data.u64)
+        return false;
+    if (operation == EPOLL_CTL_MOD ? there != mine
+                                   : operation != EPOLL_CTL_ADD || there || event->data.fd != fd)
+        return false;
     __atomic_store_n(&known->events, event->events, __ATOMIC_RELAXED);
     if (!there)
         __atomic_store_n(&known->epoll, mine, __ATOMIC_RELEASE);
+    return true;
 }
 
 /* The number has been closed: the kernel has forgotten its registrations. */

@@ -1,5 +1,7 @@
 /* Sockets that outlive a fork, a vfork child, an exec or a spawn. */
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,7 @@
 #include "conform.h"
 
 extern char **environ;
+extern pid_t __vfork(void);
 extern ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
 extern ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
 extern ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags,
@@ -94,14 +97,25 @@ static void close_all_in_child(struct ends *ends)
 }
 
 /* As python's subprocess does it: close and dup in a child that shares the parent's memory. */
-static void vfork_and_close(struct ends *ends)
+static int close_all(void *context)
 {
-    pid_t child = vfork();
-    if (child == 0) {
-        close(ends->fd);
-        dup2(2, ends->fd);
-        close_range(3, ~0u, 0);
-        _exit(7);
+    const struct ends *ends = context;
+    close(ends->fd);
+    dup2(2, ends->fd);
+    close_range(3, ~0u, 0);
+    _exit(7);
+}
+
+static void share_and_close(struct ends *ends, const char *way)
+{
+    static _Alignas(16) char stack[64 << 10];
+    pid_t child;
+    if (strcmp(way, "clone") == 0) {
+        child = clone(close_all, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, ends);
+    } else {
+        child = strcmp(way, "vfork") == 0 ? vfork() : __vfork();
+        if (child == 0)
+            close_all(ends);
     }
     int status;
     waitpid(child, &status, 0);
@@ -285,14 +299,16 @@ void stories_processes(const char *self)
                     afterwards(&ends);
                     cell_end();
                 }
-            if (cell_begin("process %s vfork%s", kind_names[kinds[k]], has_own ? " own" : "")) {
-                ends_open(&ends, kinds[k], BLOCKING, INWARD, false);
-                if (has_own)
-                    setsockopt(ends.fd, SOL_SOCKET, SO_RCVTIMEO, &own, sizeof own);
-                vfork_and_close(&ends);
-                afterwards(&ends);
-                cell_end();
-            }
+            static const char *const sharing[] = {"vfork", "__vfork", "clone"};
+            for (size_t s = 0; s < COUNT_OF(sharing); s++)
+                if (cell_begin("process %s %s%s", kind_names[kinds[k]], sharing[s], has_own ? " own" : "")) {
+                    ends_open(&ends, kinds[k], BLOCKING, INWARD, false);
+                    if (has_own)
+                        setsockopt(ends.fd, SOL_SOCKET, SO_RCVTIMEO, &own, sizeof own);
+                    share_and_close(&ends, sharing[s]);
+                    afterwards(&ends);
+                    cell_end();
+                }
             if (cell_begin("process %s vfork_execs%s", kind_names[kinds[k]], has_own ? " own" : "")) {
                 ends_open(&ends, kinds[k], BLOCKING, INWARD, false);
                 if (has_own)

@@ -37,7 +37,7 @@ NOT_HOOKED = {
                     "nothing to decide"),
     **dict.fromkeys(("pread", "pread64", "preadv64", "preadv64v2", "pwrite", "pwrite64", "pwritev64", "pwritev64v2"),
                     "at an offset, which sockets do not have"),
-    **dict.fromkeys(("vfork", "fork"), "children are recognised by their process id; vfork cannot be wrapped"),
+    **dict.fromkeys(("fork",), "its children are recognised by memory that the kernel empties in them"),
     **dict.fromkeys(("popen", "pclose", "system"), "pipes and a shell, by a child that does not pass hooks"),
     **dict.fromkeys(("vmsplice", "tee", "preadv", "pwritev"), "not for sockets"),
     **dict.fromkeys(("getnameinfo", "gethostbyaddr", "gethostbyaddr_r", "res_query", "res_search", "res_nquery",

@@ -321,8 +321,8 @@ static struct window_sum counted(const uint64_t words[], struct tally *tally, ui
 static void count(uint64_t words[], struct tally *tally, uint64_t window_ns, struct window_sum add)
 {
     counted(words, tally, window_ns);
-    uint64_t *word = &words[window_bucket(window_ns, world.now)];
-    *word = window_add(*word, window_ns, add, world.now);
+    uint64_t its_tick = window_tick(window_ns, world.now), *word = &words[window_bucket(its_tick)];
+    *word = window_add(*word, its_tick, add);
     uint64_t tick = world.now / (window_ns / WINDOW_BUCKETS);
     if (tally->count == 0 || tally->ticks[tally->count - 1].tick != tick) {
         tally->ticks[tally->count].tick = tick;

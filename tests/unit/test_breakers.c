@@ -375,7 +375,7 @@ TEST(a_success_at_any_address_counts_for_the_name)
     ck_assert_int_eq(breakers_addresses_failed(host, &first, NS_PER_S), BREAKER_NEUTRAL);
     breakers_ended(host, &five, ticket, BREAKER_SUCCESS, 1, NS_PER_S, NULL);
     ck_assert_int_eq(breakers_addresses_failed(host, &second, NS_PER_S), BREAKER_NEUTRAL);
-    breakers_succeeded(host, &five, 0);
+    breakers_succeeded(host, &five, 1, 0);
     ck_assert_int_eq(breakers_addresses_failed(host, &first, NS_PER_S), BREAKER_NEUTRAL);
     ck_assert_int_eq(breakers_addresses_failed(host, &second, NS_PER_S), BREAKER_FAILURE);
     /* Without a place to keep marks in, each counts. */

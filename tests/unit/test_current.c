@@ -370,6 +370,7 @@ TEST(a_vfork_child_looks_at_nothing)
     put_rules(1, "5s");
     begin();
     put_rules(2, "5s");
+    process_shares(); /* as the hook does */
     pid_t child = vfork();
     if (child == 0) {
         rules_look(now_ns + 2 * NS_PER_S);

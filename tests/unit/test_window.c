@@ -8,8 +8,8 @@
 
 static void add(uint64_t words[WINDOW_BUCKETS], uint32_t events, uint32_t marked, uint64_t now_ns)
 {
-    uint64_t *word = &words[window_bucket(WINDOW, now_ns)];
-    *word = window_add(*word, WINDOW, (struct window_sum){.events = events, .marked = marked}, now_ns);
+    uint64_t tick = window_tick(WINDOW, now_ns), *word = &words[window_bucket(tick)];
+    *word = window_add(*word, tick, (struct window_sum){.events = events, .marked = marked});
 }
 
 static void assert_holds(const uint64_t words[WINDOW_BUCKETS], uint32_t events, uint32_t marked,
@@ -57,7 +57,8 @@ TEST(bucket_of_an_old_tick_is_begun_anew)
 {
     uint64_t words[WINDOW_BUCKETS] = {0};
     add(words, 4, 3, 100 * S);
-    ck_assert_uint_eq(window_bucket(WINDOW, 100 * S), window_bucket(WINDOW, 110 * S));
+    ck_assert_uint_eq(window_bucket(window_tick(WINDOW, 100 * S)),
+                      window_bucket(window_tick(WINDOW, 110 * S)));
     add(words, 1, 0, 110 * S);
     assert_holds(words, 1, 0, 110 * S);
 }
@@ -139,8 +140,9 @@ TEST(any_word_is_a_good_word)
 TEST(tiny_windows_do_not_divide_by_zero)
 {
     uint64_t words[WINDOW_BUCKETS] = {0};
-    ck_assert_uint_lt(window_bucket(0, 12345), WINDOW_BUCKETS);
-    words[window_bucket(9, 12345)] = window_add(0, 9, (struct window_sum){.events = 1}, 12345);
+    ck_assert_uint_lt(window_bucket(window_tick(0, 12345)), WINDOW_BUCKETS);
+    words[window_bucket(window_tick(9, 12345))] =
+        window_add(0, window_tick(9, 12345), (struct window_sum){.events = 1});
     ck_assert_uint_eq(window_total(words, 9, 12345).events, 1);
 }
 
