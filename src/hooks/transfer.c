@@ -298,10 +298,16 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
                  : real.recvmmsg(fd, messages, count, flags, timeout);
 }
 
+/* Apart, so that the common path need not move its arguments out of the way. */
+static GUARDED ssize_t write_carefully(int fd, const void *data, size_t size, struct descriptor *entry)
+{
+    return send_carefully(fd, data, size, 0, entry, TRANSFER_WRITE);
+}
+
 static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, struct descriptor *entry)
 {
     if (!is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND))
-        return send_carefully(fd, data, size, 0, entry, TRANSFER_WRITE);
+        return write_carefully(fd, data, size, entry);
     struct kept kept = {entry->cookie, (void *)data, size, fd, 0};
     KEEP(kept);
     ssize_t sent = NOT_YET;
