@@ -237,7 +237,7 @@ static inline bool pending_shows_overdue(void)
 void pending_enter(struct pending *pending, enum pending_phase phase);
 
 /* Changes when the entry's slot is due, without claiming it. Another thread may end it meanwhile, and it may be another
- * entry's by now: then nothing is changed. */
+ * entry's by now: then nothing comes of it but one look that is not needed. */
 void pending_due(struct pending *pending, const struct descriptor *entry, uint64_t due_ns);
 
 /* Will it be looked at by then? Where other threads may be looking at it, with a fence between what was written to it and
