@@ -17,9 +17,9 @@
 #define PLACES_EACH 4u /* where one may be, from its home on */
 #define PLACES      ((1u << PLACES_BITS) + PLACES_EACH)
 
-struct registration *registration_table;
+HOT struct registration *registration_table = NULL;
 static int32_t *places; /* by epoll and data: a number + 1, or 0 */
-unsigned registration_limit;
+HOT unsigned registration_limit = 0;
 #define RECENT 4u
 static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
 static unsigned recent_turn;
