@@ -290,12 +290,13 @@ static void report(struct descriptor *entry, enum breaker_report what, uint64_t 
     struct breaker_ticket ticket = entry->ticket;
     if (!(before & HOLDS_TICKET)) {
         uint64_t word = atomic_load_explicit(&host.host->breaker, memory_order_relaxed);
+        struct breaker_view view = breaker_view(word);
         /* The common case on a healthy connection: nothing to reset, only to count. */
-        if (what == BREAKER_SUCCESS && breaker_is_unharmed(word)) {
+        if (what == BREAKER_SUCCESS && view.state == BREAKER_CLOSED && !view.failures) {
             breakers_succeeded(host, &guard->breaker, 1, now_ns);
             return;
         }
-        ticket = (struct breaker_ticket){.generation = breaker_view(word).generation, .is_probe = false};
+        ticket = (struct breaker_ticket){.generation = view.generation, .is_probe = false};
     }
     connect_report(host, descriptor_target(entry).text, &guard->breaker, guard->breaker_error, ticket, what,
                    process_next_seed(), guard->is_shadow);

@@ -44,12 +44,12 @@ struct transfer {
     struct sockaddr *address; /* of recvfrom, sendto */
     socklen_t *address_length; /* of recvfrom */
     socklen_t length;          /* of sendto */
+    bool is_begun;             /* a send: its answer is awaited already (drive/quick.h) */
     struct timespec *timeout;  /* of recvmmsg */
     int other;                 /* of sendfile, splice: the descriptor at the other end ... */
     off64_t *offset;           /* ... where in it, or NULL ... */
     off64_t *own_offset;       /* ... and the one for the guarded end (the kernel refuses it) */
     uintptr_t caller;          /* where the program makes it; 0 = not known */
-    bool is_begun;             /* a send: its answer is awaited already (drive/quick.h) */
 };
 
 /* From here on a partial count is worth a clock: why it is partial cannot be told without. */
