@@ -298,6 +298,7 @@ static void report(struct descriptor *entry, enum breaker_report what, uint64_t 
         }
         ticket = (struct breaker_ticket){.generation = view.generation, .is_probe = false};
     }
-    connect_report(host, descriptor_target(entry).text, &guard->breaker, guard->breaker_error, ticket, what,
+    connect_report(host, descriptor_target(entry).text, &guard->breaker,
+                   guard->has_ladder ? CONNECT_LADDER : guard->breaker_error, ticket, what,
                    process_next_seed(), guard->is_shadow);
 }

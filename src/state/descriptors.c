@@ -272,6 +272,7 @@ static void fill(struct guard *values, const struct policy *policy)
         return;
     values->breaker = policy->breaker.params;
     values->breaker_error = policy->breaker.error;
+    values->has_ladder = policy->ladder != NULL;
     values->rejects_exchanges = values->has_exchanges && policy->breaker.scope == SCOPE_EXCHANGE;
     values->failure_prefixes = policy->breaker.failure_prefixes;
 }

@@ -29,6 +29,7 @@ struct guard {
     bool has_breaker;
     bool has_exchanges;     /* whether an answer comes counts for the breaker */
     bool rejects_exchanges; /* an open circuit fails the next request on a connection that is there */
+    bool has_ladder;        /* calls that an open circuit rejects may be served otherwise */
     bool is_simple;         /* exchanges count, and nothing is asked or judged of each one: drive/quick.h */
     bool is_shadow;         /* decided and recorded, not carried out: there are no timeouts then */
     int breaker_error;
