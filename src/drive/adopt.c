@@ -14,6 +14,7 @@
 #include "hooks/real.h"
 #include "state/faults.h"
 #include "state/process.h"
+#include "state/tally.h"
 
 static void take_options_off(const struct descriptor *entry, int fd);
 static void put_options_on(struct descriptor *entry, int fd);
@@ -162,6 +163,7 @@ void transfer_trust(int fd)
 void transfer_hand_over_all(struct handed *handed)
 {
     handed->count = 0;
+    tally_settle();
     if (descriptor_next(0, ~0u) < 0 || !process_owns_memory())
         return;
     int error = errno;

@@ -26,6 +26,8 @@ bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
     do {
         if (!(state & IDLE))
             return false;
+        if (state & TIMED) /* an earlier answer's time may still be there */
+            deadline_over(entry);
         atomic_store_explicit(&entry->sent_us, exchange_us(now_ns), memory_order_relaxed);
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
                                                     (state & ~(IDLE | JUDGEMENT)) | AWAITING_ANSWER,
