@@ -92,7 +92,7 @@ for _ in range(30):
             self.wait_for(lambda: self.is_listening(port))
             stop = script.replace("failed = 0", "import os, signal, time\n"
                                   "os.kill(int(sys.argv[3]), signal.SIGKILL)\n"
-                                  "while 'State:\\tZ' not in open(f'/proc/{sys.argv[3]}/status').read(): pass\n"
+                                  "while f':{int(sys.argv[1]):04X} 00000000:0000 0A' in open('/proc/net/tcp').read(): pass\n"
                                   "failed = 0")
             ended = self.run_program([PYTHON, "-c", stop, str(port), str(count), str(redis.pid)], rules, RULED)
             self.assertTrue(ended.is_good, ended)
