@@ -119,9 +119,6 @@ void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking)
                           ? atomic_fetch_and_explicit(&entry->state, ~NON_BLOCKING, memory_order_relaxed)
                           : atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
     bool was_blocking = !(before & NON_BLOCKING);
-    if (is_blocking && before & CONNECTING && process_owns_memory())
-        readiness_hand_over(
-            fd, entry); /* its next call may wait in the kernel, for ever if it is between two attempts */
     if (is_blocking == was_blocking || before & (HANDED_OVER | CONNECTING) || !transfer_is_same(entry, fd))
         return;
     if (is_blocking)

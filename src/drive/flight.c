@@ -1,6 +1,7 @@
 #include "drive/flight.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -111,6 +112,11 @@ static struct call_step attempt(struct pending *pending)
     uint64_t now = clock_now_ns();
     if (pending->descent.is_waiting)
         return degrade_waited(pending);
+    /* Made blocking where we did not see it, by another process say: we would wait for as long as the kernel likes. */
+    if (!(real.fcntl(pending->fd, F_GETFL, 0) & O_NONBLOCK)) {
+        segment_passed(PASSED_CANCEL_FAILED);
+        return call_denied(&pending->call);
+    }
     bool is_free = pending->phase == PENDING_PARKED ? silence_end(pending) : raw_disconnect(pending->fd);
     pending_enter(pending, PENDING_FLYING);
     pending->began_ns = now;

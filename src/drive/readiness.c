@@ -219,13 +219,22 @@ void readiness_hand_over(int fd, struct descriptor *entry)
     sigset_t mask;
     signals_block(&mask);
     struct pending *pending = claim(fd, entry);
-    if (pending && pending->phase == PENDING_PARKED && silence_end(pending))
-        raw_connect(fd, &pending->address.any, pending->length);
+    int failure = 0;
+    if (pending && pending->phase == PENDING_PARKED && silence_end(pending)) {
+        flight_take_so_error(fd);
+        union flight_address other;
+        bool is_begun = raw_connect(fd, flight_address(pending, &other), pending->length) == 0;
+        failure = is_begun || errno == EINPROGRESS ? 0 : errno;
+    }
     if (pending) {
         silence_is_over(pending);
         nudge_attempt_ended(pending);
         turn_leave(pending);
-        flight_report(pending, BREAKER_NEUTRAL, 0);
+        if (failure)
+            host_count(entry->host, HOST_FAILED);
+        flight_report(pending, failure ? BREAKER_FAILURE : BREAKER_NEUTRAL, failure);
+        entry->due_recv_error = (int16_t)failure;
+        atomic_fetch_or_explicit(&entry->state, failure ? CONNECT_ERROR_DUE : 0, memory_order_release);
         atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_acq_rel);
         pending_end(pending);
     }

@@ -10,6 +10,7 @@
 #include "drive/fault_accept.h"
 #include "drive/fault_peer.h"
 #include "drive/transfer.h"
+#include "drive/readable.h"
 #include "drive/readiness.h"
 #include "drive/stand_in.h"
 #include "hooks/export.h"
@@ -28,6 +29,15 @@ static void made_blocking(int fd, bool is_blocking)
         descriptor_note_unblocked(fd);
     if (entry)
         transfer_made_blocking(entry, fd, is_blocking);
+}
+
+/* Before: between two attempts, or in one that we may take back, its next call would wait in the kernel, perhaps for ever. */
+static void is_to_block(int fd)
+{
+    struct descriptor *entry = descriptor_of(fd);
+    if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING &&
+        process_owns_memory())
+        readiness_hand_over(fd, entry);
 }
 
 static int copied(int fd, int copy)
@@ -209,18 +219,25 @@ static int fcntl_done(int fd, int command, void *argument, int result)
 EXPORT int fcntl(int fd, int command, ...)
 {
     THIRD_ARGUMENT(command);
+    if (command == F_SETFL && !((long)argument & O_NONBLOCK))
+        is_to_block(fd);
     return fcntl_done(fd, command, argument, real.fcntl(fd, command, argument));
 }
 
 EXPORT int fcntl64(int fd, int command, ...)
 {
     THIRD_ARGUMENT(command);
+    if (command == F_SETFL && !((long)argument & O_NONBLOCK))
+        is_to_block(fd);
     return fcntl_done(fd, command, argument, real.fcntl64(fd, command, argument));
 }
 
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
     THIRD_ARGUMENT(request);
+    if (request == FIONBIO && descriptor_of(fd) && is_readable(argument, sizeof(int)) &&
+        *(int *)argument == 0)
+        is_to_block(fd);
     int result = real.ioctl(fd, request, argument);
     if (request == FIONBIO && result == 0)
         made_blocking(fd, *(int *)argument == 0);
