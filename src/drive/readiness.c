@@ -20,6 +20,9 @@
 #include "state/process.h"
 #include "state/segment.h"
 
+#define AT_ONCE_NS (10 * NS_PER_MS) /* nobody gives up that soon, and uses the number for something else */
+
+static bool is_anothers_error(int fd, struct descriptor *entry);
 static struct pending *claim(int fd, struct descriptor *entry);
 static bool is_at(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
@@ -28,6 +31,7 @@ static bool is_up(int fd, struct descriptor *entry);
 static bool is_only_timed(struct descriptor *entry);
 static unsigned retransmits(int fd);
 static void act(struct pending *pending, void *context);
+static void forget(struct pending *pending);
 
 bool readiness_connect_again(int fd, struct descriptor *entry, const struct sockaddr *address,
                              socklen_t length, int *result)
@@ -51,6 +55,8 @@ bool readiness_connect_again(int fd, struct descriptor *entry, const struct sock
         *result = -1;
         return true;
     }
+    if (is_anothers_error(fd, entry))
+        return false;
     if (readiness_take_error(entry, &error)) {
         raw_disconnect(fd); /* or the kernel would have its say about it once more */
         transfer_let_go(fd);
@@ -114,7 +120,14 @@ bool readiness_so_error(int fd, struct descriptor *entry, int *error)
         *error = 0;
         return true;
     }
-    return readiness_take_error(entry, error);
+    return !is_anothers_error(fd, entry) && readiness_take_error(entry, error);
+}
+
+/* Is the error due to a connection whose number has become another's, closed and used again behind our back? */
+static bool is_anothers_error(int fd, struct descriptor *entry)
+{
+    return atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECT_ERROR_DUE &&
+           !transfer_is_same(entry, fd);
 }
 
 void readiness_give_up(int fd, struct descriptor *entry)
@@ -255,9 +268,7 @@ static void act(struct pending *pending, void *context)
         return;
     }
     if (!is_still_there(pending)) {
-        segment_passed(PASSED_STALE);
-        flight_report(pending, BREAKER_NEUTRAL, 0);
-        pending_end(pending);
+        forget(pending);
         return;
     }
     withhold_show_due(pending, now);
@@ -297,10 +308,25 @@ static void act(struct pending *pending, void *context)
     }
 }
 
+/* Closed behind our back. Whatever has the number now is not guarded. */
+static void forget(struct pending *pending)
+{
+    const struct descriptor *entry = pending->entry;
+    int fd = pending->fd;
+    segment_passed(PASSED_STALE);
+    flight_report(pending, BREAKER_NEUTRAL, 0);
+    pending_end(pending);
+    if (descriptor_of(fd) == entry && option_cookie(fd) != entry->cookie)
+        transfer_let_go(fd);
+}
+
 unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigned asked)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
     unsigned withheld = withheld_of(entry);
+    /* What is to be hidden, or shown, is that connection's: a number that was closed behind our back may be a pipe's. */
+    if ((withheld || state & CONNECT_ERROR_DUE) && !transfer_is_same(entry, fd))
+        return seen;
     if (seen && !(seen & ~withheld))
         return 0;
     if (state & CONNECTING && !(seen & (POLLERR | POLLHUP)) && real_is_alone() && is_up(fd, entry))
@@ -343,14 +369,15 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
 }
 
 /* The wait has found that an attempt is over, and no failure: the common end. Nobody can have begun another since, and nothing
- * is done to the socket, so neither it nor its number is asked for once more. False: it is not as simple. */
+ * is done to the socket, so neither it nor its number is asked for once more; unless it has taken so long that the program may
+ * have given it up and closed it behind our back. False: it is not as simple. */
 static bool is_up(int fd, struct descriptor *entry)
 {
     struct pending *pending = entry->ticket.is_probe ? NULL : pending_claim(entry);
     if (!pending)
         return false;
     pending->fd = fd;
-    bool is_up = is_in_flight(pending);
+    bool is_up = is_in_flight(pending) && clock_coarse_ns() < pending->began_ns + AT_ONCE_NS;
     if (is_up)
         flight_succeed(pending);
     else

@@ -5,6 +5,7 @@
 #include "drive/raw.h"
 #include "drive/readable.h"
 #include "drive/readiness.h"
+#include "drive/transfer.h"
 #include "drive/waits.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
@@ -57,8 +58,10 @@ static void ask_for_less(struct select_wait *mine)
     for (int first = 0; first < mine->count; first += WORD_BITS) {
         for (unsigned long any = of_all(mine->sets, first); any; any &= any - 1) {
             int fd = first + __builtin_ctzl(any);
-            const struct descriptor *entry = descriptor_of(fd);
+            struct descriptor *entry = descriptor_of(fd);
             unsigned withheld = entry ? withheld_of(entry) : 0;
+            if (withheld && !transfer_is_same(entry, fd))
+                continue;
             /* The kernel counts failures as both. */
             bool is_failed = mine->wait.is_in_vain && withheld & POLLERR && !(raw_poll(fd) & POLLOUT);
             for (int i = 0; withheld && i < SETS; i++)

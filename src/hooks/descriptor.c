@@ -140,7 +140,8 @@ EXPORT int shutdown(int fd, int how)
     if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
         readiness_give_up(fd, entry);
     int result = real.shutdown(fd, how);
-    if (entry && result == 0 && atomic_load_explicit(&entry->degraded, memory_order_relaxed))
+    if (entry && result == 0 && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
+        transfer_is_same(entry, fd))
         stand_in_shut(entry, how);
     return result;
 }
