@@ -191,48 +191,69 @@ TEST(numbers_beyond_the_table_are_the_kernels)
     registration_forget(-1);
 }
 
-TEST(a_descriptor_is_found_by_its_data)
+TEST(a_call_that_fails_leaves_what_there_was)
 {
     begin();
-    struct registration found;
-    ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), REGISTRATION_UNCLEAR);
-    for (int fd = 10; fd < 1000; fd++)
-        note(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, 0x7f0000000000 + (uint64_t)fd * 64);
-    for (int fd = 10; fd < 1000; fd++) {
-        ck_assert_int_eq(registration_by_data(epoll, 0x7f0000000000 + (uint64_t)fd * 64, &found), fd);
-        ck_assert_uint_eq(found.events, EPOLLIN);
-        ck_assert_int_eq(registration_by_data(epoll + 1, 0x7f0000000000 + (uint64_t)fd * 64, &found),
-                         REGISTRATION_UNCLEAR);
-    }
+    struct registration found, before = {.epoll = 0};
+    struct epoll_event event = {.events = EPOLLOUT, .data.u64 = 77};
+    note(epoll, EPOLL_CTL_ADD, 20, EPOLLIN, 66);
+    ck_assert(registration_find(epoll, 20, &before));
+    registration_note(epoll, EPOLL_CTL_ADD, 20, &event);
+    registration_undo(epoll, 20, &event, &before);
+    expect(registration_find(epoll, 20, &found), &found, epoll, EPOLLIN, 66);
 }
 
-TEST(data_that_went_on_to_another_descriptor_leads_there)
+TEST(a_call_that_fails_is_not_known_where_nothing_was)
 {
     begin();
-    struct registration found;
-    for (int round = 0; round < 100; round++) {
-        note(epoll, EPOLL_CTL_ADD, 10 + round, EPOLLIN, 0x7f0000001000);
-        ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), 10 + round);
-        if (round % 2)
-            registration_forget(10 + round);
-        else
-            note(epoll, EPOLL_CTL_MOD, 10 + round, EPOLLIN, 0x7f0000008000 + (uint64_t)round);
-        ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), REGISTRATION_UNCLEAR);
-    }
+    struct registration found, before = {.epoll = 0};
+    struct epoll_event event = {.events = EPOLLOUT, .data.u64 = 77};
+    registration_note(epoll, EPOLL_CTL_MOD, 20, &event);
+    registration_undo(epoll, 20, &event, &before);
+    ck_assert(!registration_find(epoll, 20, &found));
 }
 
-TEST(data_of_several_descriptors_is_unclear)
+TEST(a_call_that_fails_changes_nothing_that_was_noted_since)
 {
     begin();
-    struct registration found;
-    for (int fd = 10; fd < 20; fd++)
-        note(epoll, EPOLL_CTL_ADD, fd, EPOLLIN, 0x7f0000001000);
-    ck_assert_int_eq(registration_by_data(epoll, 0x7f0000001000, &found), REGISTRATION_UNCLEAR);
+    struct registration found, before = {.epoll = 0};
+    struct epoll_event event = {.events = EPOLLOUT, .data.u64 = 77};
+    registration_note(epoll, EPOLL_CTL_ADD, 20, &event);
+    note(epoll, EPOLL_CTL_MOD, 20, EPOLLIN, 88);
+    registration_undo(epoll, 20, &event, &before);
+    expect(registration_find(epoll, 20, &found), &found, epoll, EPOLLIN, 88);
 }
 
-SUITE("registrations", a_descriptor_is_found_by_its_data, data_that_went_on_to_another_descriptor_leads_there,
-      data_of_several_descriptors_is_unclear, nothing_is_known_before_the_table_exists,
-      a_registration_is_added_modified_and_deleted, a_closed_number_has_no_registrations,
-      what_another_epoll_deletes_stays, of_several_epolls_only_the_kernel_knows_them_all,
-      the_kernel_is_asked_about_what_was_not_seen, of_two_files_under_one_number_the_present_one_is_meant,
-      numbers_beyond_the_table_are_the_kernels)
+TEST(what_the_kernel_has_said_does_not_replace_what_is_known)
+{
+    begin();
+    struct registration found, asked = {.epoll = epoll + 1, .events = EPOLLIN, .data = 66};
+    note(epoll, EPOLL_CTL_ADD, 20, EPOLLOUT, 77);
+    registration_note_asked(20, &asked);
+    expect(registration_find(epoll, 20, &found), &found, epoll, EPOLLOUT, 77);
+    registration_note_asked(21, &asked);
+    expect(registration_find(epoll, 21, &found), &found, epoll, EPOLLIN, 66);
+}
+
+TEST(what_was_registered_before_there_was_a_table_is_learned_by_the_wait)
+{
+    struct registration found;
+    int end = pipe_end(), early = epoll_create1(EPOLL_CLOEXEC);
+    tell_kernel(early, EPOLL_CTL_ADD, end, EPOLLIN, 99);
+    note(early, EPOLL_CTL_ADD, end, EPOLLIN, 99);
+    begin();
+    registration_waits_in(epoll);
+    ck_assert(!registration_find(early, end, &found));
+    registration_waits_in(early);
+    expect(registration_find(early, end, &found), &found, early, EPOLLIN, 99);
+}
+
+SUITE("registrations", a_call_that_fails_leaves_what_there_was,
+      a_call_that_fails_is_not_known_where_nothing_was,
+      a_call_that_fails_changes_nothing_that_was_noted_since,
+      what_the_kernel_has_said_does_not_replace_what_is_known,
+      what_was_registered_before_there_was_a_table_is_learned_by_the_wait,
+      nothing_is_known_before_the_table_exists, a_registration_is_added_modified_and_deleted,
+      a_closed_number_has_no_registrations, what_another_epoll_deletes_stays,
+      of_several_epolls_only_the_kernel_knows_them_all, the_kernel_is_asked_about_what_was_not_seen,
+      of_two_files_under_one_number_the_present_one_is_meant, numbers_beyond_the_table_are_the_kernels)
