@@ -74,7 +74,7 @@ static void look_again(struct epoll_wait *mine, struct epoll_event *event)
 {
     struct registration found;
     int fd = event->data.fd;
-    bool is_known = registration_is_several(fd) ? registration_look_up(mine->epoll, fd, &found)
+    bool is_known = registration_is_unclear(fd) ? registration_look_up(mine->epoll, fd, &found)
                                                 : registration_find(mine->epoll, fd, &found);
     if (!is_known || found.data != event->data.u64)
         fd = registration_by_data(mine->epoll, event->data.u64, &found);
@@ -98,7 +98,7 @@ static int sift(struct wait *wait, int ready)
             found.events |= event.events & ~(uint32_t)(EPOLLERR | EPOLLHUP);
         struct descriptor *entry = descriptor_of(fd);
         struct pending *pending = entry ? pending_of(entry) : NULL;
-        if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed)) {
+        if (pending && nudge_is_in(pending, mine->epoll)) {
             event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
             event.events |= deadline_overdue(fd, found.events);
         } else if (entry) {
@@ -168,7 +168,7 @@ static bool is_about(int epoll, int fd, const struct epoll_event *event, bool as
     bool is_sifted =
         atomic_load_explicit(&entry->state, memory_order_relaxed) & (CONNECTING | CONNECT_ERROR_DUE) ||
         withheld_of(entry);
-    bool is_known = is_sifted && (ask || registration_is_several(fd)) ? registration_look_up(epoll, fd, found)
+    bool is_known = is_sifted && (ask || registration_is_unclear(fd)) ? registration_look_up(epoll, fd, found)
                                                                       : registration_find(epoll, fd, found);
     return is_known && found->data == event->data.u64;
 }

@@ -49,9 +49,10 @@ struct pending {
     /* Here for the sake of who sends: what he looks at lies together. */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t claim;                      /* 1: somebody acts on it */
-    _Atomic uint32_t nudged; /* 1: a registration of the descriptor asks for more than the program did */
-    uint32_t number;         /* its own */
-    _Atomic uint32_t next;   /* in the list of free slots: the next one + 1 */
+    _Atomic uint32_t
+        nudged;      /* a bit for each registration that asks for more than the program did (drive/nudge.h) */
+    uint32_t number; /* its own */
+    _Atomic uint32_t next; /* in the list of free slots: the next one + 1 */
     /* The rest belongs to whoever has claimed the slot. */
     _Atomic enum pending_phase phase;
     struct descriptor *_Atomic entry;
@@ -210,6 +211,15 @@ void pending_end(struct pending *pending);
 
 /* ... or is kept for the answers that its connection is going to await: in PENDING_ANSWER, due never. */
 void pending_keep(struct pending *pending);
+
+/* How many registrations are `nudged` in that? */
+static inline unsigned pending_nudges_in(uint32_t nudged)
+{
+    unsigned count = 0;
+    for (; nudged; nudged &= nudged - 1)
+        count++;
+    return count;
+}
 
 /* Is it in one of the phases of a connect? */
 static inline bool pending_is_connect(enum pending_phase phase)

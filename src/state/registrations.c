@@ -10,8 +10,9 @@
 
 #include "base/text.h"
 #include "state/descriptors.h"
+#include "state/more_registrations.h"
 
-#define SEVERAL (-1)
+#define SEVERAL REGISTERED_WITH_SEVERAL
 
 #define PLACES_BITS 14
 #define PLACES_EACH 4u /* where one may be, from its home on */
@@ -21,14 +22,17 @@ struct registration *registration_table;
 static int32_t *places; /* by epoll and data: a number + 1, or 0 */
 unsigned registration_limit;
 #define RECENT 4u
+#define ASKED  1000u /* turns: first those that are known, then what the kernel says of recent ones */
 static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
 static unsigned recent_turn;
-static bool has_several; /* ever: by their data these are not known */
+static bool has_unkept; /* ever: of what is with several epolls not all could be kept */
 
 static uint32_t home_of(int epoll, uint64_t data);
 static bool is_taken(uint32_t place, int32_t there);
 static void remember_data(int epoll, int fd, uint64_t data);
 
+static __attribute__((noinline, cold)) void note_several(int epoll, int operation, int fd,
+                                                         const struct epoll_event *event);
 static __attribute__((noinline, cold)) bool open_table(void);
 
 void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
@@ -41,11 +45,12 @@ void registration_note(int epoll, int operation, int fd, const struct epoll_even
     if (operation == EPOLL_CTL_DEL) {
         if (other == mine)
             __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
+        else if (other == SEVERAL)
+            more_registrations_end(epoll, fd);
         return;
     }
     if (other && other != mine) {
-        __atomic_store_n(&has_several, true, __ATOMIC_RELAXED);
-        __atomic_store_n(&known->epoll, SEVERAL, __ATOMIC_RELEASE);
+        note_several(epoll, operation, fd, event);
         return;
     }
     __atomic_store_n(&known->events, event->events, __ATOMIC_RELAXED);
@@ -53,6 +58,34 @@ void registration_note(int epoll, int operation, int fd, const struct epoll_even
     __atomic_store_n(&known->epoll, mine, __ATOMIC_RELEASE);
     if (event->data.u64 != (uint64_t)fd && event->data.fd != fd)
         remember_data(epoll, fd, event->data.u64);
+}
+
+/* The first one is kept with the others, unless another thread takes it out just now. What is with several epolls stays so until
+ * its number is closed, be there only one left. */
+static void note_several(int epoll, int operation, int fd, const struct epoll_event *event)
+{
+    struct registration *known = &registration_table[fd], first;
+    struct registration one = {.epoll = epoll + 1, .events = event->events, .data = event->data.u64};
+    int32_t there = __atomic_load_n(&known->epoll, __ATOMIC_ACQUIRE);
+    bool is_kept = true;
+    if (there == 0 || there == epoll + 1) {
+        registration_note(epoll, operation, fd, event);
+        return;
+    }
+    if (there != SEVERAL) {
+        is_kept = registration_find(there - 1, fd, &first) && more_registrations_keep(fd, &first);
+        if (!__atomic_compare_exchange_n(&known->epoll, &there, SEVERAL, false, __ATOMIC_ACQ_REL,
+                                         __ATOMIC_RELAXED)) {
+            if (is_kept)
+                more_registrations_end(first.epoll - 1, fd);
+            note_several(epoll, operation, fd, event);
+            return;
+        }
+    }
+    if (!more_registrations_keep(fd, &one) || !is_kept)
+        __atomic_store_n(&has_unkept, true, __ATOMIC_RELAXED);
+    if (one.data != (uint64_t)fd && event->data.fd != fd)
+        remember_data(epoll, fd, one.data);
 }
 
 /* Places are never cleared: what is there may have gone, or be registered otherwise by now. Where all are taken it is not
@@ -77,7 +110,7 @@ int registration_by_data(int epoll, uint64_t data, struct registration *found)
     uint32_t home = home_of(epoll, data);
     int fd = REGISTRATION_UNCLEAR;
     if (!__atomic_load_n(&registration_limit, __ATOMIC_ACQUIRE) ||
-        __atomic_load_n(&has_several, __ATOMIC_RELAXED))
+        __atomic_load_n(&has_unkept, __ATOMIC_RELAXED))
         return REGISTRATION_UNCLEAR;
     for (uint32_t i = 0; i < PLACES_EACH; i++) {
         int32_t there = __atomic_load_n(&places[home + i], __ATOMIC_ACQUIRE);
@@ -100,39 +133,55 @@ static uint32_t home_of(int epoll, uint64_t data)
 
 static bool is_taken(uint32_t place, int32_t there)
 {
-    int32_t epoll = there ? __atomic_load_n(&registration_table[there - 1].epoll, __ATOMIC_ACQUIRE) : 0;
-    uint64_t data = there ? __atomic_load_n(&registration_table[there - 1].data, __ATOMIC_RELAXED) : 0;
-    return epoll > 0 && place - home_of(epoll - 1, data) < PLACES_EACH;
+    struct registration one;
+    unsigned turn = 0;
+    while (there && registration_known(there - 1, &turn, &one))
+        if (place - home_of(one.epoll - 1, one.data) < PLACES_EACH)
+            return true;
+    return false;
 }
 
 void registration_forget(int fd)
 {
-    if ((unsigned)fd < registration_limit && __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED))
-        __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
+    int32_t there = (unsigned)fd < registration_limit
+                        ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED)
+                        : 0;
+    if (!there)
+        return;
+    if (__builtin_expect(there == SEVERAL, 0))
+        more_registrations_forget(fd);
+    __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
 }
 
 bool registration_find(int epoll, int fd, struct registration *found)
 {
-    if ((unsigned)fd >= registration_limit ||
-        __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE) != epoll + 1)
+    if ((unsigned)fd >= registration_limit)
         return false;
+    int32_t there = __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE);
+    if (there != epoll + 1)
+        return there == SEVERAL && more_registrations_find(epoll, fd, found);
     found->epoll = epoll + 1;
     found->events = __atomic_load_n(&registration_table[fd].events, __ATOMIC_RELAXED);
     found->data = __atomic_load_n(&registration_table[fd].data, __ATOMIC_RELAXED);
     return true;
 }
 
-bool registration_only(int fd, struct registration *found)
+bool registration_known(int fd, unsigned *turn, struct registration *found)
 {
-    int32_t epoll = (unsigned)fd < registration_limit
+    int32_t there = (unsigned)fd < registration_limit
                         ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE)
                         : 0;
-    return epoll > 0 && registration_find(epoll - 1, fd, found);
+    if (there == SEVERAL)
+        return more_registrations_each(fd, turn, found);
+    if (there <= 0 || *turn || !registration_find(there - 1, fd, found))
+        return false;
+    *turn = 1;
+    return true;
 }
 
-bool registration_is_several(int fd)
+bool registration_is_unclear(int fd)
 {
-    return (unsigned)fd < registration_limit &&
+    return (unsigned)fd < registration_limit && __atomic_load_n(&has_unkept, __ATOMIC_RELAXED) &&
            __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED) == SEVERAL;
 }
 
@@ -255,12 +304,12 @@ void registration_waits_in(int epoll)
 
 bool registration_each(int fd, unsigned *turn, struct registration *found)
 {
-    if (*turn == 0 && registration_only(fd, found)) {
-        *turn = RECENT;
+    if (*turn < ASKED && registration_known(fd, turn, found))
         return true;
-    }
-    while (*turn < RECENT) {
-        int epoll = __atomic_load_n(&recent[(*turn)++], __ATOMIC_RELAXED) - 1;
+    if (*turn && *turn < ASKED && !registration_is_unclear(fd))
+        return false;
+    for (*turn = *turn < ASKED ? ASKED : *turn; *turn < ASKED + RECENT;) {
+        int epoll = __atomic_load_n(&recent[(*turn)++ - ASKED], __ATOMIC_RELAXED) - 1;
         if (epoll >= 0 && registration_look_up(epoll, fd, found))
             return true;
     }
