@@ -15,7 +15,7 @@ static void time_by_kernel(struct pending *pending, int ms);
 static bool report_anew(struct pending *pending, int fd);
 static bool report_anew_in(struct pending *pending, int fd, const struct registration *registration);
 static uint32_t mark_of(const struct registration *registration);
-static uint32_t unmark(struct pending *pending, uint32_t marks);
+static uint32_t take_back(struct pending *pending, int fd, uint32_t marks);
 static void put_right(int fd, uint32_t marks);
 static bool change(int fd, const struct registration *registration, unsigned events);
 
@@ -103,7 +103,7 @@ static bool report_anew_in(struct pending *pending, int fd, const struct registr
     }
     bool is_registered = change(fd, registration, registration->events | EPOLLOUT);
     if (!is_registered)
-        unmark(pending, mark);
+        take_back(pending, fd, mark);
     else if (!(atomic_load(&pending->nudged) &
                mark)) /* who has woken up meanwhile has put it right before this */
         put_right(fd, mark);
@@ -116,17 +116,22 @@ static uint32_t mark_of(const struct registration *registration)
     return UINT32_C(1) << ((unsigned)registration->epoll % 32);
 }
 
-/* Was there any of these? */
-static uint32_t unmark(struct pending *pending, uint32_t marks)
-{
-    marks &= atomic_fetch_and(&pending->nudged, ~marks);
-    atomic_fetch_sub(&pending_head->nudges, pending_nudges_in(marks));
-    return marks;
-}
-
 void nudge_over(struct pending *pending)
 {
-    put_right(pending->fd, unmark(pending, ~UINT32_C(0)));
+    take_back(pending, pending->fd, ~UINT32_C(0));
+}
+
+/* Those of these that there are: which. Until all is put right others must not take what they see for what was asked for, and
+ * whose wait began before that not afterwards either. */
+static uint32_t take_back(struct pending *pending, int fd, uint32_t marks)
+{
+    marks &= atomic_fetch_and(&pending->nudged, ~marks);
+    if (!marks)
+        return 0;
+    put_right(fd, marks);
+    atomic_fetch_add(&pending_head->changes, 1);
+    atomic_fetch_sub(&pending_head->nudges, pending_nudges_in(marks));
+    return marks;
 }
 
 /* As the program has made them. */
@@ -135,7 +140,7 @@ static void put_right(int fd, uint32_t marks)
     struct registration registration;
     unsigned turn = 0;
     int error = errno;
-    while (marks && registration_known(fd, &turn, &registration))
+    while (registration_known(fd, &turn, &registration))
         if (mark_of(&registration) & marks)
             change(fd, &registration, registration.events);
     errno = error;
@@ -164,9 +169,7 @@ unsigned nudge_seen(struct pending *pending, int epoll, int fd, const struct reg
                     unsigned events)
 {
     struct registration mine = {.epoll = epoll + 1};
-    uint32_t mark = unmark(pending, mark_of(&mine));
-    if (!mark)
+    if (!take_back(pending, fd, mark_of(&mine)))
         return events;
-    put_right(fd, mark);
     return events & (registration->events | EPOLLERR | EPOLLHUP);
 }

@@ -85,6 +85,23 @@ static void look_again(struct epoll_wait *mine, struct epoll_event *event)
         arm_again(mine->epoll, fd, &found);
 }
 
+/* What was asked for, where more than that is seen: what was nudged may have been put right by a thread that the same has woken,
+ * and be nudged again; or the program asks for more in a way that nobody sees. */
+static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
+                             const struct registration *found, unsigned seen)
+{
+    struct registration now;
+    unsigned asked = found->events | EPOLLERR | EPOLLHUP;
+    if (!(seen & ~asked) || found->events & EPOLLONESHOT)
+        return ~0u;
+    if (pending && nudge_is_in(pending, epoll))
+        return asked;
+    bool is_known = registration_ask(epoll, fd, &now);
+    if (pending && nudge_is_in(pending, epoll))
+        return asked;
+    return is_known ? now.events | EPOLLERR | EPOLLHUP : ~0u;
+}
+
 static int sift(struct wait *wait, int ready)
 {
     struct epoll_wait *mine = (struct epoll_wait *)wait;
@@ -100,9 +117,11 @@ static int sift(struct wait *wait, int ready)
         struct pending *pending = entry ? pending_of(entry) : NULL;
         if (pending && nudge_is_in(pending, mine->epoll)) {
             event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
+            event.events &= asked_by_now(mine->epoll, fd, pending, &found, event.events);
             event.events |= deadline_overdue(fd, found.events);
         } else if (entry) {
             event.events = sift_one(mine, fd, entry, &found, event.events);
+            event.events &= asked_by_now(mine->epoll, fd, pending, &found, event.events);
         } else if (wait_is_overtaken(wait))
             look_again(mine, &event);
         if (event.events)

@@ -126,7 +126,8 @@ struct pending_head {
     _Atomic uint64_t runs;     /* begun:48 | going on:16; while one goes on nearness may be too low */
     _Atomic uint32_t used;     /* slots */
     _Atomic uint32_t connects; /* of these FLYING, PARKED or FAILED: what waits must not show as it is */
-    _Atomic uint32_t changes;  /* of these: how many have begun and ended */
+    _Atomic uint32_t
+        changes; /* of these: how many have begun and ended; and how many nudges were taken back */
     _Atomic uint32_t withheld; /* slots that withhold something */
     _Atomic uint32_t nudges;   /* registrations that are to be put right by who is woken (drive/nudge.h) */
     _Atomic uint32_t turns;    /* slots with a turn_key */

@@ -264,6 +264,17 @@ bool registration_look_up(int epoll, int fd, struct registration *found)
 {
     if (registration_find(epoll, fd, found))
         return true;
+    if (!registration_ask(epoll, fd, found))
+        return false;
+    /* One that is disarmed does not tell all of what it was for, and another thread may be about to note it itself. */
+    struct epoll_event event = {.events = found->events, .data.u64 = found->data};
+    if (!(found->events & EPOLLONESHOT))
+        registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
+    return true;
+}
+
+bool registration_ask(int epoll, int fd, struct registration *found)
+{
     int error = errno;
     char path[48], lines[512];
     struct text text = text_begin(path, sizeof path);
@@ -286,10 +297,6 @@ bool registration_look_up(int epoll, int fd, struct registration *found)
         return false;
     *found = scan.found;
     found->epoll = epoll + 1;
-    /* One that is disarmed does not tell all of what it was for, and another thread may be about to note it itself. */
-    struct epoll_event event = {.events = found->events, .data.u64 = found->data};
-    if (!(found->events & EPOLLONESHOT))
-        registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
     return true;
 }
 

@@ -68,6 +68,9 @@ bool registration_is_unclear(int fd);
 /* registration_find, asking the kernel where it is not known: system calls, and as slow as the epoll is large. errno is untouched. */
 bool registration_look_up(int epoll, int fd, struct registration *found);
 
+/* What the kernel says of it, be it as the program made it or not. One that it has disarmed asks for nothing. */
+bool registration_ask(int epoll, int fd, struct registration *found);
+
 /* The program waits in that epoll. registration_each: all registrations of `fd` with epolls that it has waited in of late, asking
  * the kernel as registration_look_up does where none is known; `turn` is 0 at first. False: there are no more. */
 void registration_waits_in(int epoll);
