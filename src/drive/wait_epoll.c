@@ -25,9 +25,11 @@ struct epoll_wait {
 };
 
 static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registration *found, unsigned seen);
+static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
+                             const struct registration *found, unsigned seen);
 static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsigned events);
-static bool is_not_of(int fd, const struct registration *found, unsigned events);
-static unsigned asked_of(int fd, const struct registration *found);
+static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events);
+static unsigned asked_of(int epoll, int fd, const struct registration *found);
 static bool is_armed(int epoll, int fd);
 static void arm_again(int epoll, int fd, const struct registration *registration);
 
@@ -78,10 +80,15 @@ static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registrati
 {
     struct descriptor *entry = descriptor_of(fd);
     struct pending *pending = entry ? pending_of(entry) : NULL;
-    if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed))
-        return nudge_seen(pending, mine->epoll, fd, found, seen) | deadline_overdue(fd, found->events);
-    if (entry)
-        return sift_one(mine, fd, entry, found, seen);
+    if (pending && nudge_is_in(pending, mine->epoll)) {
+        seen = nudge_seen(pending, mine->epoll, fd, found, seen);
+        seen &= asked_by_now(mine->epoll, fd, pending, found, seen);
+        return seen | deadline_overdue(fd, found->events);
+    }
+    if (entry) {
+        seen = sift_one(mine, fd, entry, found, seen);
+        return seen & asked_by_now(mine->epoll, fd, pending, found, seen);
+    }
     if (!wait_is_overtaken(&mine->wait))
         return seen;
     /* Nobody has to see to it any more. */
@@ -89,6 +96,23 @@ static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registrati
     if (!shown && found->events & EPOLLONESHOT)
         arm_again(mine->epoll, fd, found);
     return shown;
+}
+
+/* What was asked for, where more than that is seen: what was nudged may have been put right by a thread that the same has woken,
+ * and be nudged again; or the program asks for more in a way that nobody sees. */
+static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
+                             const struct registration *found, unsigned seen)
+{
+    struct registration now;
+    unsigned asked = found->events | EPOLLERR | EPOLLHUP;
+    if (!(seen & ~asked) || found->events & EPOLLONESHOT)
+        return ~0u;
+    if (pending && nudge_is_in(pending, epoll))
+        return asked;
+    bool is_known = epoll_file_find(epoll, fd, &now);
+    if (pending && nudge_is_in(pending, epoll))
+        return asked;
+    return is_known ? now.events | EPOLLERR | EPOLLHUP : ~0u;
 }
 
 static int sift(struct wait *wait, int ready)
@@ -103,7 +127,7 @@ static int sift(struct wait *wait, int ready)
         /* The kernel does not tell any more what a registration that it has disarmed was for: for this at least. */
         if (fd >= 0 && found.events & EPOLLONESHOT && !(found.events & ~MODES))
             found.events |= event.events & ~(uint32_t)FAILURES;
-        if (fd >= 0 && is_not_of(fd, &found, event.events))
+        if (fd >= 0 && is_not_of(mine->epoll, fd, &found, event.events))
             fd = whose_else(&whose);
         if (fd == SEVERAL_MAY)
             event.events = sift_shared(mine, &whose, event.events);
@@ -124,9 +148,9 @@ static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsign
     bool is_explained = false;
     for (int fd; (fd = whose_next(whose, &found)) >= 0;) {
         bool is_ours = whose_is_ours(descriptor_of(fd)), is_once = found.events & EPOLLONESHOT;
-        if (events & ~asked_of(fd, &found) || (is_once && is_armed(mine->epoll, fd)))
+        if (events & ~asked_of(mine->epoll, fd, &found) || (is_once && is_armed(mine->epoll, fd)))
             continue;
-        unsigned now = raw_poll(fd) & asked_of(fd, &found);
+        unsigned now = raw_poll(fd) & asked_of(mine->epoll, fd, &found);
         is_explained |= now != 0;
         if (is_ours)
             shown |= now || is_once ? sift_of(mine, fd, &found, now) : 0;
@@ -143,12 +167,12 @@ static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsign
 }
 
 /* It is about another descriptor, of which nothing is known. */
-static bool is_not_of(int fd, const struct registration *found, unsigned events)
+static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events)
 {
     struct descriptor *entry = descriptor_of(fd);
     if (!entry || !(atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING))
         return false;
-    unsigned asked = asked_of(fd, found);
+    unsigned asked = asked_of(epoll, fd, found);
     if (events & ~asked)
         return true;
     /* Among threads it may be over by now. A success is looked into no further: it costs what each connection would pay. */
@@ -157,14 +181,14 @@ static bool is_not_of(int fd, const struct registration *found, unsigned events)
 }
 
 /* What a registration can report. */
-static unsigned asked_of(int fd, const struct registration *found)
+static unsigned asked_of(int epoll, int fd, const struct registration *found)
 {
     const struct descriptor *entry = descriptor_of(fd);
     const struct pending *pending = entry ? pending_of(entry) : NULL;
     unsigned asked = found->events & ~MODES;
     if (!(asked & ~FAILURES) && found->events & EPOLLONESHOT)
         return ~0u; /* the kernel has told what is left of it */
-    if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed))
+    if (pending && nudge_is_in(pending, epoll))
         asked |= EPOLLOUT;
     return asked | FAILURES;
 }

@@ -156,7 +156,7 @@ static int number_of(int epoll, const struct pending *pending, uint64_t data, st
 
 static bool is_with(int epoll, int fd, uint64_t data, struct registration *found)
 {
-    bool is_known = registration_is_several(fd) ? registration_look_up(epoll, fd, found)
+    bool is_known = registration_is_unclear(fd) ? registration_look_up(epoll, fd, found)
                                                 : registration_find(epoll, fd, found);
     return is_known && found->data == data;
 }

@@ -59,8 +59,11 @@ static bool take(uint32_t home, int fd)
 static bool is_taken(uint32_t place, int32_t there)
 {
     struct registration one;
-    return there && registration_only(there - 1, &one) &&
-           place - home_of(one.epoll - 1, one.data) < REGISTERED_DATA_EACH;
+    unsigned turn = 0;
+    while (there && registration_known(there - 1, &turn, &one))
+        if (place - home_of(one.epoll - 1, one.data) < REGISTERED_DATA_EACH)
+            return true;
+    return false;
 }
 
 static void cut_around(uint32_t place)

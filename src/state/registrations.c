@@ -7,9 +7,10 @@
 
 #include "state/descriptors.h"
 #include "state/epoll_files.h"
+#include "state/more_registrations.h"
 #include "state/registered_data.h"
 
-#define SEVERAL       (-1)
+#define SEVERAL       REGISTERED_WITH_SEVERAL
 #define BEING_WRITTEN (-2) /* with what the kernel has said, by a thread that has blocked signals */
 #define KEPT_DISARMED (EPOLLERR | EPOLLHUP | EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 #define YIELDS_MAX    20000u /* that takes a few instructions; who does it may be out of the processor */
@@ -17,8 +18,10 @@
 struct registration *registration_table;
 unsigned registration_limit, registration_end;
 #define RECENT 4u
+#define ASKED  1000u /* turns: first those that are known, then what the kernel says of recent ones */
 static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
 static unsigned recent_turn;
+static bool has_unkept; /* ever: of what is with several epolls not all could be kept */
 
 #define UNSEEN 8u
 static int32_t unseen[UNSEEN]; /* epolls with registrations from before there was a table: numbers + 1 */
@@ -27,6 +30,8 @@ static unsigned unseen_count;
 static void note_unseen(int epoll);
 static bool has_place(int fd);
 static int32_t epoll_of(int fd);
+static __attribute__((noinline, cold)) void note_several(int epoll, int operation, int fd,
+                                                         const struct epoll_event *event);
 static __attribute__((noinline, cold)) bool open_table(void);
 
 void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
@@ -40,11 +45,12 @@ void registration_note(int epoll, int operation, int fd, const struct epoll_even
     if (operation == EPOLL_CTL_DEL) {
         if (other == mine)
             __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
+        else if (other == SEVERAL)
+            more_registrations_end(epoll, fd);
         return;
     }
     if (other && other != mine) {
-        registered_data_cut(); /* by their data these are not known */
-        __atomic_store_n(&known->epoll, SEVERAL, __ATOMIC_RELEASE);
+        note_several(epoll, operation, fd, event);
         return;
     }
     __atomic_store_n(&known->events, event->events, __ATOMIC_RELAXED);
@@ -54,19 +60,50 @@ void registration_note(int epoll, int operation, int fd, const struct epoll_even
         registered_data_remember(epoll, fd, event->data.u64);
 }
 
+/* The first one is kept with the others, unless another thread takes it out just now. What is with several epolls stays so until
+ * its number is closed, be there only one left. */
+static void note_several(int epoll, int operation, int fd, const struct epoll_event *event)
+{
+    struct registration *known = &registration_table[fd], first;
+    struct registration one = {.epoll = epoll + 1, .events = event->events, .data = event->data.u64};
+    int32_t there = epoll_of(fd);
+    bool is_kept = true;
+    if (there == 0 || there == epoll + 1) {
+        registration_note(epoll, operation, fd, event);
+        return;
+    }
+    if (there != SEVERAL) {
+        is_kept = registration_find(there - 1, fd, &first) && more_registrations_keep(fd, &first);
+        if (!__atomic_compare_exchange_n(&known->epoll, &there, SEVERAL, false, __ATOMIC_ACQ_REL,
+                                         __ATOMIC_RELAXED)) {
+            if (is_kept)
+                more_registrations_end(first.epoll - 1, fd);
+            note_several(epoll, operation, fd, event);
+            return;
+        }
+    }
+    if (!more_registrations_keep(fd, &one) || !is_kept) {
+        registered_data_cut(); /* by their data these are not known */
+        __atomic_store_n(&has_unkept, true, __ATOMIC_RELAXED);
+    }
+    if (one.data != (uint64_t)fd && event->data.fd != fd)
+        registered_data_remember(epoll, fd, one.data);
+}
+
 void registration_undo(int epoll, int fd, const struct epoll_event *event, const struct registration *before)
 {
     struct registration now;
     int32_t mine = epoll + 1;
-    if (!registration_find(epoll, fd, &now) || now.events != event->events || now.data != event->data.u64)
-        return;
-    if (before->epoll == mine) {
-        __atomic_store_n(&registration_table[fd].events, before->events, __ATOMIC_RELAXED);
-        __atomic_store_n(&registration_table[fd].data, before->data, __ATOMIC_RELAXED);
-    } else {
+    bool is_noted = registration_find(epoll, fd, &now) && now.events == event->events &&
+                    now.data == event->data.u64;
+    if (is_noted && before->epoll == mine)
+        registration_note(epoll, EPOLL_CTL_ADD, fd,
+                          &(struct epoll_event){.events = before->events, .data.u64 = before->data});
+    else if (is_noted && epoll_of(fd) == SEVERAL)
+        more_registrations_end(epoll, fd);
+    else if (is_noted)
         __atomic_compare_exchange_n(&registration_table[fd].epoll, &mine, 0, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_RELAXED);
-    }
 }
 
 static bool has_place(int fd)
@@ -94,32 +131,45 @@ static int32_t epoll_of(int fd)
 
 void registration_forget(int fd)
 {
-    if ((unsigned)fd < registration_limit && __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED))
-        __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
+    int32_t there = (unsigned)fd < registration_limit
+                        ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED)
+                        : 0;
+    if (!there)
+        return;
+    if (__builtin_expect(there == SEVERAL, 0))
+        more_registrations_forget(fd);
+    __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
 }
 
 bool registration_find(int epoll, int fd, struct registration *found)
 {
-    if ((unsigned)fd >= registration_limit ||
-        __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE) != epoll + 1)
+    if ((unsigned)fd >= registration_limit)
         return false;
+    int32_t there = __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE);
+    if (there != epoll + 1)
+        return there == SEVERAL && more_registrations_find(epoll, fd, found);
     found->epoll = epoll + 1;
     found->events = __atomic_load_n(&registration_table[fd].events, __ATOMIC_RELAXED);
     found->data = __atomic_load_n(&registration_table[fd].data, __ATOMIC_RELAXED);
     return true;
 }
 
-bool registration_only(int fd, struct registration *found)
+bool registration_known(int fd, unsigned *turn, struct registration *found)
 {
-    int32_t epoll = (unsigned)fd < registration_limit
+    int32_t there = (unsigned)fd < registration_limit
                         ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE)
                         : 0;
-    return epoll > 0 && registration_find(epoll - 1, fd, found);
+    if (there == SEVERAL)
+        return more_registrations_each(fd, turn, found);
+    if (there <= 0 || *turn || !registration_find(there - 1, fd, found))
+        return false;
+    *turn = 1;
+    return true;
 }
 
-bool registration_is_several(int fd)
+bool registration_is_unclear(int fd)
 {
-    return (unsigned)fd < registration_limit &&
+    return (unsigned)fd < registration_limit && __atomic_load_n(&has_unkept, __ATOMIC_RELAXED) &&
            __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED) == SEVERAL;
 }
 
@@ -141,6 +191,12 @@ void registration_note_asked(int fd, const struct registration *found)
     if ((found->events & EPOLLONESHOT && !(found->events & ~KEPT_DISARMED)) || !has_place(fd))
         return;
     struct registration *known = &registration_table[fd];
+    int32_t there = epoll_of(fd);
+    if (there && there != found->epoll) {
+        struct epoll_event event = {.events = found->events, .data.u64 = found->data};
+        registration_note(found->epoll - 1, EPOLL_CTL_ADD, fd, &event);
+        return;
+    }
     if (!__atomic_compare_exchange_n(&known->epoll, &none, BEING_WRITTEN, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_RELAXED))
         return;
@@ -192,12 +248,12 @@ void registration_waits_in(int epoll)
 
 bool registration_each(int fd, unsigned *turn, struct registration *found)
 {
-    if (*turn == 0 && registration_only(fd, found)) {
-        *turn = RECENT;
+    if (*turn < ASKED && registration_known(fd, turn, found))
         return true;
-    }
-    while (*turn < RECENT) {
-        int epoll = __atomic_load_n(&recent[(*turn)++], __ATOMIC_RELAXED) - 1;
+    if (*turn && *turn < ASKED && !registration_is_unclear(fd))
+        return false;
+    for (*turn = *turn < ASKED ? ASKED : *turn; *turn < ASKED + RECENT;) {
+        int epoll = __atomic_load_n(&recent[(*turn)++ - ASKED], __ATOMIC_RELAXED) - 1;
         if (epoll >= 0 && registration_look_up(epoll, fd, found))
             return true;
     }
