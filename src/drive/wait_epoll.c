@@ -27,6 +27,7 @@ struct epoll_wait {
 static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registration *found, unsigned seen);
 static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
                              const struct registration *found, unsigned seen);
+static bool is_reported_anew(int fd, const struct registration *found, unsigned seen);
 static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsigned events);
 static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events);
 static unsigned asked_of(int epoll, int fd, const struct registration *found);
@@ -85,17 +86,27 @@ static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registrati
         seen &= asked_by_now(mine->epoll, fd, pending, found, seen);
         return seen | deadline_overdue(fd, found->events);
     }
+    bool is_another_edge = (entry || wait_is_overtaken(&mine->wait)) && is_reported_anew(fd, found, seen);
     if (entry) {
         seen = sift_one(mine, fd, entry, found, seen);
-        return seen & asked_by_now(mine->epoll, fd, pending, found, seen);
+        return is_another_edge ? 0 : seen & asked_by_now(mine->epoll, fd, pending, found, seen);
     }
     if (!wait_is_overtaken(&mine->wait))
         return seen;
     /* Nobody has to see to it any more. */
-    unsigned shown = wait_sift(&mine->wait, fd, NULL, seen, found->events & ~MODES);
+    unsigned shown =
+        is_another_edge ? 0 : wait_sift(&mine->wait, fd, NULL, seen, found->events & ~MODES);
     if (!shown && found->events & EPOLLONESHOT)
         arm_again(mine->epoll, fd, found);
     return shown;
+}
+
+/* The failure that was seen is over: another thread has begun the next attempt since. Whatever becomes of that, or has by now, is
+ * an edge of its own, which one thread is told of. */
+static bool is_reported_anew(int fd, const struct registration *found, unsigned seen)
+{
+    return seen & FAILURES && !real_is_alone() && (found->events & (EPOLLET | EPOLLONESHOT)) == EPOLLET &&
+           !(raw_poll(fd) & (FAILURES | POLLNVAL));
 }
 
 /* What was asked for, where more than that is seen: what was nudged may have been put right by a thread that the same has woken,
@@ -133,6 +144,9 @@ static int sift(struct wait *wait, int ready)
             event.events = sift_shared(mine, &whose, event.events);
         else if (fd >= 0)
             event.events = sift_of(mine, fd, &found, event.events);
+        /* Another thread has been told of it since, perhaps by something newer than this, and has closed it. */
+        if (whose.is_gone || (fd >= 0 && !real_is_alone() && !whose_is_still(&whose, fd)))
+            event.events = 0;
         if (event.events)
             mine->events[left++] = event;
     }

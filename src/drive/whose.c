@@ -1,6 +1,7 @@
 #include "drive/whose.h"
 
 #include "drive/withhold.h"
+#include "hooks/real.h"
 #include "state/epoll_files.h"
 #include "state/pending.h"
 #include "state/registered_data.h"
@@ -19,7 +20,7 @@ int whose_event(struct whose *whose, int epoll, const struct epoll_event *event,
     whose->epoll = epoll;
     whose->data = event->data.u64;
     whose->asked_count = 0;
-    whose->is_cut = false;
+    whose->is_cut = whose->is_gone = false;
     whose_again(whose);
     struct registration one;
     bool has_ours = false, is_one = true;
@@ -46,9 +47,14 @@ int whose_event(struct whose *whose, int epoll, const struct epoll_event *event,
             is_one = fd == next;
     }
     if (fd < 0 && whose_is_ours(descriptor_of(event->data.fd)) &&
-        registration_look_up(epoll, event->data.fd, found) && found->data == whose->data)
-        return event->data.fd; /* most programs register a descriptor under its own number */
-    if (fd < 0 && event->events & (EPOLLERR | EPOLLHUP) && (is_overtaken || has_any()))
+        registration_look_up(epoll, event->data.fd, found) && found->data == whose->data) {
+        whose->asked[0].fd = event->data.fd; /* most programs register a descriptor under its own number */
+        whose->asked[0].registration = *found;
+        whose->asked_count = 1;
+        return event->data.fd;
+    }
+    bool is_worth_asking = event->events & (EPOLLERR | EPOLLHUP) || !real_is_alone();
+    if (fd < 0 && is_worth_asking && (is_overtaken || has_any()))
         return ask(whose, found);
     if (is_one)
         return fd;
@@ -67,20 +73,26 @@ static bool has_any(void)
 /* The registration was not seen: it is told by another process, or by a call that is none of libc's. */
 static int ask(struct whose *whose, struct registration *found)
 {
-    epoll_file_tell(whose->epoll, keep, whose);
-    if (whose->asked_count == 0 || whose->asked_count == WHOSE_ASKED)
-        segment_passed(PASSED_AMBIGUOUS); /* it has gone meanwhile; or there may be more */
+    whose->is_gone = true;
+    if (!epoll_file_tell(whose->epoll, keep, whose))
+        whose->is_gone = false;
+    if ((whose->asked_count == 0 && !whose->is_gone) || whose->asked_count == WHOSE_ASKED)
+        segment_passed(PASSED_AMBIGUOUS); /* none that we could see to; or there may be more */
     if (whose->asked_count == 0)
         return NOBODY_KNOWN;
     *found = whose->asked[0].registration;
     return whose->asked_count == 1 ? whose->asked[0].fd : SEVERAL_MAY;
 }
 
-static void keep(int fd, const struct registration *registration, void *context)
+static void keep(int fd, bool is_there, const struct registration *registration, void *context)
 {
     struct whose *whose = context;
-    registration_note_asked(fd, registration);
-    if (registration->data != whose->data || whose->asked_count == WHOSE_ASKED)
+    if (is_there)
+        registration_note_asked(fd, registration);
+    if (registration->data != whose->data)
+        return;
+    whose->is_gone = false;
+    if (!is_there || whose->asked_count == WHOSE_ASKED)
         return;
     whose->asked[whose->asked_count].fd = fd;
     whose->asked[whose->asked_count++].registration = *registration;
@@ -112,6 +124,12 @@ int whose_next(struct whose *whose, struct registration *found)
 void whose_again(struct whose *whose)
 {
     whose->turn = whose->turn_of_all = 0;
+}
+
+bool whose_is_still(const struct whose *whose, int fd)
+{
+    struct registration now;
+    return whose->asked_count || (registration_find(whose->epoll, fd, &now) && now.data == whose->data);
 }
 
 bool whose_is_ours(const struct descriptor *entry)

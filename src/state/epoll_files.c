@@ -25,6 +25,7 @@ struct scan {
     bool has_digits;
     /* Or all of them. */
     struct registration line;
+    unsigned lines, told;
     epoll_file_each *each;
     void *context;
 };
@@ -38,8 +39,9 @@ static unsigned digit_of(char c)
 static void tell(struct scan *scan, uint64_t file_number)
 {
     struct stat file_of;
-    if (fstat(scan->fd, &file_of) == 0 && file_of.st_ino == file_number)
-        scan->each(scan->fd, &scan->line, scan->context);
+    bool is_there = fstat(scan->fd, &file_of) == 0 && file_of.st_ino == file_number;
+    scan->each(scan->fd, is_there, &scan->line, scan->context);
+    scan->told++;
 }
 
 static void number_ended(struct scan *scan)
@@ -50,9 +52,10 @@ static void number_ended(struct scan *scan)
         scan->line.data = scan->number;
     else if (scan->label == FILE_NUMBER && scan->each)
         tell(scan, scan->number);
-    if (scan->label == TFD)
+    if (scan->label == TFD) {
         scan->fd = (int)scan->number;
-    else if (scan->label == EVENTS && scan->fd == scan->wanted)
+        scan->lines++;
+    } else if (scan->label == EVENTS && scan->fd == scan->wanted)
         scan->found.events = (uint32_t)scan->number;
     else if (scan->label == DATA && scan->fd == scan->wanted) {
         scan->found.data = scan->number;
@@ -101,18 +104,20 @@ static void scan_byte(struct scan *scan, char c)
     }
 }
 
-static void scan_file(int epoll, struct scan *scan)
+/* False: it cannot be read. */
+static bool scan_file(int epoll, struct scan *scan)
 {
     char path[48], lines[512];
     struct text text = text_begin(path, sizeof path);
     text_add(&text, "/proc/self/fdinfo/%d", epoll);
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    ssize_t got;
+    ssize_t got = -1;
     while (file >= 0 && !scan->is_certain && (got = syscall(SYS_read, file, lines, sizeof lines)) > 0)
         for (ssize_t i = 0; i < got && !scan->is_certain; i++)
             scan_byte(scan, lines[i]);
     if (file >= 0)
         syscall(SYS_close, file);
+    return got >= 0;
 }
 
 bool epoll_file_find(int epoll, int fd, struct registration *found)
@@ -130,10 +135,11 @@ bool epoll_file_find(int epoll, int fd, struct registration *found)
     return scan.is_found;
 }
 
-void epoll_file_tell(int epoll, epoll_file_each *each, void *context)
+bool epoll_file_tell(int epoll, epoll_file_each *each, void *context)
 {
     int error = errno;
     struct scan scan = {.wanted = -1, .fd = -1, .line.epoll = epoll + 1, .each = each, .context = context};
-    scan_file(epoll, &scan);
+    bool is_read = scan_file(epoll, &scan);
     errno = error;
+    return is_read && scan.told == scan.lines;
 }

@@ -8,8 +8,9 @@
 /* The registration of `fd`. False: there is none. One that is disarmed does not tell what it was for. */
 bool epoll_file_find(int epoll, int fd, struct registration *found);
 
-/* All of them, except what was closed while a copy of it lives on; Linux before 4.13 tells none. */
-typedef void epoll_file_each(int fd, const struct registration *registration, void *context);
-void epoll_file_tell(int epoll, epoll_file_each *each, void *context);
+/* All of them. `is_there`: the number still leads to what was registered; else that was closed while a copy of it lives on. False:
+ * they cannot be read, or (before Linux 4.13) not be told apart. */
+typedef void epoll_file_each(int fd, bool is_there, const struct registration *registration, void *context);
+bool epoll_file_tell(int epoll, epoll_file_each *each, void *context);
 
 #endif

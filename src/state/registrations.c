@@ -219,10 +219,11 @@ static void note_unseen(int epoll)
         __atomic_store_n(&unseen[count], epoll + 1, __ATOMIC_RELEASE);
 }
 
-static void note_one_asked(int fd, const struct registration *registration, void *unused)
+static void note_one_asked(int fd, bool is_there, const struct registration *registration, void *unused)
 {
     (void)unused;
-    registration_note_asked(fd, registration);
+    if (is_there)
+        registration_note_asked(fd, registration);
 }
 
 /* What was registered with it before rules were in force. */
