@@ -1,7 +1,7 @@
 /* Threads that are asleep in a wait do not know of what another thread begins meanwhile.
  *
  * Who begins it tells them: a connect gets a timeout that the kernel keeps, and a descriptor whose answer is awaited is made
- * to wake the epoll that it is registered with. The thread that wakes up then cuts its next wait short by itself. */
+ * to wake the epolls that it is registered with. A thread that wakes up then cuts its next wait short by itself. */
 #ifndef DRIVE_NUDGE_H
 #define DRIVE_NUDGE_H
 
@@ -23,14 +23,17 @@ void nudge_parked(struct pending *pending);
  * knows of it: wakes who waits for the descriptor. */
 void nudge_waiter(struct pending *pending, int fd);
 
-/* There is something to be shown of the descriptor that the kernel does not know of: the epoll that it is registered with
- * reports it. */
+/* There is something to be shown of the descriptor that the kernel does not know of: the epolls that it is registered with
+ * report it. */
 void nudge_overdue(struct pending *pending, int fd);
 
 /* Nobody will be shown it any more: the slot is claimed and about to end while its socket lives on. */
 void nudge_over(struct pending *pending);
 
-/* An epoll has reported `events` (EPOLL...) for a descriptor that is nudged. Puts the registration right; what of the
+/* May a registration with that epoll ask for more than the program did? */
+bool nudge_is_in(const struct pending *pending, int epoll);
+
+/* An epoll has reported `events` (EPOLL...) for a descriptor that is nudged in it. Puts the registration right; what of the
  * events the program has asked for. */
 unsigned nudge_seen(struct pending *pending, int epoll, int fd, const struct registration *registration,
                     unsigned events);

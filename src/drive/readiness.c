@@ -363,7 +363,7 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
     if (!(state & CONNECT_ERROR_DUE))
         return seen & ~withheld_of(entry);
     if (state & CONNECTIONLESS)
-        seen &= asked;
+        return (seen & asked) | POLLERR | (asked & (POLLIN | POLLOUT));
     /* As the kernel shows a failure; one of ours it takes for a descriptor that was never connected. */
     return seen | POLLERR | POLLHUP | (asked & (POLLIN | POLLOUT | POLLRDHUP));
 }

@@ -2,14 +2,18 @@
 
 #include "base/clock.h"
 #include "drive/nudge.h"
+#include "drive/raw.h"
 #include "drive/readiness.h"
 #include "drive/waits.h"
+#include "drive/whose.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
+#include "state/epoll_files.h"
 #include "state/registrations.h"
 #include "state/segment.h"
 
 #define MODES     (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+#define FAILURES  (EPOLLERR | EPOLLHUP) /* are reported whatever is asked for */
 #define TRIES_MAX 8 /* each one more because another thread has shown meanwhile what was withheld */
 
 struct epoll_wait {
@@ -20,11 +24,14 @@ struct epoll_wait {
     bool is_exact;
 };
 
-static int find_descriptor(int epoll, const struct epoll_event *event, struct registration *found);
-static bool is_about(int epoll, int fd, const struct epoll_event *event, bool ask,
-                     struct registration *found);
-static int number_about(int epoll, const struct pending *pending, const struct epoll_event *event, bool ask,
-                        struct registration *found);
+static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registration *found, unsigned seen);
+static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
+                             const struct registration *found, unsigned seen);
+static bool is_reported_anew(int fd, const struct registration *found, unsigned seen);
+static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsigned events);
+static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events);
+static unsigned asked_of(int epoll, int fd, const struct registration *found);
+static bool is_armed(int epoll, int fd);
 static void arm_again(int epoll, int fd, const struct registration *registration);
 
 static bool has(const struct waiter *waiter, int fd)
@@ -69,20 +76,54 @@ static unsigned sift_one(struct epoll_wait *mine, int fd, struct descriptor *ent
     }
 }
 
-/* One that nobody has to see to any more. */
-static void look_again(struct epoll_wait *mine, struct epoll_event *event)
+/* The same, whatever the descriptor is. */
+static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registration *found, unsigned seen)
 {
-    struct registration found;
-    int fd = event->data.fd;
-    bool is_known = registration_is_several(fd) ? registration_look_up(mine->epoll, fd, &found)
-                                                : registration_find(mine->epoll, fd, &found);
-    if (!is_known || found.data != event->data.u64)
-        fd = registration_by_data(mine->epoll, event->data.u64, &found);
-    if (fd < 0)
-        return;
-    event->events = wait_sift(&mine->wait, fd, NULL, event->events, found.events & ~MODES);
-    if (!event->events && found.events & EPOLLONESHOT)
-        arm_again(mine->epoll, fd, &found);
+    struct descriptor *entry = descriptor_of(fd);
+    struct pending *pending = entry ? pending_of(entry) : NULL;
+    if (pending && nudge_is_in(pending, mine->epoll)) {
+        seen = nudge_seen(pending, mine->epoll, fd, found, seen);
+        seen &= asked_by_now(mine->epoll, fd, pending, found, seen);
+        return seen | deadline_overdue(fd, found->events);
+    }
+    bool is_another_edge = (entry || wait_is_overtaken(&mine->wait)) && is_reported_anew(fd, found, seen);
+    if (entry) {
+        seen = sift_one(mine, fd, entry, found, seen);
+        return is_another_edge ? 0 : seen & asked_by_now(mine->epoll, fd, pending, found, seen);
+    }
+    if (!wait_is_overtaken(&mine->wait))
+        return seen;
+    /* Nobody has to see to it any more. */
+    unsigned shown =
+        is_another_edge ? 0 : wait_sift(&mine->wait, fd, NULL, seen, found->events & ~MODES);
+    if (!shown && found->events & EPOLLONESHOT)
+        arm_again(mine->epoll, fd, found);
+    return shown;
+}
+
+/* The failure that was seen is over: another thread has begun the next attempt since. Whatever becomes of that, or has by now, is
+ * an edge of its own, which one thread is told of. */
+static bool is_reported_anew(int fd, const struct registration *found, unsigned seen)
+{
+    return seen & FAILURES && !real_is_alone() && (found->events & (EPOLLET | EPOLLONESHOT)) == EPOLLET &&
+           !(raw_poll(fd) & (FAILURES | POLLNVAL));
+}
+
+/* What was asked for, where more than that is seen: what was nudged may have been put right by a thread that the same has woken,
+ * and be nudged again; or the program asks for more in a way that nobody sees. */
+static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
+                             const struct registration *found, unsigned seen)
+{
+    struct registration now;
+    unsigned asked = found->events | EPOLLERR | EPOLLHUP;
+    if (!(seen & ~asked) || found->events & EPOLLONESHOT)
+        return ~0u;
+    if (pending && nudge_is_in(pending, epoll))
+        return asked;
+    bool is_known = epoll_file_find(epoll, fd, &now);
+    if (pending && nudge_is_in(pending, epoll))
+        return asked;
+    return is_known ? now.events | EPOLLERR | EPOLLHUP : ~0u;
 }
 
 static int sift(struct wait *wait, int ready)
@@ -92,85 +133,85 @@ static int sift(struct wait *wait, int ready)
     for (int i = 0; i < ready; i++) {
         struct epoll_event event = mine->events[i];
         struct registration found;
-        int fd = find_descriptor(mine->epoll, &event, &found);
+        struct whose whose;
+        int fd = whose_event(&whose, mine->epoll, &event, wait_is_overtaken(wait), &found);
         /* The kernel does not tell any more what a registration that it has disarmed was for: for this at least. */
         if (fd >= 0 && found.events & EPOLLONESHOT && !(found.events & ~MODES))
-            found.events |= event.events & ~(uint32_t)(EPOLLERR | EPOLLHUP);
-        struct descriptor *entry = descriptor_of(fd);
-        struct pending *pending = entry ? pending_of(entry) : NULL;
-        if (pending && atomic_load_explicit(&pending->nudged, memory_order_relaxed)) {
-            event.events = nudge_seen(pending, mine->epoll, fd, &found, event.events);
-            event.events |= deadline_overdue(fd, found.events);
-        } else if (entry) {
-            event.events = sift_one(mine, fd, entry, &found, event.events);
-        } else if (wait_is_overtaken(wait))
-            look_again(mine, &event);
+            found.events |= event.events & ~(uint32_t)FAILURES;
+        if (fd >= 0 && is_not_of(mine->epoll, fd, &found, event.events))
+            fd = whose_else(&whose);
+        if (fd == SEVERAL_MAY)
+            event.events = sift_shared(mine, &whose, event.events);
+        else if (fd >= 0)
+            event.events = sift_of(mine, fd, &found, event.events);
+        /* Another thread has been told of it since, perhaps by something newer than this, and has closed it. */
+        if (whose.is_gone || (fd >= 0 && !real_is_alone() && !whose_is_still(&whose, fd)))
+            event.events = 0;
         if (event.events)
             mine->events[left++] = event;
     }
     return left;
 }
 
-/* Which connecting descriptor an event is about; -1: none, or it cannot be told. */
-static int find_descriptor(int epoll, const struct epoll_event *event, struct registration *found)
+/* Several are registered under the same data. Each of them that the event can be about is asked for what holds now: of those that
+ * nothing is to be hidden of that is shown, as far as it was reported, and the others are sifted. */
+static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsigned events)
 {
-    /* Most programs register a descriptor under its own number. */
-    int guess = event->data.fd;
-    if (is_about(epoll, guess, event, true, found))
-        return guess;
-    int known = registration_by_data(epoll, event->data.u64, found);
-    if (known != REGISTRATION_UNCLEAR)
-        return known;
-    uint32_t cursor = 0;
-    struct registration one;
-    int fd = -1;
-    for (struct pending *pending; (pending = pending_each(&cursor));) {
-        bool is_failure = event->events & (EPOLLERR | EPOLLHUP); /* worth asking the kernel */
-        bool is_sifted = pending_is_connect(pending->phase) || withheld_of_slot(pending) ||
-                         atomic_load_explicit(&pending->nudged, memory_order_relaxed);
-        int number =
-            is_sifted && pending->fd != guess ? number_about(epoll, pending, event, is_failure, &one) : -1;
-        if (number < 0)
+    struct registration found;
+    unsigned shown = 0, owed = 0;
+    bool is_explained = false;
+    for (int fd; (fd = whose_next(whose, &found)) >= 0;) {
+        bool is_ours = whose_is_ours(descriptor_of(fd)), is_once = found.events & EPOLLONESHOT;
+        if (events & ~asked_of(mine->epoll, fd, &found) || (is_once && is_armed(mine->epoll, fd)))
             continue;
-        if (fd >= 0) {
-            segment_passed(PASSED_AMBIGUOUS);
-            return -1;
-        }
-        fd = number;
-        *found = one;
+        unsigned now = raw_poll(fd) & asked_of(mine->epoll, fd, &found);
+        is_explained |= now != 0;
+        if (is_ours)
+            shown |= now || is_once ? sift_of(mine, fd, &found, now) : 0;
+        else if (now & events)
+            shown |= now & events;
+        else if (is_once)
+            owed |= events & found.events;
     }
-    return fd;
+    if (shown || is_explained || !owed)
+        return shown;
+    /* It is over by now, and may have been about one that is not going to report anything else. */
+    segment_passed(PASSED_AMBIGUOUS);
+    return owed;
 }
 
-/* The number of that descriptor under which it is registered so. It may have several, and have had others. */
-static int number_about(int epoll, const struct pending *pending, const struct epoll_event *event, bool ask,
-                        struct registration *found)
-{
-    const struct descriptor *entry = atomic_load_explicit(&pending->entry, memory_order_relaxed);
-    if (!entry)
-        return -1;
-    bool is_known = descriptor_of(pending->fd) == entry;
-    if (is_known && is_about(epoll, pending->fd, event, ask, found))
-        return pending->fd;
-    if (is_known && atomic_load_explicit(&entry->references, memory_order_relaxed) < 2)
-        return -1;
-    for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u))
-        if (descriptor_of(fd) == entry && is_about(epoll, fd, event, ask, found))
-            return fd;
-    return -1;
-}
-
-static bool is_about(int epoll, int fd, const struct epoll_event *event, bool ask, struct registration *found)
+/* It is about another descriptor, of which nothing is known. */
+static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events)
 {
     struct descriptor *entry = descriptor_of(fd);
-    if (!entry)
+    if (!entry || !(atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING))
         return false;
-    bool is_sifted =
-        atomic_load_explicit(&entry->state, memory_order_relaxed) & (CONNECTING | CONNECT_ERROR_DUE) ||
-        withheld_of(entry);
-    bool is_known = is_sifted && (ask || registration_is_several(fd)) ? registration_look_up(epoll, fd, found)
-                                                                      : registration_find(epoll, fd, found);
-    return is_known && found->data == event->data.u64;
+    unsigned asked = asked_of(epoll, fd, found);
+    if (events & ~asked)
+        return true;
+    /* Among threads it may be over by now. A success is looked into no further: it costs what each connection would pay. */
+    return real_is_alone() && !(events & EPOLLOUT && !(events & FAILURES)) && !withheld_of(entry) &&
+           !(raw_poll(fd) & asked);
+}
+
+/* What a registration can report. */
+static unsigned asked_of(int epoll, int fd, const struct registration *found)
+{
+    const struct descriptor *entry = descriptor_of(fd);
+    const struct pending *pending = entry ? pending_of(entry) : NULL;
+    unsigned asked = found->events & ~MODES;
+    if (!(asked & ~FAILURES) && found->events & EPOLLONESHOT)
+        return ~0u; /* the kernel has told what is left of it */
+    if (pending && nudge_is_in(pending, epoll))
+        asked |= EPOLLOUT;
+    return asked | FAILURES;
+}
+
+/* One that reports once and has not done so yet. */
+static bool is_armed(int epoll, int fd)
+{
+    struct registration now;
+    return epoll_file_find(epoll, fd, &now) && now.events & ~MODES;
 }
 
 /* The kernel disarms a registration once it has reported an event, and the program has not seen one. */

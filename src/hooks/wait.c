@@ -146,11 +146,22 @@ EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, co
     return real.pselect(count, reads, writes, excepts, timeout, mask);
 }
 
+/* Where no other thread could be told of the descriptor meanwhile it is noted afterwards rather than asking the kernel whether the
+ * event can be read. */
 static GUARDED int epoll_ctl_and_note(int epoll, int operation, int fd, struct epoll_event *event)
 {
-    int result = withhold_control(epoll, operation, fd, event);
-    if (result == 0)
+    bool is_alone = real_is_alone(), is_put_in = operation != EPOLL_CTL_DEL;
+    bool is_early = !is_put_in || is_on_stack(event) || (!is_alone && readable_ask(event, sizeof *event));
+    struct registration before = {.epoll = 0};
+    if (is_early && is_alone)
+        registration_find(epoll, fd, &before);
+    if (is_early)
         registration_note(epoll, operation, fd, event);
+    int result = withhold_control(epoll, operation, fd, event);
+    if (result == 0 && !is_early)
+        registration_note(epoll, operation, fd, event);
+    if (result != 0 && is_early && is_put_in)
+        registration_undo(epoll, fd, event, &before);
     return result;
 }
 

@@ -144,7 +144,7 @@ enum unbound_reason {
     X(LOG_THINNED, "log_thinned", "a log line was one of too many in a second")                              \
     X(NOT_PARKED, "not_parked", "the kernel could not keep a descriptor silent between two attempts")        \
     X(ASLEEP, "asleep", "a thread was asleep that did not know of a deadline")                               \
-    X(AMBIGUOUS, "ambiguous", "an event that several descriptors could have caused")                         \
+    X(AMBIGUOUS, "ambiguous", "an event of which it could not be told whose it is")                          \
     X(CANCEL_FAILED, "cancel_failed", "an attempt could not be taken back")                                  \
     X(LOOKUP_DIRECT, "lookup_direct", "a lookup could not be timed as finely as its rule asks")              \
     X(FALLBACK_UNKNOWN, "fallback_unknown",                                                                  \

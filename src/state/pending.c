@@ -156,8 +156,8 @@ static void settle(struct pending *pending)
         pending_turn(pending, 0, 0);
     for (unsigned i = 0; i < WITHHELD_EPOLLS; i++)
         pending->withheld[i].how = AS_IT_IS;
-    if (atomic_load(&pending->nudged) && atomic_exchange(&pending->nudged, 0))
-        atomic_fetch_sub(&pending_head->nudges, 1);
+    if (atomic_load(&pending->nudged))
+        atomic_fetch_sub(&pending_head->nudges, pending_nudges_in(atomic_exchange(&pending->nudged, 0)));
 }
 
 void pending_keep(struct pending *pending)

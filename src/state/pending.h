@@ -49,9 +49,10 @@ struct pending {
     /* Here for the sake of who sends: what he looks at lies together. */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t claim;                      /* 1: somebody acts on it */
-    _Atomic uint32_t nudged; /* 1: a registration of the descriptor asks for more than the program did */
-    uint32_t number;         /* its own */
-    _Atomic uint32_t next;   /* in the list of free slots: the next one + 1 */
+    _Atomic uint32_t
+        nudged;      /* a bit for each registration that asks for more than the program did (drive/nudge.h) */
+    uint32_t number; /* its own */
+    _Atomic uint32_t next; /* in the list of free slots: the next one + 1 */
     /* The rest belongs to whoever has claimed the slot. */
     _Atomic enum pending_phase phase;
     struct descriptor *_Atomic entry;
@@ -125,7 +126,8 @@ struct pending_head {
     _Atomic uint64_t runs;     /* begun:48 | going on:16; while one goes on nearness may be too low */
     _Atomic uint32_t used;     /* slots */
     _Atomic uint32_t connects; /* of these FLYING, PARKED or FAILED: what waits must not show as it is */
-    _Atomic uint32_t changes;  /* of these: how many have begun and ended */
+    _Atomic uint32_t
+        changes; /* of these: how many have begun and ended; and how many nudges were taken back */
     _Atomic uint32_t withheld; /* slots that withhold something */
     _Atomic uint32_t nudges;   /* registrations that are to be put right by who is woken (drive/nudge.h) */
     _Atomic uint32_t turns;    /* slots with a turn_key */
@@ -210,6 +212,15 @@ void pending_end(struct pending *pending);
 
 /* ... or is kept for the answers that its connection is going to await: in PENDING_ANSWER, due never. */
 void pending_keep(struct pending *pending);
+
+/* How many registrations are `nudged` in that? */
+static inline unsigned pending_nudges_in(uint32_t nudged)
+{
+    unsigned count = 0;
+    for (; nudged; nudged &= nudged - 1)
+        count++;
+    return count;
+}
 
 /* Is it in one of the phases of a connect? */
 static inline bool pending_is_connect(enum pending_phase phase)

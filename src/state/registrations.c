@@ -1,251 +1,246 @@
 #include "state/registrations.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "base/text.h"
 #include "state/descriptors.h"
+#include "state/epoll_files.h"
+#include "state/more_registrations.h"
+#include "state/registered_data.h"
 
-#define SEVERAL (-1)
-
-#define PLACES_BITS 14
-#define PLACES_EACH 4u /* where one may be, from its home on */
-#define PLACES      ((1u << PLACES_BITS) + PLACES_EACH)
+#define SEVERAL       REGISTERED_WITH_SEVERAL
+#define BEING_WRITTEN (-2) /* with what the kernel has said, by a thread that has blocked signals */
+#define KEPT_DISARMED (EPOLLERR | EPOLLHUP | EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+#define YIELDS_MAX    20000u /* that takes a few instructions; who does it may be out of the processor */
 
 HOT struct registration *registration_table = NULL;
-static int32_t *places; /* by epoll and data: a number + 1, or 0 */
 HOT unsigned registration_limit = 0;
+unsigned registration_end;
 #define RECENT 4u
+#define ASKED  1000u /* turns: first those that are known, then what the kernel says of recent ones */
 static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
 static unsigned recent_turn;
-static bool has_several; /* ever: by their data these are not known */
+static bool has_unkept; /* ever: of what is with several epolls not all could be kept */
 
-static uint32_t home_of(int epoll, uint64_t data);
-static bool is_taken(uint32_t place, int32_t there);
-static void remember_data(int epoll, int fd, uint64_t data);
+#define UNSEEN 8u
+static int32_t unseen[UNSEEN]; /* epolls with registrations from before there was a table: numbers + 1 */
+static unsigned unseen_count;
 
+static void note_unseen(int epoll);
+static bool has_place(int fd);
+static int32_t epoll_of(int fd);
+static __attribute__((noinline, cold)) void note_several(int epoll, int operation, int fd,
+                                                         const struct epoll_event *event);
 static __attribute__((noinline, cold)) bool open_table(void);
 
 void registration_note(int epoll, int operation, int fd, const struct epoll_event *event)
 {
-    if ((unsigned)fd >= registration_limit &&
-        ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= registration_limit))
+    if (!descriptor_limit && operation != EPOLL_CTL_DEL)
+        note_unseen(epoll);
+    if (!has_place(fd))
         return;
     struct registration *known = &registration_table[fd];
-    int32_t mine = epoll + 1, other = __atomic_load_n(&known->epoll, __ATOMIC_RELAXED);
+    int32_t mine = epoll + 1, other = epoll_of(fd);
     if (operation == EPOLL_CTL_DEL) {
         if (other == mine)
             __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
+        else if (other == SEVERAL)
+            more_registrations_end(epoll, fd);
         return;
     }
     if (other && other != mine) {
-        __atomic_store_n(&has_several, true, __ATOMIC_RELAXED);
-        __atomic_store_n(&known->epoll, SEVERAL, __ATOMIC_RELEASE);
+        note_several(epoll, operation, fd, event);
         return;
     }
     __atomic_store_n(&known->events, event->events, __ATOMIC_RELAXED);
     __atomic_store_n(&known->data, event->data.u64, __ATOMIC_RELAXED);
     __atomic_store_n(&known->epoll, mine, __ATOMIC_RELEASE);
     if (event->data.u64 != (uint64_t)fd && event->data.fd != fd)
-        remember_data(epoll, fd, event->data.u64);
+        registered_data_remember(epoll, fd, event->data.u64);
 }
 
-/* Places are never cleared: what is there may have gone, or be registered otherwise by now. Where all are taken it is not
- * remembered, and has to be looked for. */
-static void remember_data(int epoll, int fd, uint64_t data)
+/* The first one is kept with the others, unless another thread takes it out just now. What is with several epolls stays so until
+ * its number is closed, be there only one left. */
+static void note_several(int epoll, int operation, int fd, const struct epoll_event *event)
 {
-    uint32_t home = home_of(epoll, data);
-    int32_t *free = NULL;
-    for (uint32_t i = 0; i < PLACES_EACH; i++) {
-        int32_t *place = &places[home + i], there = __atomic_load_n(place, __ATOMIC_ACQUIRE);
-        if (there == fd + 1)
+    struct registration *known = &registration_table[fd], first;
+    struct registration one = {.epoll = epoll + 1, .events = event->events, .data = event->data.u64};
+    int32_t there = epoll_of(fd);
+    bool is_kept = true;
+    if (there == 0 || there == epoll + 1) {
+        registration_note(epoll, operation, fd, event);
+        return;
+    }
+    if (there != SEVERAL) {
+        is_kept = registration_find(there - 1, fd, &first) && more_registrations_keep(fd, &first);
+        if (!__atomic_compare_exchange_n(&known->epoll, &there, SEVERAL, false, __ATOMIC_ACQ_REL,
+                                         __ATOMIC_RELAXED)) {
+            if (is_kept)
+                more_registrations_end(first.epoll - 1, fd);
+            note_several(epoll, operation, fd, event);
             return;
-        if (!is_taken(home + i, there))
-            free = place;
+        }
     }
-    if (free)
-        __atomic_store_n(free, fd + 1, __ATOMIC_RELEASE);
-}
-
-int registration_by_data(int epoll, uint64_t data, struct registration *found)
-{
-    uint32_t home = home_of(epoll, data);
-    int fd = REGISTRATION_UNCLEAR;
-    if (!__atomic_load_n(&registration_limit, __ATOMIC_ACQUIRE) ||
-        __atomic_load_n(&has_several, __ATOMIC_RELAXED))
-        return REGISTRATION_UNCLEAR;
-    for (uint32_t i = 0; i < PLACES_EACH; i++) {
-        int32_t there = __atomic_load_n(&places[home + i], __ATOMIC_ACQUIRE);
-        struct registration one;
-        if (!there || !registration_find(epoll, there - 1, &one) || one.data != data)
-            continue;
-        if (fd >= 0)
-            return REGISTRATION_UNCLEAR;
-        fd = there - 1;
-        *found = one;
+    if (!more_registrations_keep(fd, &one) || !is_kept) {
+        registered_data_cut(); /* by their data these are not known */
+        __atomic_store_n(&has_unkept, true, __ATOMIC_RELAXED);
     }
-    return fd;
+    if (one.data != (uint64_t)fd && event->data.fd != fd)
+        registered_data_remember(epoll, fd, one.data);
 }
 
-static uint32_t home_of(int epoll, uint64_t data)
+void registration_undo(int epoll, int fd, const struct epoll_event *event, const struct registration *before)
 {
-    uint64_t mixed = (data ^ (uint64_t)(uint32_t)epoll << 40) * 0x9e3779b97f4a7c15;
-    return (uint32_t)(mixed >> (64 - PLACES_BITS));
+    struct registration now;
+    int32_t mine = epoll + 1;
+    bool is_noted = registration_find(epoll, fd, &now) && now.events == event->events &&
+                    now.data == event->data.u64;
+    if (is_noted && before->epoll == mine)
+        registration_note(epoll, EPOLL_CTL_ADD, fd,
+                          &(struct epoll_event){.events = before->events, .data.u64 = before->data});
+    else if (is_noted && epoll_of(fd) == SEVERAL)
+        more_registrations_end(epoll, fd);
+    else if (is_noted)
+        __atomic_compare_exchange_n(&registration_table[fd].epoll, &mine, 0, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_RELAXED);
 }
 
-static bool is_taken(uint32_t place, int32_t there)
+static bool has_place(int fd)
 {
-    int32_t epoll = there ? __atomic_load_n(&registration_table[there - 1].epoll, __ATOMIC_ACQUIRE) : 0;
-    uint64_t data = there ? __atomic_load_n(&registration_table[there - 1].data, __ATOMIC_RELAXED) : 0;
-    return epoll > 0 && place - home_of(epoll - 1, data) < PLACES_EACH;
+    if ((unsigned)fd >= registration_limit &&
+        ((unsigned)fd >= descriptor_limit || !open_table() || (unsigned)fd >= registration_limit))
+        return false;
+    unsigned end = __atomic_load_n(&registration_end, __ATOMIC_RELAXED);
+    while (end <= (unsigned)fd && !__atomic_compare_exchange_n(&registration_end, &end, (unsigned)fd + 1,
+                                                               false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        ;
+    return true;
+}
+
+static int32_t epoll_of(int fd)
+{
+    int32_t epoll;
+    for (unsigned yields = 0;
+         (epoll = __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE)) == BEING_WRITTEN &&
+         yields < YIELDS_MAX;
+         yields++)
+        sched_yield();
+    return epoll == BEING_WRITTEN ? 0 : epoll;
 }
 
 void registration_forget(int fd)
 {
-    if ((unsigned)fd < registration_limit && __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED))
-        __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
+    int32_t there = (unsigned)fd < registration_limit
+                        ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED)
+                        : 0;
+    if (!there)
+        return;
+    if (__builtin_expect(there == SEVERAL, 0))
+        more_registrations_forget(fd);
+    __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
 }
 
 bool registration_find(int epoll, int fd, struct registration *found)
 {
-    if ((unsigned)fd >= registration_limit ||
-        __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE) != epoll + 1)
+    if ((unsigned)fd >= registration_limit)
         return false;
+    int32_t there = __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE);
+    if (there != epoll + 1)
+        return there == SEVERAL && more_registrations_find(epoll, fd, found);
     found->epoll = epoll + 1;
     found->events = __atomic_load_n(&registration_table[fd].events, __ATOMIC_RELAXED);
     found->data = __atomic_load_n(&registration_table[fd].data, __ATOMIC_RELAXED);
     return true;
 }
 
-bool registration_only(int fd, struct registration *found)
+bool registration_known(int fd, unsigned *turn, struct registration *found)
 {
-    int32_t epoll = (unsigned)fd < registration_limit
+    int32_t there = (unsigned)fd < registration_limit
                         ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_ACQUIRE)
                         : 0;
-    return epoll > 0 && registration_find(epoll - 1, fd, found);
+    if (there == SEVERAL)
+        return more_registrations_each(fd, turn, found);
+    if (there <= 0 || *turn || !registration_find(there - 1, fd, found))
+        return false;
+    *turn = 1;
+    return true;
 }
 
-bool registration_is_several(int fd)
+bool registration_is_unclear(int fd)
 {
-    return (unsigned)fd < registration_limit &&
+    return (unsigned)fd < registration_limit && __atomic_load_n(&has_unkept, __ATOMIC_RELAXED) &&
            __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED) == SEVERAL;
-}
-
-/* Lines of "tfd:       12 events:  19 data:  c  pos:0 ino:..."; numbers after `tfd:` are decimal, the others hexadecimal.
- * What was closed while a copy of it lives on keeps its line: of two with the same number the file tells which one is
- * meant. Linux before 4.13 does not say which file it is. */
-struct scan {
-    int wanted;
-    uint64_t wanted_file;
-    bool is_found, is_certain;
-    struct registration found;
-    enum { AT_LABEL, AT_NUMBER, SKIPPING } at;
-    enum { OTHER, TFD, EVENTS, DATA, FILE_NUMBER } label;
-    char word[8];
-    unsigned length;
-    int fd;
-    uint64_t number;
-    bool has_digits;
-};
-
-static unsigned digit_of(char c)
-{
-    return c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : 99;
-}
-
-static void number_ended(struct scan *scan)
-{
-    if (scan->label == TFD)
-        scan->fd = (int)scan->number;
-    else if (scan->label == EVENTS && scan->fd == scan->wanted)
-        scan->found.events = (uint32_t)scan->number;
-    else if (scan->label == DATA && scan->fd == scan->wanted) {
-        scan->found.data = scan->number;
-        scan->is_found = true;
-    } else if (scan->label == FILE_NUMBER && scan->fd == scan->wanted) {
-        scan->is_found = scan->is_certain = scan->number == scan->wanted_file;
-    }
-    scan->label = OTHER;
-    scan->length = 0;
-    scan->at = AT_LABEL;
-}
-
-static void scan_byte(struct scan *scan, char c)
-{
-    if (scan->at == AT_NUMBER) {
-        unsigned base = scan->label == TFD ? 10 : 16, digit = digit_of(c);
-        if (digit < base) {
-            scan->number = scan->number * base + digit;
-            scan->has_digits = true;
-        } else if (scan->has_digits) {
-            number_ended(scan);
-        }
-        return;
-    }
-    if (c == ':') {
-        static const struct {
-            char word[8];
-            unsigned length, label;
-        } labels[] = {{"tfd", 3, TFD}, {"events", 6, EVENTS}, {"data", 4, DATA}, {"ino", 3, FILE_NUMBER}};
-        for (unsigned i = 0; i < sizeof labels / sizeof *labels; i++) {
-            unsigned same = 0;
-            while (same < scan->length && scan->word[same] == labels[i].word[same])
-                same++;
-            if (same == scan->length && same == labels[i].length) {
-                scan->label = labels[i].label;
-                scan->at = AT_NUMBER;
-                scan->number = 0;
-                scan->has_digits = false;
-            }
-        }
-        scan->length = 0;
-    } else if (c == ' ' || c == '\n' || c == '\t') {
-        scan->length = 0;
-    } else if (scan->length < sizeof scan->word) {
-        scan->word[scan->length++] = c;
-    }
 }
 
 bool registration_look_up(int epoll, int fd, struct registration *found)
 {
     if (registration_find(epoll, fd, found))
         return true;
-    int error = errno;
-    char path[48], lines[512];
-    struct text text = text_begin(path, sizeof path);
-    text_add(&text, "/proc/self/fdinfo/%d", epoll);
-    struct stat file_of;
-    if (fstat(fd, &file_of) != 0) {
-        errno = error;
+    if (!epoll_file_find(epoll, fd, found))
         return false;
-    }
-    struct scan scan = {.wanted = fd, .wanted_file = file_of.st_ino, .fd = -1};
-    int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    ssize_t got;
-    while (file >= 0 && !scan.is_certain && (got = syscall(SYS_read, file, lines, sizeof lines)) > 0)
-        for (ssize_t i = 0; i < got && !scan.is_certain; i++)
-            scan_byte(&scan, lines[i]);
-    if (file >= 0)
-        syscall(SYS_close, file);
-    errno = error;
-    if (!scan.is_found)
-        return false;
-    *found = scan.found;
-    found->epoll = epoll + 1;
-    /* One that is disarmed does not tell all of what it was for, and another thread may be about to note it itself. */
-    struct epoll_event event = {.events = found->events, .data.u64 = found->data};
-    if (!(found->events & EPOLLONESHOT))
-        registration_note(epoll, EPOLL_CTL_ADD, fd, &event);
+    registration_note_asked(fd, found);
     return true;
+}
+
+/* Another thread may have noted something newer since the kernel was asked, or do so now: that stays. And one that is disarmed does
+ * not tell all of what it was for. */
+void registration_note_asked(int fd, const struct registration *found)
+{
+    int32_t none = 0, mine = BEING_WRITTEN;
+    if ((found->events & EPOLLONESHOT && !(found->events & ~KEPT_DISARMED)) || !has_place(fd))
+        return;
+    struct registration *known = &registration_table[fd];
+    int32_t there = epoll_of(fd);
+    if (there && there != found->epoll) {
+        struct epoll_event event = {.events = found->events, .data.u64 = found->data};
+        registration_note(found->epoll - 1, EPOLL_CTL_ADD, fd, &event);
+        return;
+    }
+    if (!__atomic_compare_exchange_n(&known->epoll, &none, BEING_WRITTEN, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED))
+        return;
+    __atomic_store_n(&known->events, found->events, __ATOMIC_RELAXED);
+    __atomic_store_n(&known->data, found->data, __ATOMIC_RELAXED);
+    bool is_mine = __atomic_compare_exchange_n(&known->epoll, &mine, found->epoll, false, __ATOMIC_ACQ_REL,
+                                               __ATOMIC_RELAXED);
+    if (is_mine && found->data != (uint64_t)fd && (int)(uint32_t)found->data != fd)
+        registered_data_remember(found->epoll - 1, fd, found->data);
+}
+
+static void note_unseen(int epoll)
+{
+    unsigned count = __atomic_load_n(&unseen_count, __ATOMIC_ACQUIRE);
+    for (unsigned i = 0; i < count && i < UNSEEN; i++)
+        if (__atomic_load_n(&unseen[i], __ATOMIC_RELAXED) == epoll + 1)
+            return;
+    count = __atomic_fetch_add(&unseen_count, 1, __ATOMIC_ACQ_REL);
+    if (count < UNSEEN)
+        __atomic_store_n(&unseen[count], epoll + 1, __ATOMIC_RELEASE);
+}
+
+static void note_one_asked(int fd, bool is_there, const struct registration *registration, void *unused)
+{
+    (void)unused;
+    if (is_there)
+        registration_note_asked(fd, registration);
+}
+
+/* What was registered with it before rules were in force. */
+static void learn(int epoll)
+{
+    for (unsigned i = 0; i < UNSEEN; i++) {
+        int32_t mine = epoll + 1;
+        if (__atomic_compare_exchange_n(&unseen[i], &mine, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+            epoll_file_tell(epoll, note_one_asked, NULL);
+    }
 }
 
 void registration_waits_in(int epoll)
 {
+    if (__atomic_load_n(&unseen_count, __ATOMIC_RELAXED))
+        learn(epoll);
     for (unsigned i = 0; i < RECENT; i++)
         if (__atomic_load_n(&recent[i], __ATOMIC_RELAXED) == epoll + 1)
             return;
@@ -255,12 +250,12 @@ void registration_waits_in(int epoll)
 
 bool registration_each(int fd, unsigned *turn, struct registration *found)
 {
-    if (*turn == 0 && registration_only(fd, found)) {
-        *turn = RECENT;
+    if (*turn < ASKED && registration_known(fd, turn, found))
         return true;
-    }
-    while (*turn < RECENT) {
-        int epoll = __atomic_load_n(&recent[(*turn)++], __ATOMIC_RELAXED) - 1;
+    if (*turn && *turn < ASKED && !registration_is_unclear(fd))
+        return false;
+    for (*turn = *turn < ASKED ? ASKED : *turn; *turn < ASKED + RECENT;) {
+        int epoll = __atomic_load_n(&recent[(*turn)++ - ASKED], __ATOMIC_RELAXED) - 1;
         if (epoll >= 0 && registration_look_up(epoll, fd, found))
             return true;
     }
@@ -273,7 +268,7 @@ static bool open_table(void)
         return true;
     int error = errno;
     unsigned size = descriptor_limit;
-    size_t bytes = size * sizeof *registration_table, all_bytes = bytes + PLACES * sizeof *places;
+    size_t bytes = size * sizeof *registration_table, all_bytes = bytes + REGISTERED_DATA_BYTES;
     char *memory =
         mmap(NULL, all_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = error;
@@ -283,7 +278,7 @@ static bool open_table(void)
     if (!__atomic_compare_exchange_n(&registration_table, &none, (struct registration *)memory, false,
                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         munmap(memory, all_bytes);
-    __atomic_store_n(&places, (int32_t *)(void *)((char *)registration_table + bytes), __ATOMIC_RELAXED);
+    registered_data_begin((char *)registration_table + bytes);
     __atomic_store_n(&registration_limit, size, __ATOMIC_RELEASE);
     return true;
 }

@@ -1,9 +1,11 @@
 /* Waits for a connection, and finds that it has failed; before it can say so another thread has it connected.
  *
- *   outrun poll|select|epoll|opaque ADDRESS
+ *   outrun poll|select|epoll|opaque|several|copied ADDRESS
  *
  * ADDRESS (127.x.y.z) is where a connect is refused, and the next one is not. Prints what the wait shows (POLL...). What it
- * has found is held back (late.c) until the connection stands. `opaque`: an epoll under data that are not the number. */
+ * has found is held back (late.c) until the connection stands. `opaque`: an epoll under data that are not the number. `several`: the
+ * same, and the descriptor is registered with two more. `copied`: what is registered with all three is a copy of it, and it
+ * is itself with the others. */
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,7 +26,7 @@
 
 #define PATIENCE_MS 10000
 
-enum form { POLL, SELECT, EPOLL, OPAQUE, FORMS };
+enum form { POLL, SELECT, EPOLL, OPAQUE, SEVERAL, COPIED, FORMS };
 
 static enum form form;
 static int server, connection, epoll;
@@ -75,7 +77,7 @@ static unsigned wait_for_connection(void)
 
 int main(int count, char **arguments)
 {
-    static const char *const names[FORMS] = {"poll", "select", "epoll", "opaque"};
+    static const char *const names[FORMS] = {"poll", "select", "epoll", "opaque", "several", "copied"};
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t length = sizeof address;
     pthread_t thread;
@@ -90,7 +92,9 @@ int main(int count, char **arguments)
     epoll = epoll_create1(EPOLL_CLOEXEC);
     connection = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.fd = connection};
-    if (form == OPAQUE)
+    struct epoll_event others = {.events = EPOLLIN, .data.u64 = UINT64_C(0x7f0000002000)};
+    int registered = connection, beside[2] = {epoll_create1(EPOLL_CLOEXEC), epoll_create1(EPOLL_CLOEXEC)};
+    if (form >= OPAQUE)
         event.data.u64 = UINT64_C(0x7f0000001000);
     if (form == FORMS || inet_pton(AF_INET, arguments[2], &address.sin_addr) != 1 ||
         syscall(SYS_bind, server, &address, length) != 0 ||
@@ -99,7 +103,12 @@ int main(int count, char **arguments)
         die("begin");
     *thread_held = (int)syscall(SYS_gettid);
     if (connect(connection, (struct sockaddr *)&address, length) == 0 || errno != EINPROGRESS ||
-        epoll_ctl(epoll, EPOLL_CTL_ADD, connection, &event) != 0)
+        (form == COPIED && (registered = dup(connection)) < 0) ||
+        (form >= SEVERAL && epoll_ctl(beside[0], EPOLL_CTL_ADD, registered, &others) != 0) ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, registered, &event) != 0 ||
+        (form >= SEVERAL && epoll_ctl(beside[1], EPOLL_CTL_ADD, registered, &others) != 0) ||
+        (form == COPIED && (epoll_ctl(beside[0], EPOLL_CTL_ADD, connection, &others) != 0 ||
+                            epoll_ctl(beside[1], EPOLL_CTL_ADD, connection, &others) != 0)))
         die("connect");
     printf("%x\n", wait_for_connection());
     *may_go = *is_held = 1;

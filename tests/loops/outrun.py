@@ -10,7 +10,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.path.abspath(os.environ.get("RESIL_BUILD") or os.path.join(HERE, "../../build/release"))
 LIBRARY, LATE = os.path.join(BUILD, "libresil.so"), os.path.join(BUILD, "tests/late.so")
 IN, OUT, HUP = 1, 4, 16
-FORMS = {"poll": HUP, "select": IN, "epoll": HUP, "opaque": HUP}  # and how each would tell of it
+FORMS = {"poll": HUP, "select": IN, "epoll": HUP, "opaque": HUP, "several": HUP, "copied": HUP}  # and how each would tell of it
 
 
 def main():

@@ -1,0 +1,128 @@
+#include "state/registered_data.h"
+
+#include <stddef.h>
+
+static int32_t *places;     /* by epoll and data: a number + 1, or 0 */
+static unsigned char *cuts; /* 1: what has its home there may be nowhere */
+static bool is_all_cut;
+
+static bool take(uint32_t home, int fd);
+static bool is_taken(uint32_t place, int32_t there);
+static void cut_around(uint32_t place);
+static uint32_t home_of(int epoll, uint64_t data);
+static bool is_so(int epoll, int fd, uint64_t data, struct registration *found);
+
+void registered_data_begin(void *memory)
+{
+    __atomic_store_n(&cuts, (unsigned char *)memory + REGISTERED_DATA_PLACES * sizeof *places,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&places, (int32_t *)memory, __ATOMIC_RELEASE);
+}
+
+/* Places are never cleared: what is there may have gone, or be registered otherwise by now. Who takes one looks once more whether
+ * it has gone, as it may have come again meanwhile and have found that it is there: one of both sees the other. */
+void registered_data_remember(int epoll, int fd, uint64_t data)
+{
+    uint32_t home = home_of(epoll, data);
+    if (!__atomic_load_n(&places, __ATOMIC_ACQUIRE))
+        return;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    while (!take(home, fd))
+        ;
+}
+
+/* False: another thread was quicker. */
+static bool take(uint32_t home, int fd)
+{
+    int32_t *free = NULL, before = 0;
+    for (uint32_t i = 0; i < REGISTERED_DATA_EACH; i++) {
+        int32_t *place = &places[home + i], there = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+        if (there == fd + 1)
+            return true;
+        if (!free && !is_taken(home + i, there)) {
+            free = place;
+            before = there;
+        }
+    }
+    if (!free) {
+        __atomic_store_n(&cuts[home], 1, __ATOMIC_RELEASE);
+        return true;
+    }
+    int32_t expected = before;
+    if (!__atomic_compare_exchange_n(free, &expected, fd + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+        return false;
+    if (is_taken((uint32_t)(free - places), before))
+        cut_around((uint32_t)(free - places));
+    return true;
+}
+
+static bool is_taken(uint32_t place, int32_t there)
+{
+    struct registration one;
+    unsigned turn = 0;
+    while (there && registration_known(there - 1, &turn, &one))
+        if (place - home_of(one.epoll - 1, one.data) < REGISTERED_DATA_EACH)
+            return true;
+    return false;
+}
+
+static void cut_around(uint32_t place)
+{
+    for (uint32_t i = 0; i < REGISTERED_DATA_EACH && i <= place; i++)
+        __atomic_store_n(&cuts[place - i], 1, __ATOMIC_RELEASE);
+}
+
+int registered_data_next(int epoll, uint64_t data, unsigned *turn, struct registration *found)
+{
+    int number = (int)(uint32_t)data; /* data.fd */
+    if (!__atomic_load_n(&places, __ATOMIC_ACQUIRE))
+        return -1;
+    if (*turn == 0) {
+        *turn = 1;
+        if (is_so(epoll, number, data, found))
+            return number;
+    }
+    uint32_t home = home_of(epoll, data);
+    while (*turn <= REGISTERED_DATA_EACH) {
+        int32_t there = __atomic_load_n(&places[home + (*turn)++ - 1], __ATOMIC_ACQUIRE);
+        if (there && there != number + 1 && is_so(epoll, there - 1, data, found))
+            return there - 1;
+    }
+    return -1;
+}
+
+void registered_data_cut(void)
+{
+    __atomic_store_n(&is_all_cut, true, __ATOMIC_RELEASE);
+}
+
+bool registered_data_is_cut(int epoll, uint64_t data)
+{
+    return __atomic_load_n(&is_all_cut, __ATOMIC_ACQUIRE) ||
+           (__atomic_load_n(&places, __ATOMIC_ACQUIRE) &&
+            __atomic_load_n(&cuts[home_of(epoll, data)], __ATOMIC_ACQUIRE));
+}
+
+int registered_data_next_of_all(int epoll, uint64_t data, unsigned *turn, struct registration *found)
+{
+    unsigned end = __atomic_load_n(&registration_end, __ATOMIC_ACQUIRE);
+    for (unsigned fd = *turn; fd < end; fd++) {
+        if (!is_so(epoll, (int)fd, data, found))
+            continue;
+        *turn = fd + 1;
+        return (int)fd;
+    }
+    *turn = end;
+    return -1;
+}
+
+static uint32_t home_of(int epoll, uint64_t data)
+{
+    uint64_t mixed = (data ^ (uint64_t)(uint32_t)epoll << 40) * 0x9e3779b97f4a7c15;
+    return (uint32_t)(mixed >> (64 - REGISTERED_DATA_BITS));
+}
+
+static bool is_so(int epoll, int fd, uint64_t data, struct registration *found)
+{
+    return registration_find(epoll, fd, found) && found->data == data;
+}
