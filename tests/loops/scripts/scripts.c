@@ -7,7 +7,7 @@
  * servers live in this process and make their system calls themselves, so that no hook sees them, and nothing is decided
  * by how long anything takes. `own`: without what only the kernel could keep from being seen, which is when a child looks,
  * or when a descriptor is given up and not closed. `threads`: another thread does some of it while the program waits, and
- * signals interrupt the waits. */
+ * signals interrupt the waits; and another one waits in an epoll too. */
 #include "scripts.h"
 
 #include <signal.h>
@@ -66,8 +66,10 @@ static void run(unsigned seed)
     struct epoll_event inner = {.events = EPOLLIN};
     epoll_ctl(outer, EPOLL_CTL_ADD, epolls[0], &inner);
     say("%u %s", seed, names[loop]);
-    if (has_threads)
+    if (has_threads) {
         may_interrupt = draw(2);
+        begin_beside();
+    }
     unsigned steps[CONNECTIONS], left = count;
     for (unsigned i = 0; i < count; i++)
         connections[i].is_closed = true; /* those that have not begun */

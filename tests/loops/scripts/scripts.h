@@ -13,6 +13,7 @@
 
 #define CONNECTIONS 3
 #define PATIENCE_MS 20000
+#define OPAQUE      UINT64_C(0x7f0000000000) /* from here on data are no numbers */
 
 /* Networks of loopback, which the rules tell apart. */
 enum net { NET_EAGER = 1, NET_PATIENT, NET_GIVES_UP, NET_IMPATIENT, NET_PLAIN };
@@ -39,6 +40,7 @@ struct connection {
     int fd;
     bool is_mapped, is_v6, is_over, is_armed, is_registered, is_black_hole;
     _Atomic bool is_closed;
+    _Atomic bool is_quiet; /* nobody may see anything of it yet, as nobody has taken it out of an epoll */
     enum net net;
     struct sockaddr_storage address;
     socklen_t length;
@@ -99,6 +101,7 @@ void fork_child(struct connection *connection);
 void begin_threads(void);
 void begin_in_thread(struct connection *connection);
 void be_interrupted(void);
+void begin_beside(void);
 void settle_threads(void);
 void end_threads(void);
 

@@ -145,6 +145,7 @@ void begin(struct connection *connection)
         make_silent(connection, *port);
     set_address(connection, *port);
     connection->fd = new_socket(connection);
+    connection->is_quiet = connection->story != REFUSED;
     if (has_threads && draw(2)) {
         begin_in_thread(connection);
         return;
@@ -271,6 +272,7 @@ void step(struct connection *connection, unsigned *steps)
         return;
     }
     say(" |%d", (int)(connection - connections));
+    connection->is_quiet = false;
     if (connection->story == SILENT) {
         give_up(connection);
     } else {

@@ -41,6 +41,9 @@ void control(struct connection *connection, int operation)
     if (loop == EXCLUSIVE || loop == EDGE_EXCLUSIVE)
         event.events &= ~(uint32_t)EPOLLRDHUP; /* the kernel refuses it together */
     connection->is_armed = connection->is_registered = operation != EPOLL_CTL_DEL;
+    /* Who has been told of it just before, and comes to look at that later, finds nothing that it could be about. */
+    if (operation == EPOLL_CTL_DEL)
+        connection->is_quiet = false;
     for (int i = 0; i < (loop == TWO_EPOLLS ? 2 : 1); i++)
         if (epoll_ctl(epolls[i], operation, connection->fd, &event) != 0)
             say(" ctl%d:%d", operation, errno);
@@ -53,7 +56,7 @@ void set_data(struct connection *connection)
     if (connection->data < 4096)
         connection->data = (uint64_t)connection->fd;
     else
-        connection->data = 0x7f0000000000 + index * 4096;
+        connection->data = OPAQUE + index * 4096;
 }
 
 void add(struct connection *connection)
