@@ -156,6 +156,7 @@ static void settle(struct pending *pending)
         pending_turn(pending, 0, 0);
     for (unsigned i = 0; i < WITHHELD_EPOLLS; i++)
         pending->withheld[i].how = AS_IT_IS;
+    pending->late_events = 0;
     if (atomic_load(&pending->nudged))
         atomic_fetch_sub(&pending_head->nudges, pending_nudges_in(atomic_exchange(&pending->nudged, 0)));
 }

@@ -109,6 +109,7 @@ struct pending {
      * claim too. */
     _Atomic uint64_t withheld_in_ns, withheld_out_ns;
     struct withheld_registration withheld[WITHHELD_EPOLLS];
+    unsigned late_events; /* of registrations that were taken out before these could be seen to */
     _Atomic uint32_t
         is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
     /* ANSWER: changed without a claim too, by who sends and receives; with answer_due_ns and room_due_ns */

@@ -132,14 +132,13 @@ static int32_t epoll_of(int fd)
 
 void registration_forget(int fd)
 {
-    int32_t there = (unsigned)fd < registration_limit
-                        ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED)
-                        : 0;
-    if (!there)
+    int32_t there;
+    if ((unsigned)fd >= registration_limit ||
+        !(there = __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED)))
         return;
+    __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
     if (__builtin_expect(there == SEVERAL, 0))
         more_registrations_forget(fd);
-    __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
 }
 
 bool registration_find(int epoll, int fd, struct registration *found)
