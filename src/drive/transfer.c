@@ -8,6 +8,7 @@
 #include "drive/deadline.h"
 #include "drive/exchange.h"
 #include "drive/late.h"
+#include "drive/midway.h"
 #include "drive/options.h"
 #include "drive/perform.h"
 #include "drive/readiness.h"
@@ -39,7 +40,8 @@ struct limits {
 };
 
 enum as_usual { AS_USUAL, ERROR_TAKEN, IS_CUT_OFF, STANDS_IN };
-static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer);
+static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer,
+                              enum direction direction);
 static ssize_t send_to_stand_in(struct descriptor *entry, const struct transfer *transfer, int error);
 static ssize_t receive_from_stand_in(struct descriptor *entry, const struct transfer *transfer, int error);
 static void time_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
@@ -66,7 +68,7 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
         start.was_awaiting = is_awaiting(entry);
         if (take_due_error(entry, RECV_ERROR_DUE, &entry->due_recv_error))
             return -1;
-        switch (as_usual(entry, transfer)) {
+        switch (as_usual(entry, transfer, RECEIVING)) {
         case ERROR_TAKEN:
             return -1;
         case IS_CUT_OFF:
@@ -106,7 +108,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
         start.error = errno;
         if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
             return -1;
-        enum as_usual usual = as_usual(entry, transfer);
+        enum as_usual usual = as_usual(entry, transfer, SENDING);
         if (usual == STANDS_IN)
             return send_to_stand_in(entry, transfer, start.error);
         if (usual == ERROR_TAKEN || !exchange_admit(entry, began_ns))
@@ -157,13 +159,21 @@ static void time_send(struct descriptor *entry, const struct transfer *transfer,
 }
 
 /* What a descriptor is to the program that is not connected yet, or not any more. */
-static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer)
+static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer,
+                              enum direction direction)
 {
     if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & NOT_AS_USUAL))
         return AS_USUAL;
     int error = 0;
     bool is_connecting = atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING &&
                          readiness_look(transfer->fd, entry);
+    bool never_waits = perform_is_dontwait(transfer) || transfer->flags & (MSG_OOB | MSG_ERRQUEUE);
+    if (is_connecting && !never_waits &&
+        !(atomic_load_explicit(&entry->state, memory_order_relaxed) & NON_BLOCKING)) {
+        if (!midway_wait(transfer->fd, entry, direction == RECEIVING ? SO_RCVTIMEO : SO_SNDTIMEO))
+            return ERROR_TAKEN;
+        is_connecting = false;
+    }
     if (is_connecting && withheld_of(entry)) {
         errno = EAGAIN; /* the kernel takes it for one that was never connected */
         return ERROR_TAKEN;
