@@ -127,6 +127,12 @@ void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking)
         take_options_off(entry, fd);
 }
 
+void transfer_connected_midway(struct descriptor *entry, int fd)
+{
+    if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & HANDED_OVER))
+        put_options_on(entry, fd);
+}
+
 static void take_options_off(const struct descriptor *entry, int fd)
 {
     const struct guard *guard = descriptor_guard(entry);
@@ -197,7 +203,7 @@ int transfer_take_back(const struct handed *handed, int result)
 /* What the rule asks of SO_RCVTIMEO or SO_SNDTIMEO; 0 = the option is the program's alone. */
 static uint64_t rule_timeout(const struct descriptor *entry, int option)
 {
-    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & (HANDED_OVER | NON_BLOCKING))
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & (HANDED_OVER | NON_BLOCKING | CONNECTING))
         return 0;
     const struct guard *guard = descriptor_guard(entry);
     return option == SO_RCVTIMEO ? shorter(guard->recv_ns, guard->response_ns) : guard->send_ns;

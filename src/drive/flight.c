@@ -13,6 +13,8 @@
 #include "drive/shape.h"
 #include "drive/silence.h"
 #include "drive/throttle.h"
+#include "drive/transfer.h"
+#include "drive/turn.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/credits.h"
@@ -145,6 +147,34 @@ static struct call_step attempt(struct pending *pending)
                       clock_now_ns());
 }
 
+void flight_begin_last(struct pending *pending)
+{
+    uint64_t now = clock_now_ns();
+    struct call_step step = {.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
+    pending->call.params.max_retries = pending->call.params.siblings = 0;
+    if (pending->phase == PENDING_PARKED) {
+        if (pending->turn.is_waiting) {
+            struct call_params params = pending->call.params;
+            turn_leave(pending);
+            nudge_attempt_ended(pending);
+            step = call_begin(&pending->call, &params, BREAKER_ADMIT, pending->seed, now);
+        } else {
+            pending->call.due_ns = now; /* now or never */
+            step = call_due(&pending->call, now);
+        }
+        if (step.action == CALL_ATTEMPT)
+            step = attempt(pending);
+    }
+    if (pending->is_queued) { /* it is tried by connecting, which would wait */
+        pending->is_queued = false;
+        step = call_ended(&pending->call, OUTCOME_OURS, EAGAIN, now);
+    }
+    if (step.action == CALL_ATTEMPT)
+        pending_release(pending, step.until_ns);
+    else
+        flight_carry_on(pending, step);
+}
+
 bool flight_queue(struct pending *pending)
 {
     if (!enqueue(pending))
@@ -231,6 +261,8 @@ void flight_succeed(struct pending *pending)
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
+    if (!(state & NON_BLOCKING))
+        transfer_connected_midway(entry, fd);
     if (pending->descent.kept)
         degrade_succeeded(pending);
     bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || guard_times_waits(guard) ||
@@ -283,6 +315,8 @@ static bool go_down(struct pending *pending, int error)
 {
     struct call_step next;
     bool is_served;
+    if (!(atomic_load_explicit(&pending->entry->state, memory_order_relaxed) & NON_BLOCKING))
+        return false; /* to connect would be to wait */
     if (!pending->descent.kept || !degrade_next(pending, error, &next, &is_served))
         return false;
     if (is_served)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "drive/deadline.h"
 #include "drive/flight.h"
+#include "drive/midway.h"
 #include "drive/nudge.h"
 #include "drive/options.h"
 #include "drive/raw.h"
@@ -50,8 +51,8 @@ bool readiness_connect_again(int fd, struct descriptor *entry, const struct sock
         readiness_give_up(fd, entry);
         return false;
     }
-    if (readiness_look(fd, entry)) {
-        errno = EALREADY;
+    if (readiness_look(fd, entry) && !midway_wait(fd, entry, SO_SNDTIMEO)) {
+        errno = errno == EAGAIN ? EALREADY : errno;
         *result = -1;
         return true;
     }

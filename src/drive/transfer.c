@@ -8,6 +8,7 @@
 #include "drive/deadline.h"
 #include "drive/exchange.h"
 #include "drive/late.h"
+#include "drive/midway.h"
 #include "drive/options.h"
 #include "drive/perform.h"
 #include "drive/readiness.h"
@@ -187,6 +188,13 @@ what_is_told(struct descriptor *entry, const struct transfer *transfer, enum dir
     int error = 0;
     bool is_connecting = atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING &&
                          readiness_look(transfer->fd, entry);
+    bool never_waits = perform_is_dontwait(transfer) || transfer->flags & (MSG_OOB | MSG_ERRQUEUE);
+    if (is_connecting && !never_waits &&
+        !(atomic_load_explicit(&entry->state, memory_order_relaxed) & NON_BLOCKING)) {
+        if (!midway_wait(transfer->fd, entry, direction == RECEIVING ? SO_RCVTIMEO : SO_SNDTIMEO))
+            return ERROR_TAKEN;
+        is_connecting = false;
+    }
     if (is_connecting && withheld_of(entry)) {
         errno = EAGAIN; /* the kernel takes it for one that was never connected */
         return ERROR_TAKEN;

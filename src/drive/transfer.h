@@ -92,6 +92,9 @@ void transfer_let_go(int fd);
  * made blocking where we do not see it, they must not be there. */
 void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking);
 
+/* It was made to block while it was connecting (drive/midway.h), and is connected now. */
+void transfer_connected_midway(struct descriptor *entry, int fd);
+
 /* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */
 bool transfer_hand_over(int fd);
 

@@ -71,13 +71,19 @@ static void ask_for_less(struct select_wait *mine)
     }
 }
 
+/* The sets as the program gave them. */
+static void ask(struct select_wait *mine)
+{
+    for (int i = 0; i < SETS; i++)
+        if (mine->sets[i])
+            memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
+}
+
 static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
 {
     struct select_wait *mine = (struct select_wait *)wait;
     struct timespec left;
-    for (int i = 0; i < SETS; i++)
-        if (mine->sets[i])
-            memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
+    ask(mine);
     if (withhold_is_on())
         ask_for_less(mine);
     bool has_overdue = pending_shows_overdue() && find_overdue(mine, false);
@@ -155,6 +161,8 @@ int wait_select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struc
             memcpy(wait.asked[i], sets[i], size_of_sets(&wait));
     }
     int ready = wait_carry_out(&wait.wait, NOT_YET);
+    if (ready < 0)
+        ask(&wait); /* one that fails leaves them alone, and programs wait for the same again */
     if (left) {
         uint64_t now = clock_now_ns();
         uint64_t rest_ns = deadline_ns > now ? deadline_ns - now : 0;
