@@ -2,6 +2,7 @@
 it is connected or not: perl and PHP with a timeout do, and many a connect-with-timeout written in C."""
 
 import shutil
+import unittest
 
 from stage import HANG_S, PYTHON, RULED, Stage, main
 
@@ -131,6 +132,20 @@ class Perl(Language, Stage):
 
     def client(self, port, seconds):
         return ["perl", "-e", PERL, str(port), str(seconds)]
+
+
+    @unittest.skipUnless(shutil.which("strace"), "needs strace")
+    def test_no_connect_is_made_once_it_blocks(self):
+        """The kernel would keep it waiting, with all signals blocked."""
+        server, log = self.server("blackhole"), self.folder + "/calls"
+        self.run_program(["strace", "-f", "-o", log, "-e", "trace=connect,ioctl,fcntl", *self.client(server.port, 1)],
+                         self.rules(BETWEEN_ATTEMPTS))
+        with open(log) as file:
+            calls = [line for line in file if f"htons({server.port})" in line or "F_SETFL" in line or "FIONBIO" in line]
+        blocks = [number for number, line in enumerate(calls) if "F_SETFL, O_RDWR)" in line or "FIONBIO, [0]" in line]
+        connects = [number for number, line in enumerate(calls) if "connect(" in line]
+        self.assertGreaterEqual(len(connects), 2, calls)
+        self.assertTrue(blocks and max(connects) < max(blocks), calls)
 
 
 class Php(Language, Stage):
