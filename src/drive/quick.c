@@ -22,8 +22,9 @@ bool quick_begin(struct descriptor *entry)
     const struct guard *guard = descriptor_guard(entry);
     struct pending *pending = pending_of(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
-    if ((state & (NOT_SIMPLE | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) || !guard->is_simple ||
-        !pending || pending->phase != PENDING_ANSWER ||
+    /* What is sent second may be the end of a handshake. */
+    if ((state & (NOT_SIMPLE | SECOND_EXCHANGE | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) ||
+        !guard->is_simple || !pending || pending->phase != PENDING_ANSWER ||
         atomic_load_explicit(&pending->room_due_ns, memory_order_relaxed) != NEVER)
         return false;
     uint64_t now = clock_coarse_ns();
@@ -49,16 +50,16 @@ bool quick_answered(struct descriptor *entry)
     const struct guard *guard = descriptor_guard(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     do {
-        if (state & NOT_SIMPLE)
+        if (state & (NOT_SIMPLE | FIRST_EXCHANGE))
             return false;
         if (!(state & AWAITING_ANSWER))
             return !(state & HOLDS_TICKET);
         /* To a circuit that is harmed a success means something, and to a probe's. */
         if (!exchange_is_unharmed(entry) || (state & HOLDS_TICKET && entry->ticket.is_probe))
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(
-        &entry->state, &state, (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | HOLDS_TICKET)) | IDLE,
-        memory_order_acq_rel, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
+                                                    (state & ~(AWAITING_ANSWER | HOLDS_TICKET)) | IDLE,
+                                                    memory_order_acq_rel, memory_order_relaxed));
     uint32_t sent_us = atomic_load_explicit(&entry->sent_us, memory_order_relaxed);
     struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
     if (sent_us)
