@@ -115,6 +115,8 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
         after = (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE | JUDGEMENT)) | IDLE;
         if (answer.verdict == PREFIX_NEED_MORE)
             after |= JUDGING | (uint32_t)answer.state << PREFIX_SHIFT;
+        else if (state & FIRST_EXCHANGE && state & AWAITING_ANSWER)
+            after |= SECOND_EXCHANGE;
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
                                                     memory_order_relaxed));
     if (state & TIMED)

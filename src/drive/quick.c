@@ -23,8 +23,9 @@ bool quick_begin(struct descriptor *entry)
     const struct guard *guard = descriptor_guard(entry);
     struct pending *pending = pending_of(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
-    if ((state & (NOT_SIMPLE | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) || !guard->is_simple ||
-        !pending || pending->phase != PENDING_ANSWER ||
+    /* What is sent second may be the end of a handshake. */
+    if ((state & (NOT_SIMPLE | SECOND_EXCHANGE | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) ||
+        !guard->is_simple || !pending || pending->phase != PENDING_ANSWER ||
         atomic_load_explicit(&pending->room_due_ns, memory_order_relaxed) != NEVER)
         return false;
     uint64_t now = clock_coarse_ns();
@@ -47,7 +48,7 @@ bool quick_begin(struct descriptor *entry)
 bool quick_answered(struct descriptor *entry)
 {
     const struct guard *guard = descriptor_guard(entry);
-    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     do {
         if (state & NOT_SIMPLE)
             return false;
@@ -56,7 +57,10 @@ bool quick_answered(struct descriptor *entry)
         /* To a circuit that is harmed a success means something, and to a probe's. */
         if (!exchange_is_unharmed(entry) || (state & HOLDS_TICKET && entry->ticket.is_probe))
             return false;
-    } while (!change(entry, &state, (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | HOLDS_TICKET)) | IDLE));
+        after = (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | HOLDS_TICKET)) | IDLE;
+        if (state & FIRST_EXCHANGE)
+            after |= SECOND_EXCHANGE;
+    } while (!change(entry, &state, after));
     uint32_t sent_us = atomic_load_explicit(&entry->sent_us, memory_order_relaxed);
     struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
     if (sent_us)

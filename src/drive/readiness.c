@@ -317,7 +317,7 @@ static void forget(struct pending *pending)
     segment_passed(PASSED_STALE);
     flight_report(pending, BREAKER_NEUTRAL, 0);
     pending_end(pending);
-    if (descriptor_of(fd) == entry && option_cookie(fd) != entry->cookie)
+    if (entry && descriptor_of(fd) == entry && option_cookie(fd) != entry->cookie)
         transfer_let_go(fd);
 }
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "drive/deadline.h"
 #include "drive/exchange.h"
+#include "drive/handshake.h"
 #include "drive/late.h"
 #include "drive/midway.h"
 #include "drive/options.h"
@@ -145,7 +146,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     else if (result < 0)
         exchange_broken(entry, transfer->fd, errno);
     bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
-    if ((result < 0 || is_nothing) && is_begun)
+    if (is_begun && (result < 0 || is_nothing || (result > 0 && handshake_is_over(transfer, (size_t)result))))
         exchange_undo(entry);
     time_send(entry, transfer, result, began_ns);
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) & WAITS_ARE_TIMED)

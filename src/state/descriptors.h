@@ -56,10 +56,12 @@ struct guard {
 #define OPTIONS_LATER     (1u << 15) /* what timeouts the program has set is not known: it does not block */
 #define PREFIX_SHIFT      16 /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
 #define PREFIX_MASK       (0x1fffu << PREFIX_SHIFT)
-#define CONNECTING        (1u << 29) /* not connected yet: drive/readiness.h */
-#define INHERITED         (1u << 30) /* they are another process's, and end no wait here */
-#define WAITS_ARE_TIMED   INHERITED /* under a guard in shadow, which has no timeouts that could be another's */
-#define TIMED             (1u << 31) /* a wait is to end when no answer, or no room, comes in time: drive/deadline.h */
+#define SECOND_EXCHANGE                                                                                      \
+    (1u << PREFIX_SHIFT) /* without JUDGING: the first answer has come, and nothing was sent since */
+#define CONNECTING      (1u << 29) /* not connected yet: drive/readiness.h */
+#define INHERITED       (1u << 30) /* they are another process's, and end no wait here */
+#define WAITS_ARE_TIMED INHERITED /* under a guard in shadow, which has no timeouts that could be another's */
+#define TIMED           (1u << 31) /* a wait is to end when no answer, or no room, comes in time: drive/deadline.h */
 
 struct descriptor {
     _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */
