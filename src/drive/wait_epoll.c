@@ -27,7 +27,7 @@ struct epoll_wait {
 static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registration *found, unsigned seen);
 static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
                              const struct registration *found, unsigned seen);
-static bool is_reported_anew(int fd, const struct registration *found, unsigned seen);
+static bool is_reported_anew(int fd, const struct registration *found, unsigned seen, unsigned shown);
 static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsigned events);
 static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events);
 static unsigned asked_of(int epoll, int fd, const struct registration *found);
@@ -86,27 +86,31 @@ static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registrati
         seen &= asked_by_now(mine->epoll, fd, pending, found, seen);
         return seen | deadline_overdue(fd, found->events);
     }
-    bool is_another_edge = (entry || wait_is_overtaken(&mine->wait)) && is_reported_anew(fd, found, seen);
     if (entry) {
-        seen = sift_one(mine, fd, entry, found, seen);
-        return is_another_edge ? 0 : seen & asked_by_now(mine->epoll, fd, pending, found, seen);
+        unsigned shown = sift_one(mine, fd, entry, found, seen);
+        if (is_reported_anew(fd, found, seen, shown))
+            return 0;
+        return shown & asked_by_now(mine->epoll, fd, pending, found, shown);
     }
     if (!wait_is_overtaken(&mine->wait))
         return seen;
     /* Nobody has to see to it any more. */
-    unsigned shown =
-        is_another_edge ? 0 : wait_sift(&mine->wait, fd, NULL, seen, found->events & ~MODES);
+    unsigned shown = wait_sift(&mine->wait, fd, NULL, seen, found->events & ~MODES);
+    if (is_reported_anew(fd, found, seen, shown))
+        return 0;
     if (!shown && found->events & EPOLLONESHOT)
         arm_again(mine->epoll, fd, found);
     return shown;
 }
 
-/* The failure that was seen is over: another thread has begun the next attempt since. Whatever becomes of that, or has by now, is
- * an edge of its own, which one thread is told of. */
-static bool is_reported_anew(int fd, const struct registration *found, unsigned seen)
+/* Has what is to be shown of it an edge of its own, which some thread is told of? The failure that was seen is over: another thread
+ * has begun the next attempt since. Of TCP each attempt has an edge; of a stand-in perhaps not. */
+static bool is_reported_anew(int fd, const struct registration *found, unsigned seen, unsigned shown)
 {
-    return seen & FAILURES && !real_is_alone() && (found->events & (EPOLLET | EPOLLONESHOT)) == EPOLLET &&
-           !(raw_poll(fd) & (FAILURES | POLLNVAL));
+    const struct descriptor *entry = descriptor_of(fd);
+    return shown && seen & FAILURES && !(shown & FAILURES) && !real_is_alone() &&
+           (found->events & (EPOLLET | EPOLLONESHOT)) == EPOLLET && descriptor_kind(fd) == SOCKET_TCP &&
+           !(entry && atomic_load_explicit(&entry->degraded, memory_order_relaxed));
 }
 
 /* What was asked for, where more than that is seen: what was nudged may have been put right by a thread that the same has woken,

@@ -50,7 +50,7 @@ static void number_ended(struct scan *scan)
         scan->line.events = (uint32_t)scan->number;
     else if (scan->label == DATA)
         scan->line.data = scan->number;
-    else if (scan->label == FILE_NUMBER && scan->each)
+    else if (scan->label == FILE_NUMBER && scan->each && scan->lines > scan->told) /* its own comes first */
         tell(scan, scan->number);
     if (scan->label == TFD) {
         scan->fd = (int)scan->number;
