@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -170,6 +171,31 @@ int wait_select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struc
         left->tv_usec = (suseconds_t)(rest_ns % NS_PER_S / NS_PER_US);
     }
     return ready;
+}
+
+/* The kernel looks at no number beyond its table, and touches nothing of the sets there: who asks for getdtablesize() of them
+ * has sets for fewer. It says how large the table is in a file. */
+int wait_select_count(int count)
+{
+    if (count <= COUNT_MAX)
+        return count;
+    int error = errno;
+    char text[512];
+    int file = (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? 0 : syscall(SYS_read, file, text, sizeof text - 1);
+    if (file >= 0)
+        raw_close(file);
+    text[length > 0 ? length : 0] = 0;
+    const char *digit = strstr(text, "\nFDSize:");
+    int size = 0;
+    if (digit)
+        digit += sizeof "\nFDSize:"; /* and a tab */
+    for (; digit && *digit >= '0' && *digit <= '9'; digit++)
+        size = size < COUNT_MAX ? size * 10 + *digit - '0' : size;
+    if (size > COUNT_MAX || size == 0)
+        segment_passed(PASSED_NO_MEMORY); /* for the sets: a stack may be small */
+    errno = error;
+    return size > 0 && size <= COUNT_MAX ? size : count;
 }
 
 bool wait_select_fits(int count, const fd_set *reads, const fd_set *writes, const fd_set *excepts)
