@@ -59,7 +59,8 @@ static struct pending *claim(struct descriptor *entry, int fd, sigset_t *mask)
 {
     signals_block(mask);
     struct pending *pending = process_owns_memory() ? pending_claim(entry) : NULL;
-    if (!pending || (descriptor_of(fd) == entry && option_cookie(fd) == entry->cookie))
+    const struct descriptor *there = descriptor_of(fd);
+    if (!pending || (there && there == entry && option_cookie(fd) == there->cookie))
         return pending;
     pending_put_back(pending);
     return NULL;

@@ -30,9 +30,33 @@ breaker: {failure_threshold: 5, failure_rate: off, recovery_timeout: %s, max_rec
 # Waits of the kernel that strace shows, and whether they are one descriptor's state asked for, which takes no time.
 SLEEPS = re.compile(r"\b(nanosleep|clock_nanosleep|pause|rt_sigtimedwait)\(")
 NO_TIME = re.compile(r"(tv_sec=0, tv_nsec=0\}|\]?, \d+, 0\b)")
+SLEEPING_CALLS = ("nanosleep,clock_nanosleep,pause,rt_sigtimedwait,"
+                  "poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pwait2")
 
 
-class Program(Stage):
+class Traced:
+    """A case that has traced connect and SLEEPING_CALLS with strace -f."""
+
+    def assert_only_waits(self, trace, port, waits):
+        """The two attempts to connect to the port did not wait, nor did their thread in any call but those."""
+        with open(trace) as file:
+            calls = file.read().splitlines()
+        ours = [call for call in calls if f"htons({port})" in call]
+        self.assertEqual(len(ours), 2, calls)
+        # Any thread of the program that waits may make the second attempt; what holds for the loop's holds for it.
+        threads = {call.split()[0] for call in ours}
+        for call in ours:
+            self.assertIn("EINPROGRESS", call)
+        kinds = set()
+        for call in (call for call in calls if call.split()[0] in threads):
+            self.assertIsNone(SLEEPS.search(call), call)
+            name = re.search(r"^\d+ +(\w+)\(", call)
+            if name and name.group(1) != "connect" and not NO_TIME.search(call):
+                kinds.add(name.group(1))
+        self.assertLessEqual(kinds, waits, calls)
+
+
+class Program(Traced, Stage):
     """A program that asks a server; subclasses say how."""
 
     program = None  # its name; without it there is nothing to test
@@ -123,29 +147,14 @@ class BlackHole:
         server = self.server("blackhole")
         rules = self.rules(BOUNDED % server.port)
         trace = os.path.join(self.folder, "trace")
-        waits = "poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,epoll_pwait2"
         settings = [f"--env={name}={value}" for name, value in
                     {"LD_PRELOAD": LIBRARY, "RESIL_RULES": rules, **self.settings}.items()]
         ended = self.run_program(["strace", "-f", "-qq", "-o", trace, *settings,
-                                  f"--trace=connect,nanosleep,clock_nanosleep,pause,rt_sigtimedwait,{waits}",
+                                  f"--trace=connect,{SLEEPING_CALLS}",
                                   *self.command(server.url())], how=BARE)
         self.assertFalse(ended.has_hung or ended.is_good, ended)
         self.assertEqual(len(self.events("connect_failed")), 1, ended)
-        with open(trace) as file:
-            calls = file.read().splitlines()
-        ours = [call for call in calls if f"htons({server.port})" in call]
-        self.assertEqual(len(ours), 2, calls)
-        # Any thread of the program that waits may make the second attempt; what holds for the loop's holds for it.
-        threads = {call.split()[0] for call in ours}
-        for call in ours:
-            self.assertIn("EINPROGRESS", call)
-        kinds = set()
-        for call in (call for call in calls if call.split()[0] in threads):
-            self.assertIsNone(SLEEPS.search(call), call)
-            name = re.search(r"^\d+ +(\w+)\(", call)
-            if name and name.group(1) != "connect" and not NO_TIME.search(call):
-                kinds.add(name.group(1))
-        self.assertLessEqual(kinds, set(self.waits), calls)
+        self.assert_only_waits(trace, server.port, set(self.waits))
 
 
 class Silence:

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import loops
-from stage import BARE, HANG_S, PATIENCE_S, RULED, Stage, main
+from stage import BARE, HANG_S, LIBRARY, PATIENCE_S, RULED, Stage, main
 
 MANY = 50
 
@@ -58,7 +58,7 @@ backend behind
 """
 
 
-class Nginx(Stage):
+class Nginx(loops.Traced, Stage):
     program = "nginx"
     refused = silent = unanswered = "502 Bad Gateway"
     process = "master_process off"
@@ -207,6 +207,24 @@ class Breaker:
         self.assert_nothing_passed_through()
 
 
+class Awake:
+    def test_nothing_of_ours_sleeps_meanwhile(self):
+        """As loops.BlackHole has it: what waits is the proxy's own wait, which serves others too."""
+        upstream = self.server("blackhole")
+        rules = self.rules(loops.BOUNDED % upstream.port)
+        trace = os.path.join(self.folder, "trace")
+        port = self.free_port()
+        process = self.start(["strace", "-D", "-f", "-qq", "-o", trace, f"--env=LD_PRELOAD={LIBRARY}",
+                              f"--env=RESIL_RULES={rules}", f"--trace=connect,{loops.SLEEPING_CALLS}",
+                              *self.proxy_command(port, upstream.port, False)], how=BARE)
+        self.wait_for(lambda: self.is_listening(port) or process.poll() is not None)
+        self.assertIn(self.silent, self.ask(port).out)
+        process.terminate()
+        self.finish(process)
+        self.assertEqual(len(self.events("connect_failed")), 1)
+        self.assert_only_waits(trace, upstream.port, {"epoll_wait", "epoll_pwait2"})
+
+
 class Haproxy(Nginx):
     program = "haproxy"
     refused, silent, unanswered = "503 Service Unavailable", "503 Service Unavailable", "502 Bad Gateway"
@@ -236,7 +254,7 @@ class NginxUpstream(Upstream, Nginx):
     pass
 
 
-class NginxFailures(Failures, Nginx):
+class NginxFailures(Failures, Awake, Nginx):
     pass
 
 
@@ -248,7 +266,7 @@ class HaproxyUpstream(Upstream, Haproxy):
     pass
 
 
-class HaproxyFailures(Failures, Haproxy):
+class HaproxyFailures(Failures, Awake, Haproxy):
     pass
 
 
