@@ -100,7 +100,6 @@ static void write_and_open(void)
     syscall(SYS_write, ends[1], "!", 1);
     pause_ms(OPEN_MS - WRITE_MS);
     syscall(SYS_listen, server, 8);
-    pause_ms(PATIENCE_MS);
     _exit(0);
 }
 
