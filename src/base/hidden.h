@@ -4,4 +4,7 @@
 
 #define HIDDEN __attribute__((visibility("hidden")))
 
+/* What nearly every call looks at lies together: what the kernel has just done has put most of the caches to other uses. */
+#define HOT __attribute__((section("resil_hot")))
+
 #endif

@@ -14,6 +14,7 @@
 #include "hooks/real.h"
 #include "state/faults.h"
 #include "state/process.h"
+#include "state/tally.h"
 
 static void take_options_off(const struct descriptor *entry, int fd);
 static void put_options_on(struct descriptor *entry, int fd);
@@ -118,15 +119,18 @@ void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking)
                           ? atomic_fetch_and_explicit(&entry->state, ~NON_BLOCKING, memory_order_relaxed)
                           : atomic_fetch_or_explicit(&entry->state, NON_BLOCKING, memory_order_relaxed);
     bool was_blocking = !(before & NON_BLOCKING);
-    if (is_blocking && before & CONNECTING && process_owns_memory())
-        readiness_hand_over(
-            fd, entry); /* its next call may wait in the kernel, for ever if it is between two attempts */
     if (is_blocking == was_blocking || before & (HANDED_OVER | CONNECTING) || !transfer_is_same(entry, fd))
         return;
     if (is_blocking)
         put_options_on(entry, fd);
     else
         take_options_off(entry, fd);
+}
+
+void transfer_connected_midway(struct descriptor *entry, int fd)
+{
+    if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & HANDED_OVER))
+        put_options_on(entry, fd);
 }
 
 static void take_options_off(const struct descriptor *entry, int fd)
@@ -162,6 +166,7 @@ void transfer_trust(int fd)
 void transfer_hand_over_all(struct handed *handed)
 {
     handed->count = 0;
+    tally_settle();
     if (descriptor_next(0, ~0u) < 0 || !process_owns_memory())
         return;
     int error = errno;
@@ -198,7 +203,7 @@ int transfer_take_back(const struct handed *handed, int result)
 /* What the rule asks of SO_RCVTIMEO or SO_SNDTIMEO; 0 = the option is the program's alone. */
 static uint64_t rule_timeout(const struct descriptor *entry, int option)
 {
-    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & (HANDED_OVER | NON_BLOCKING))
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & (HANDED_OVER | NON_BLOCKING | CONNECTING))
         return 0;
     const struct guard *guard = descriptor_guard(entry);
     return option == SO_RCVTIMEO ? shorter(guard->recv_ns, guard->response_ns) : guard->send_ns;

@@ -383,7 +383,8 @@ static int finish(struct blocking *blocking, const struct call_step *step)
     /* Where an answer is expected, being connected proves little: a hung server's kernel still accepts. */
     bool is_decided_later = is_connected && policy->timeout.response_ns;
     if (policy->breaker.is_on && !is_decided_later)
-        connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
+        connect_report(call->host, call->text, &policy->breaker.params,
+                       policy->ladder ? CONNECT_LADDER : policy->breaker.error, call->ticket,
                        report_of(blocking, call_report(step), step->error), call->seed, false);
     if (is_connected) {
         if (policy->ladder)
@@ -421,7 +422,8 @@ static int finish_in_flight(struct blocking *blocking, struct attempt attempt)
     }
     put_back_send_option(call);
     if (policy->breaker.is_on)
-        connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
+        connect_report(call->host, call->text, &policy->breaker.params,
+                       policy->ladder ? CONNECT_LADDER : policy->breaker.error, call->ticket,
                        report_of(blocking,
                                  attempt.how == ENDED_OWN_TIMEOUT ? BREAKER_FAILURE : BREAKER_NEUTRAL,
                                  attempt.error),

@@ -297,9 +297,9 @@ void connect_report(struct host_handle host, const char *target, const struct br
     struct event event = event_about(kinds[change.transition], target);
     event.time_ns = now;
     event.delay_ns = change.until_ns > now ? change.until_ns - now : 0;
-    event.error = error;
+    event.error = error == CONNECT_LADDER ? 0 : error;
     event.count = failures;
-    event.flags = is_shadow ? EVENT_SHADOW : 0;
+    event.flags = (is_shadow ? EVENT_SHADOW : 0) | (error == CONNECT_LADDER ? EVENT_LADDER : 0);
     tell(&event);
 }
 

@@ -99,7 +99,9 @@ int blocking_connect(struct connecting *call);
 /* Decides and records as if it were enforced, and changes nothing. */
 int shadow_connect(struct connecting *call);
 
-/* Tells the breaker what became of an admitted call, and tells of the change that this makes. */
+/* Tells the breaker what became of an admitted call, and tells of the change that this makes. `error` is what calls get while
+ * it is open, or CONNECT_LADDER: they are served otherwise. */
+#define CONNECT_LADDER (-1)
 void connect_report(struct host_handle host, const char *target, const struct breaker_params *params,
                     int error, struct breaker_ticket ticket, enum breaker_report report, uint64_t seed,
                     bool is_shadow);

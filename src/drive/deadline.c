@@ -50,6 +50,10 @@ void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
     /* Mostly it is: for an earlier answer, which has come. */
     if (pending_is_due_by(pending, due_ns))
         return;
+    /* After a pause of that length the number may be another's, closed and used again behind our back. */
+    bool is_first = atomic_load_explicit(&entry->state, memory_order_relaxed) & FIRST_EXCHANGE;
+    if (!is_first && !transfer_is_same(entry, fd))
+        return;
     bool is_nearest = due_ns < pending_nearest(now_ns);
     pending_due(pending, entry, deadline_of(pending));
     if (is_nearest)
@@ -60,7 +64,7 @@ void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
 
 void deadline_room(struct descriptor *entry, int fd)
 {
-    struct pending *pending = slot_of(entry, fd);
+    struct pending *pending = descriptor_of(fd) == entry ? slot_of(entry, fd) : NULL;
     if (!pending || pending->room_due_ns != NEVER)
         return;
     pending->unsent_bytes = unsent_bytes(fd);
@@ -86,10 +90,11 @@ void deadline_over(struct descriptor *entry)
 
 unsigned deadline_overdue(int fd, unsigned asked)
 {
-    const struct descriptor *entry = descriptor_of(fd);
+    struct descriptor *entry = descriptor_of(fd);
     const struct pending *pending = entry ? pending_of(entry) : NULL;
     bool is_overdue = pending && atomic_load_explicit(&pending->is_overdue, memory_order_relaxed) &&
-                      atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECT_ERROR_DUE;
+                      atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECT_ERROR_DUE &&
+                      transfer_is_same(entry, fd);
     return is_overdue ? POLLERR | (asked & (POLLIN | POLLOUT)) : 0;
 }
 

@@ -26,6 +26,8 @@ bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
     do {
         if (!(state & IDLE))
             return false;
+        if (state & TIMED) /* an earlier answer's time may still be there */
+            deadline_over(entry);
         atomic_store_explicit(&entry->sent_us, exchange_us(now_ns), memory_order_relaxed);
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
                                                     (state & ~(IDLE | JUDGEMENT)) | AWAITING_ANSWER,
@@ -35,22 +37,29 @@ bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
     return true;
 }
 
-bool exchange_admit(struct descriptor *entry, uint64_t now_ns)
+enum admitted exchange_ask(struct descriptor *entry, int fd, uint64_t now_ns)
 {
     const struct guard *guard = descriptor_guard(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     /* What a connect call was admitted for is sent under its ticket. */
-    if (!guard->rejects_exchanges || !(state & IDLE) || state & (HOLDS_TICKET | HANDED_OVER))
-        return true;
-    struct breaker_answer answer = breakers_admit(entry->host, &guard->breaker, now_ns);
+    if (!(state & IDLE) || state & (HOLDS_TICKET | HANDED_OVER))
+        return ADMITTED;
+    const struct host_handle host = entry->host;
+    struct breaker_answer answer = breakers_admit(host, &guard->breaker, now_ns);
     if (answer.verdict == BREAKER_ADMIT)
-        return true;
+        return ADMITTED;
+    if (!transfer_is_same(entry, fd)) {
+        if (answer.verdict == BREAKER_PROBE)
+            connect_report(host, host.host->target, &guard->breaker, guard->breaker_error, answer.ticket,
+                           BREAKER_NEUTRAL, process_next_seed(), guard->is_shadow);
+        return NOT_ITS_OWN;
+    }
     if (answer.verdict == BREAKER_PROBE) {
         entry->ticket = answer.ticket;
         atomic_fetch_or_explicit(&entry->state, HOLDS_TICKET, memory_order_release);
         host_count(entry->host, HOST_PROBES);
         tell_about(entry, EVENT_PROBE, 0);
-        return true;
+        return ADMITTED;
     }
     if (guard->is_shadow) {
         host_count(entry->host, HOST_SHADOWED);
@@ -70,7 +79,7 @@ bool exchange_admit(struct descriptor *entry, uint64_t now_ns)
     }
     if (!guard->is_shadow)
         errno = error;
-    return guard->is_shadow;
+    return guard->is_shadow ? ADMITTED : NOT_ADMITTED;
 }
 
 void exchange_undo(struct descriptor *entry)
@@ -88,8 +97,12 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     if (transfer->flags & MSG_ERRQUEUE)
         return;
-    /* What would close a circuit is worth a look whether the number still leads there. */
-    if (state & HOLDS_TICKET && entry->ticket.is_probe && !transfer_is_same(entry, transfer->fd))
+    /* What would close a circuit is worth a look whether the number still leads there; so is, once for each connection, what
+     * would make up for failures. */
+    bool is_weighty = state & FIRST_EXCHANGE
+                          ? state & (AWAITING_ANSWER | HOLDS_TICKET) && !exchange_is_unharmed(entry)
+                          : state & HOLDS_TICKET && entry->ticket.is_probe;
+    if (is_weighty && !transfer_is_same(entry, transfer->fd))
         return;
     struct prefix_answer answer;
     /* A server that speaks first proves that it is there as well as one that answers. */
@@ -102,6 +115,8 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
         after = (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE | JUDGEMENT)) | IDLE;
         if (answer.verdict == PREFIX_NEED_MORE)
             after |= JUDGING | (uint32_t)answer.state << PREFIX_SHIFT;
+        else if (state & FIRST_EXCHANGE && state & AWAITING_ANSWER)
+            after |= SECOND_EXCHANGE;
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state, after, memory_order_acq_rel,
                                                     memory_order_relaxed));
     if (state & TIMED)
@@ -290,13 +305,15 @@ static void report(struct descriptor *entry, enum breaker_report what, uint64_t 
     struct breaker_ticket ticket = entry->ticket;
     if (!(before & HOLDS_TICKET)) {
         uint64_t word = atomic_load_explicit(&host.host->breaker, memory_order_relaxed);
+        struct breaker_view view = breaker_view(word);
         /* The common case on a healthy connection: nothing to reset, only to count. */
-        if (what == BREAKER_SUCCESS && breaker_is_unharmed(word)) {
+        if (what == BREAKER_SUCCESS && view.state == BREAKER_CLOSED && !view.failures) {
             breakers_succeeded(host, &guard->breaker, 1, now_ns);
             return;
         }
-        ticket = (struct breaker_ticket){.generation = breaker_view(word).generation, .is_probe = false};
+        ticket = (struct breaker_ticket){.generation = view.generation, .is_probe = false};
     }
-    connect_report(host, descriptor_target(entry).text, &guard->breaker, guard->breaker_error, ticket, what,
+    connect_report(host, descriptor_target(entry).text, &guard->breaker,
+                   guard->has_ladder ? CONNECT_LADDER : guard->breaker_error, ticket, what,
                    process_next_seed(), guard->is_shadow);
 }

@@ -18,9 +18,16 @@ static inline uint32_t exchange_us(uint64_t ns)
     return us || !ns ? us : 1;
 }
 
-/* May a request be sent? False, with errno: the circuit is open, and it is the rule's wish that this fails too. Half-open
- * it may become the probe. `now_ns` is asked for what has not begun. */
-bool exchange_admit(struct descriptor *entry, uint64_t now_ns);
+/* May a request be sent? NOT_ADMITTED, with errno: the circuit is open, and it is the rule's wish that this fails too.
+ * Half-open it may become the probe. NOT_ITS_OWN: the number has become another's, whom that does not concern, and the entry
+ * is let go of. `now_ns` is asked for what has not begun. */
+enum admitted { ADMITTED, NOT_ADMITTED, NOT_ITS_OWN };
+enum admitted exchange_ask(struct descriptor *entry, int fd, uint64_t now_ns);
+static inline enum admitted exchange_admit(struct descriptor *entry, int fd, uint64_t now_ns)
+{
+    bool is_asked = descriptor_guard(entry)->rejects_exchanges;
+    return __builtin_expect(is_asked, 0) ? exchange_ask(entry, fd, now_ns) : ADMITTED;
+}
 
 /* The call has received `result` bytes, or messages. */
 void exchange_answered(struct descriptor *entry, const struct transfer *transfer, ssize_t result);

@@ -212,7 +212,7 @@ bool fault_at_once(struct flow *flow, const struct descriptor *entry, const char
 void fault_let_go(int fd, const struct descriptor *entry)
 {
     struct flow *flow = flow_of(entry);
-    if (flow)
+    if (flow && flow->is_parked && option_cookie(fd) == entry->cookie)
         unpark_flow(flow, fd);
 }
 

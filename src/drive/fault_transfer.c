@@ -41,6 +41,8 @@ ssize_t fault_receive(struct descriptor *entry, const struct transfer *transfer)
 {
     struct faulted faulted;
     struct fault_peer peer;
+    if (!transfer_is_same(entry, transfer->fd))
+        return perform(transfer);
     if (transfer->call == TRANSFER_RECVMMSG)
         return messages_receive(entry, transfer);
     for (;;) {
@@ -70,6 +72,8 @@ ssize_t fault_send(struct descriptor *entry, const struct transfer *transfer)
 {
     struct faulted faulted;
     struct fault_peer peer;
+    if (!transfer_is_same(entry, transfer->fd))
+        return perform(transfer);
     if (transfer->call == TRANSFER_SENDMMSG)
         return messages_send(entry, transfer);
     enum shaped shaped = begin(entry, transfer, FAULT_SEND, &faulted, &peer);

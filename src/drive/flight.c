@@ -1,6 +1,7 @@
 #include "drive/flight.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -12,6 +13,8 @@
 #include "drive/shape.h"
 #include "drive/silence.h"
 #include "drive/throttle.h"
+#include "drive/transfer.h"
+#include "drive/turn.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/credits.h"
@@ -111,6 +114,11 @@ static struct call_step attempt(struct pending *pending)
     uint64_t now = clock_now_ns();
     if (pending->descent.is_waiting)
         return degrade_waited(pending);
+    /* Made blocking where we did not see it, by another process say: we would wait for as long as the kernel likes. */
+    if (!(real.fcntl(pending->fd, F_GETFL, 0) & O_NONBLOCK)) {
+        segment_passed(PASSED_CANCEL_FAILED);
+        return call_denied(&pending->call);
+    }
     bool is_free = pending->phase == PENDING_PARKED ? silence_end(pending) : raw_disconnect(pending->fd);
     pending_enter(pending, PENDING_FLYING);
     pending->began_ns = now;
@@ -137,6 +145,34 @@ static struct call_step attempt(struct pending *pending)
     }
     return call_ended(&pending->call, outcome_of_connect(error, flight_has_left(pending)), error,
                       clock_now_ns());
+}
+
+void flight_begin_last(struct pending *pending)
+{
+    uint64_t now = clock_now_ns();
+    struct call_step step = {.action = CALL_ATTEMPT, .until_ns = pending->call.due_ns};
+    pending->call.params.max_retries = pending->call.params.siblings = 0;
+    if (pending->phase == PENDING_PARKED) {
+        if (pending->turn.is_waiting) {
+            struct call_params params = pending->call.params;
+            turn_leave(pending);
+            nudge_attempt_ended(pending);
+            step = call_begin(&pending->call, &params, BREAKER_ADMIT, pending->seed, now);
+        } else {
+            pending->call.due_ns = now; /* now or never */
+            step = call_due(&pending->call, now);
+        }
+        if (step.action == CALL_ATTEMPT)
+            step = attempt(pending);
+    }
+    if (pending->is_queued) { /* it is tried by connecting, which would wait */
+        pending->is_queued = false;
+        step = call_ended(&pending->call, OUTCOME_OURS, EAGAIN, now);
+    }
+    if (step.action == CALL_ATTEMPT)
+        pending_release(pending, step.until_ns);
+    else
+        flight_carry_on(pending, step);
 }
 
 bool flight_queue(struct pending *pending)
@@ -224,6 +260,8 @@ void flight_succeed(struct pending *pending)
                    (is_decided_later ? HOLDS_TICKET : 0) | (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0);
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     int fd = pending->fd;
+    if (!(state & NON_BLOCKING))
+        transfer_connected_midway(entry, fd);
     if (pending->descent.kept)
         degrade_succeeded(pending);
     bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || guard_times_waits(guard) ||
@@ -281,6 +319,8 @@ static bool go_down(struct pending *pending, int error)
 {
     struct call_step next;
     bool is_served;
+    if (!(atomic_load_explicit(&pending->entry->state, memory_order_relaxed) & NON_BLOCKING))
+        return false; /* to connect would be to wait */
     if (!pending->descent.kept || !degrade_next(pending, error, &next, &is_served))
         return false;
     if (is_served)

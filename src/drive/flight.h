@@ -16,6 +16,10 @@ void flight_judge(struct pending *pending, enum outcome outcome, int error);
 /* Does what the policy says, until there is something to wait for. */
 void flight_carry_on(struct pending *pending, struct call_step step);
 
+/* The slot's last attempt, begun now where none is in flight, while that cannot wait: no other follows. Releases or ends
+ * the slot. */
+void flight_begin_last(struct pending *pending);
+
 /* The queue of a UNIX socket's server is full: a program that does not block is told so at once, and one that blocks waits for
  * room. Waits for it, unless the attempt has no end. False: it has none. */
 bool flight_queue(struct pending *pending);

@@ -14,7 +14,7 @@ void flight_report(struct pending *pending, enum breaker_report what, int error)
     if (!pending->has_breaker || (pending->phase != PENDING_FLYING && pending->phase != PENDING_PARKED))
         return;
     connect_report(entry->host, descriptor_target(entry).text, &descriptor_guard(entry)->breaker,
-                   pending->breaker_error, entry->ticket,
+                   pending->descent.kept ? CONNECT_LADDER : pending->breaker_error, entry->ticket,
                    siblings_judge(&pending->marks, entry->host, pending->siblings_tried, what, error),
                    pending->seed, pending->is_shadow);
 }

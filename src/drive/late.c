@@ -17,7 +17,7 @@ void late_received(struct descriptor *entry, const struct transfer *transfer, bo
         transfer->flags & (MSG_DONTWAIT | MSG_ERRQUEUE | MSG_WAITALL))
         return;
     uint64_t took_ns = clock_now_ns() - began_ns;
-    if (took_ns > recv_ns)
+    if (took_ns > recv_ns && transfer_is_same(entry, transfer->fd))
         tell_late(entry, EVENT_TIMEOUT_RECV, recv_ns, took_ns);
 }
 

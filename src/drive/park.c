@@ -5,12 +5,9 @@
 #include <string.h>
 
 #include "drive/options.h"
+#include "drive/own_option.h"
 #include "drive/raw.h"
 #include "hooks/real.h"
-
-#ifndef IPV6_MINHOPCOUNT
-#define IPV6_MINHOPCOUNT 73 /* linux/in6.h, which cannot be included beside netinet/in.h */
-#endif
 
 #define FARTHEST 255 /* no packet arrives with more hops left; loopback's default is 64 */
 
@@ -76,4 +73,10 @@ void stay_parked(int fd, const struct sockaddr *address, int saved_hops)
 {
     struct nowhere nowhere = nowhere_like(address);
     real.setsockopt(fd, nowhere.level, nowhere.option, &saved_hops, sizeof saved_hops);
+}
+
+bool park_uses(const struct sockaddr *address, int level, int option)
+{
+    struct nowhere nowhere = nowhere_like(address);
+    return nowhere.level == level && nowhere.option == option;
 }

@@ -20,4 +20,7 @@ bool unpark(int fd, const struct sockaddr *address, int saved_hops);
  * connecting. Should anybody else have a copy, that one is refused within a second. */
 void stay_parked(int fd, const struct sockaddr *address, int saved_hops);
 
+/* Is that the option that keeps it silent? */
+bool park_uses(const struct sockaddr *address, int level, int option);
+
 #endif

@@ -15,6 +15,7 @@
 #define LONG_NS (1 * NS_PER_S)
 #define TICK_NS (10 * NS_PER_MS) /* at most, with 100 ticks a second */
 
+static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t after);
 static bool is_timed(uint64_t coarse_ns);
 
 bool quick_begin(struct descriptor *entry)
@@ -22,8 +23,9 @@ bool quick_begin(struct descriptor *entry)
     const struct guard *guard = descriptor_guard(entry);
     struct pending *pending = pending_of(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
-    if ((state & (NOT_SIMPLE | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) || !guard->is_simple ||
-        !pending || pending->phase != PENDING_ANSWER ||
+    /* What is sent second may be the end of a handshake. */
+    if ((state & (NOT_SIMPLE | SECOND_EXCHANGE | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) ||
+        !guard->is_simple || !pending || pending->phase != PENDING_ANSWER ||
         atomic_load_explicit(&pending->room_due_ns, memory_order_relaxed) != NEVER)
         return false;
     uint64_t now = clock_coarse_ns();
@@ -33,8 +35,7 @@ bool quick_begin(struct descriptor *entry)
     /* The time first: who sees that an answer is awaited must not find an earlier one's. */
     atomic_store_explicit(&pending->answer_due_ns, due_ns, memory_order_relaxed);
     atomic_store_explicit(&entry->sent_us, is_sampled ? exchange_us(now) : 0, memory_order_relaxed);
-    if (!atomic_compare_exchange_strong_explicit(&entry->state, &state, (state & ~IDLE) | AWAITING_ANSWER,
-                                                 memory_order_acq_rel, memory_order_relaxed))
+    if (!change(entry, &state, (state & ~IDLE) | AWAITING_ANSWER))
         return false;
     if (!real_is_alone())
         atomic_thread_fence(memory_order_seq_cst);
@@ -47,7 +48,7 @@ bool quick_begin(struct descriptor *entry)
 bool quick_answered(struct descriptor *entry)
 {
     const struct guard *guard = descriptor_guard(entry);
-    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     do {
         if (state & NOT_SIMPLE)
             return false;
@@ -56,15 +57,34 @@ bool quick_answered(struct descriptor *entry)
         /* To a circuit that is harmed a success means something, and to a probe's. */
         if (!exchange_is_unharmed(entry) || (state & HOLDS_TICKET && entry->ticket.is_probe))
             return false;
-    } while (!atomic_compare_exchange_weak_explicit(
-        &entry->state, &state, (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | HOLDS_TICKET)) | IDLE,
-        memory_order_acq_rel, memory_order_relaxed));
+        after = (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | HOLDS_TICKET)) | IDLE;
+        if (state & FIRST_EXCHANGE)
+            after |= SECOND_EXCHANGE;
+    } while (!change(entry, &state, after));
     uint32_t sent_us = atomic_load_explicit(&entry->sent_us, memory_order_relaxed);
     struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
     if (sent_us)
         host_took(host, LATENCY_FIRST_BYTE, (exchange_us(clock_now_ns()) - sent_us) * NS_PER_US);
     tally_add(host, guard->has_breaker ? &guard->breaker : NULL, clock_coarse_ns());
     return true;
+}
+
+/* Compare and swap. Just after a system call a locked instruction waits for all that the kernel has written; a lone thread needs
+ * none: no signal handler comes in between one instruction. */
+static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t after)
+{
+#if defined __x86_64__ && !defined __SANITIZE_THREAD__
+    if (real_is_alone()) {
+        bool is_done;
+        __asm__ volatile("cmpxchgl %3, %1"
+                         : "=@ccz"(is_done), "+m"(entry->state), "+a"(*state)
+                         : "r"(after)
+                         : "memory");
+        return is_done;
+    }
+#endif
+    return atomic_compare_exchange_strong_explicit(&entry->state, state, after, memory_order_acq_rel,
+                                                   memory_order_relaxed);
 }
 
 static bool is_timed(uint64_t coarse_ns)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "drive/deadline.h"
 #include "drive/flight.h"
+#include "drive/midway.h"
 #include "drive/nudge.h"
 #include "drive/options.h"
 #include "drive/raw.h"
@@ -20,6 +21,9 @@
 #include "state/process.h"
 #include "state/segment.h"
 
+#define AT_ONCE_NS (10 * NS_PER_MS) /* nobody gives up that soon, and uses the number for something else */
+
+static bool is_anothers_error(int fd, struct descriptor *entry);
 static struct pending *claim(int fd, struct descriptor *entry);
 static bool is_at(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
@@ -28,6 +32,7 @@ static bool is_up(int fd, struct descriptor *entry);
 static bool is_only_timed(int fd, struct descriptor *entry);
 static unsigned retransmits(int fd);
 static void act(struct pending *pending, void *context);
+static void forget(struct pending *pending);
 
 bool readiness_connect_again(int fd, struct descriptor *entry, const struct sockaddr *address,
                              socklen_t length, int *result)
@@ -46,11 +51,13 @@ bool readiness_connect_again(int fd, struct descriptor *entry, const struct sock
         readiness_give_up(fd, entry);
         return false;
     }
-    if (readiness_look(fd, entry)) {
-        errno = EALREADY;
+    if (readiness_look(fd, entry) && !midway_wait(fd, entry, SO_SNDTIMEO)) {
+        errno = errno == EAGAIN ? EALREADY : errno;
         *result = -1;
         return true;
     }
+    if (is_anothers_error(fd, entry))
+        return false;
     if (readiness_take_error(entry, &error)) {
         raw_disconnect(fd); /* or the kernel would have its say about it once more */
         transfer_let_go(fd);
@@ -114,7 +121,14 @@ bool readiness_so_error(int fd, struct descriptor *entry, int *error)
         *error = 0;
         return true;
     }
-    return readiness_take_error(entry, error);
+    return !is_anothers_error(fd, entry) && readiness_take_error(entry, error);
+}
+
+/* Is the error due to a connection whose number has become another's, closed and used again behind our back? */
+static bool is_anothers_error(int fd, struct descriptor *entry)
+{
+    return atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECT_ERROR_DUE &&
+           !transfer_is_same(entry, fd);
 }
 
 void readiness_give_up(int fd, struct descriptor *entry)
@@ -222,13 +236,22 @@ void readiness_hand_over(int fd, struct descriptor *entry)
     sigset_t mask;
     signals_block(&mask);
     struct pending *pending = claim(fd, entry);
-    if (pending && pending->phase == PENDING_PARKED && silence_end(pending))
-        raw_connect(fd, &pending->address.any, pending->length);
+    int failure = 0;
+    if (pending && pending->phase == PENDING_PARKED && silence_end(pending)) {
+        flight_take_so_error(fd);
+        union flight_address other;
+        bool is_begun = raw_connect(fd, flight_address(pending, &other), pending->length) == 0;
+        failure = is_begun || errno == EINPROGRESS ? 0 : errno;
+    }
     if (pending) {
         silence_is_over(pending);
         nudge_attempt_ended(pending);
         turn_leave(pending);
-        flight_report(pending, BREAKER_NEUTRAL, 0);
+        if (failure)
+            host_count(entry->host, HOST_FAILED);
+        flight_report(pending, failure ? BREAKER_FAILURE : BREAKER_NEUTRAL, failure);
+        entry->due_recv_error = (int16_t)failure;
+        atomic_fetch_or_explicit(&entry->state, failure ? CONNECT_ERROR_DUE : 0, memory_order_release);
         atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_acq_rel);
         pending_end(pending);
     }
@@ -249,9 +272,7 @@ static void act(struct pending *pending, void *context)
         return;
     }
     if (!is_still_there(pending)) {
-        segment_passed(PASSED_STALE);
-        flight_report(pending, BREAKER_NEUTRAL, 0);
-        pending_end(pending);
+        forget(pending);
         return;
     }
     withhold_show_due(pending, now);
@@ -291,10 +312,25 @@ static void act(struct pending *pending, void *context)
     }
 }
 
+/* Closed behind our back. Whatever has the number now is not guarded. */
+static void forget(struct pending *pending)
+{
+    const struct descriptor *entry = pending->entry;
+    int fd = pending->fd;
+    segment_passed(PASSED_STALE);
+    flight_report(pending, BREAKER_NEUTRAL, 0);
+    pending_end(pending);
+    if (entry && descriptor_of(fd) == entry && option_cookie(fd) != entry->cookie)
+        transfer_let_go(fd);
+}
+
 unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigned asked)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_acquire);
     unsigned withheld = withheld_of(entry);
+    /* What is to be hidden, or shown, is that connection's: a number that was closed behind our back may be a pipe's. */
+    if ((withheld || state & CONNECT_ERROR_DUE) && !transfer_is_same(entry, fd))
+        return seen;
     if (seen && !(seen & ~withheld))
         return 0;
     if (state & CONNECTING && !(seen & (POLLERR | POLLHUP)) && real_is_alone() && is_up(fd, entry))
@@ -337,14 +373,15 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
 }
 
 /* The wait has found that an attempt is over, and no failure: the common end. Nobody can have begun another since, and nothing
- * is done to the socket, so neither it nor its number is asked for once more. False: it is not as simple. */
+ * is done to the socket, so neither it nor its number is asked for once more; unless it has taken so long that the program may
+ * have given it up and closed it behind our back. False: it is not as simple. */
 static bool is_up(int fd, struct descriptor *entry)
 {
     struct pending *pending = entry->ticket.is_probe ? NULL : pending_claim(entry);
     if (!pending)
         return false;
     pending->fd = fd;
-    bool is_up = is_in_flight(pending);
+    bool is_up = is_in_flight(pending) && clock_coarse_ns() < pending->began_ns + AT_ONCE_NS;
     if (is_up)
         flight_succeed(pending);
     else

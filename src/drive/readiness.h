@@ -46,8 +46,8 @@ void readiness_abandon(int fd, struct descriptor *entry);
  * the only one. */
 bool readiness_leave(int fd, struct descriptor *entry);
 
-/* Another program is about to inherit the descriptor, by exec, or this one is about to wait inside a call: what it gets is
- * an attempt in flight, and nobody who would carry on. */
+/* Another program is about to inherit the descriptor, by exec: what it gets is an attempt in flight, and nobody who would
+ * carry on. */
 void readiness_hand_over(int fd, struct descriptor *entry);
 
 /* Carries out everything that is due, for that wait or (NULL) for a call. Signals are blocked. */

@@ -113,6 +113,7 @@ static void report(const struct connecting *call, enum outcome outcome, int erro
     enum breaker_report report = outcome == OUTCOME_SUCCESS    ? BREAKER_SUCCESS
                                  : outcome_is_failure(outcome) ? BREAKER_FAILURE
                                                                : BREAKER_NEUTRAL;
-    connect_report(call->host, call->text, &policy->breaker.params, policy->breaker.error, call->ticket,
+    connect_report(call->host, call->text, &policy->breaker.params,
+                   policy->ladder ? CONNECT_LADDER : policy->breaker.error, call->ticket,
                    siblings_report(NULL, call, 0, report, error), call->seed, true);
 }

@@ -7,7 +7,9 @@
 #include "base/clock.h"
 #include "drive/deadline.h"
 #include "drive/exchange.h"
+#include "drive/handshake.h"
 #include "drive/late.h"
+#include "drive/midway.h"
 #include "drive/options.h"
 #include "drive/perform.h"
 #include "drive/readiness.h"
@@ -38,8 +40,12 @@ struct limits {
     uint64_t window_ns;
 };
 
-enum as_usual { AS_USUAL, ERROR_TAKEN, IS_CUT_OFF, STANDS_IN };
-static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer);
+/* States that are told instead of asking the kernel: they must be the very socket's. */
+#define IS_TOLD (SEND_ERROR_DUE | RECV_ERROR_DUE | NOT_AS_USUAL)
+
+enum as_usual { AS_USUAL, IS_ANOTHERS, ERROR_TAKEN, IS_CUT_OFF, STANDS_IN };
+static enum as_usual what_is_told(struct descriptor *entry, const struct transfer *transfer,
+                                  enum direction direction);
 static ssize_t send_to_stand_in(struct descriptor *entry, const struct transfer *transfer, int error);
 static ssize_t receive_from_stand_in(struct descriptor *entry, const struct transfer *transfer, int error);
 static void time_send(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
@@ -57,6 +63,13 @@ static uint64_t tick_ns(const struct descriptor *entry, enum direction direction
 static void tell_timeout(struct descriptor *entry, const struct limits *limits);
 static bool take_due_error(struct descriptor *entry, uint32_t bit, int16_t *due);
 
+static inline enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer,
+                                     enum direction direction)
+{
+    bool is_told = atomic_load_explicit(&entry->state, memory_order_acquire) & IS_TOLD;
+    return __builtin_expect(is_told, 0) ? what_is_told(entry, transfer, direction) : AS_USUAL;
+}
+
 ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result,
                          uint64_t began_ns)
 {
@@ -64,9 +77,9 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
     if (result == NOT_YET) {
         start.error = errno;
         start.was_awaiting = is_awaiting(entry);
-        if (take_due_error(entry, RECV_ERROR_DUE, &entry->due_recv_error))
-            return -1;
-        switch (as_usual(entry, transfer)) {
+        switch (as_usual(entry, transfer, RECEIVING)) {
+        case IS_ANOTHERS:
+            return perform(transfer);
         case ERROR_TAKEN:
             return -1;
         case IS_CUT_OFF:
@@ -104,13 +117,20 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     struct start start = {.began_ns = began_ns};
     if (result == NOT_YET) {
         start.error = errno;
-        if (take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
+        switch (as_usual(entry, transfer, SENDING)) {
+        case IS_ANOTHERS:
+            return perform(transfer);
+        case ERROR_TAKEN:
             return -1;
-        enum as_usual usual = as_usual(entry, transfer);
-        if (usual == STANDS_IN)
+        case STANDS_IN:
             return send_to_stand_in(entry, transfer, start.error);
-        if (usual == ERROR_TAKEN || !exchange_admit(entry, began_ns))
-            return -1;
+        case IS_CUT_OFF:
+        case AS_USUAL:
+            break;
+        }
+        enum admitted admitted = exchange_admit(entry, transfer->fd, began_ns);
+        if (admitted != ADMITTED)
+            return admitted == NOT_ADMITTED ? -1 : perform(transfer);
     }
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
     bool is_begun = transfer->is_begun || (transfer->size < LARGE_BYTES && exchange_begin(entry, began_ns));
@@ -126,7 +146,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     else if (result < 0)
         exchange_broken(entry, transfer->fd, errno);
     bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
-    if ((result < 0 || is_nothing) && is_begun)
+    if (is_begun && (result < 0 || is_nothing || (result > 0 && handshake_is_over(transfer, (size_t)result))))
         exchange_undo(entry);
     time_send(entry, transfer, result, began_ns);
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) & WAITS_ARE_TIMED)
@@ -156,14 +176,26 @@ static void time_send(struct descriptor *entry, const struct transfer *transfer,
     errno = error;
 }
 
-/* What a descriptor is to the program that is not connected yet, or not any more. */
-static enum as_usual as_usual(struct descriptor *entry, const struct transfer *transfer)
+/* What a descriptor is to the program that is not connected yet, or not any more. Whoever reads a file must not be told of a
+ * connection that had its number and was closed behind our back. */
+static __attribute__((noinline)) enum as_usual
+what_is_told(struct descriptor *entry, const struct transfer *transfer, enum direction direction)
 {
-    if (!(atomic_load_explicit(&entry->state, memory_order_acquire) & NOT_AS_USUAL))
-        return AS_USUAL;
+    if (!is_same(entry, transfer))
+        return IS_ANOTHERS;
+    if (direction == RECEIVING ? take_due_error(entry, RECV_ERROR_DUE, &entry->due_recv_error)
+                               : take_due_error(entry, SEND_ERROR_DUE, &entry->due_send_error))
+        return ERROR_TAKEN;
     int error = 0;
     bool is_connecting = atomic_load_explicit(&entry->state, memory_order_acquire) & CONNECTING &&
                          readiness_look(transfer->fd, entry);
+    bool never_waits = perform_is_dontwait(transfer) || transfer->flags & (MSG_OOB | MSG_ERRQUEUE);
+    if (is_connecting && !never_waits &&
+        !(atomic_load_explicit(&entry->state, memory_order_relaxed) & NON_BLOCKING)) {
+        if (!midway_wait(transfer->fd, entry, direction == RECEIVING ? SO_RCVTIMEO : SO_SNDTIMEO))
+            return ERROR_TAKEN;
+        is_connecting = false;
+    }
     if (is_connecting && withheld_of(entry)) {
         errno = EAGAIN; /* the kernel takes it for one that was never connected */
         return ERROR_TAKEN;
@@ -177,17 +209,16 @@ static enum as_usual as_usual(struct descriptor *entry, const struct transfer *t
     return stand_in_of(entry) ? STANDS_IN : IS_CUT_OFF;
 }
 
-/* If the number is still the stand-in's: what another socket sends must not be swallowed. */
 static ssize_t send_to_stand_in(struct descriptor *entry, const struct transfer *transfer, int error)
 {
-    struct degraded *record = is_same(entry, transfer) ? stand_in_of(entry) : NULL;
+    struct degraded *record = stand_in_of(entry);
     errno = error;
     return record ? stand_in_send(record, transfer, error) : perform(transfer);
 }
 
 static ssize_t receive_from_stand_in(struct descriptor *entry, const struct transfer *transfer, int error)
 {
-    struct degraded *record = is_same(entry, transfer) ? stand_in_of(entry) : NULL;
+    struct degraded *record = stand_in_of(entry);
     errno = error;
     return record ? stand_in_receive(record, transfer, error) : perform(transfer);
 }

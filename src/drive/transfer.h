@@ -44,12 +44,12 @@ struct transfer {
     struct sockaddr *address; /* of recvfrom, sendto */
     socklen_t *address_length; /* of recvfrom */
     socklen_t length;          /* of sendto */
+    bool is_begun;             /* a send: its answer is awaited already (drive/quick.h) */
     struct timespec *timeout;  /* of recvmmsg */
     int other;                 /* of sendfile, splice: the descriptor at the other end ... */
     off64_t *offset;           /* ... where in it, or NULL ... */
     off64_t *own_offset;       /* ... and the one for the guarded end (the kernel refuses it) */
     uintptr_t caller;          /* where the program makes it; 0 = not known */
-    bool is_begun;             /* a send: its answer is awaited already (drive/quick.h) */
 };
 
 /* From here on a partial count is worth a clock: why it is partial cannot be told without. */
@@ -91,6 +91,9 @@ void transfer_let_go(int fd);
 /* The program made it so. Only a blocking descriptor has our options: they mean nothing to the other kind, and if it is
  * made blocking where we do not see it, they must not be there. */
 void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking);
+
+/* It was made to block while it was connecting (drive/midway.h), and is connected now. */
+void transfer_connected_midway(struct descriptor *entry, int fd);
 
 /* Takes our options off a descriptor that stdio will use: its reads and writes do not pass our hooks. */
 bool transfer_hand_over(int fd);

@@ -5,6 +5,7 @@
 #include "drive/raw.h"
 #include "drive/readable.h"
 #include "drive/readiness.h"
+#include "drive/transfer.h"
 #include "drive/waits.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
@@ -75,9 +76,9 @@ static struct pollfd *ask_for_less(struct poll_wait *mine)
     if (!is_readable(mine->fds, mine->count * sizeof *mine->fds))
         return mine->fds; /* the kernel will say so */
     for (nfds_t i = 0; i < mine->count; i++) {
-        const struct descriptor *entry = descriptor_of(mine->fds[i].fd);
+        struct descriptor *entry = descriptor_of(mine->fds[i].fd);
         unsigned withheld = entry ? withheld_of(entry) : 0;
-        if (!withheld)
+        if (!withheld || !transfer_is_same(entry, mine->fds[i].fd))
             continue;
         if (!is_less && !make_copy(mine))
             return mine->fds;

@@ -1,10 +1,12 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "drive/raw.h"
 #include "drive/readable.h"
 #include "drive/readiness.h"
+#include "drive/transfer.h"
 #include "drive/waits.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
@@ -57,8 +59,10 @@ static void ask_for_less(struct select_wait *mine)
     for (int first = 0; first < mine->count; first += WORD_BITS) {
         for (unsigned long any = of_all(mine->sets, first); any; any &= any - 1) {
             int fd = first + __builtin_ctzl(any);
-            const struct descriptor *entry = descriptor_of(fd);
+            struct descriptor *entry = descriptor_of(fd);
             unsigned withheld = entry ? withheld_of(entry) : 0;
+            if (withheld && !transfer_is_same(entry, fd))
+                continue;
             /* The kernel counts failures as both. */
             bool is_failed = mine->wait.is_in_vain && withheld & POLLERR && !(raw_poll(fd) & POLLOUT);
             for (int i = 0; withheld && i < SETS; i++)
@@ -68,13 +72,19 @@ static void ask_for_less(struct select_wait *mine)
     }
 }
 
+/* The sets as the program gave them. */
+static void ask(struct select_wait *mine)
+{
+    for (int i = 0; i < SETS; i++)
+        if (mine->sets[i])
+            memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
+}
+
 static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)
 {
     struct select_wait *mine = (struct select_wait *)wait;
     struct timespec left;
-    for (int i = 0; i < SETS; i++)
-        if (mine->sets[i])
-            memcpy(mine->sets[i], mine->asked[i], size_of_sets(mine));
+    ask(mine);
     if (withhold_is_on())
         ask_for_less(mine);
     bool has_overdue = pending_shows_overdue() && find_overdue(mine, false);
@@ -152,6 +162,8 @@ int wait_select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struc
             memcpy(wait.asked[i], sets[i], size_of_sets(&wait));
     }
     int ready = wait_carry_out(&wait.wait, NOT_YET);
+    if (ready < 0)
+        ask(&wait); /* one that fails leaves them alone, and programs wait for the same again */
     if (left) {
         uint64_t now = clock_now_ns();
         uint64_t rest_ns = deadline_ns > now ? deadline_ns - now : 0;
@@ -159,6 +171,31 @@ int wait_select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struc
         left->tv_usec = (suseconds_t)(rest_ns % NS_PER_S / NS_PER_US);
     }
     return ready;
+}
+
+/* The kernel looks at no number beyond its table, and touches nothing of the sets there: who asks for getdtablesize() of them
+ * has sets for fewer. It says how large the table is in a file. */
+int wait_select_count(int count)
+{
+    if (count <= COUNT_MAX)
+        return count;
+    int error = errno;
+    char text[512];
+    int file = (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? 0 : syscall(SYS_read, file, text, sizeof text - 1);
+    if (file >= 0)
+        raw_close(file);
+    text[length > 0 ? length : 0] = 0;
+    const char *digit = strstr(text, "\nFDSize:");
+    int size = 0;
+    if (digit)
+        digit += sizeof "\nFDSize:"; /* and a tab */
+    for (; digit && *digit >= '0' && *digit <= '9'; digit++)
+        size = size < COUNT_MAX ? size * 10 + *digit - '0' : size;
+    if (size > COUNT_MAX || size == 0)
+        segment_passed(PASSED_NO_MEMORY); /* for the sets: a stack may be small */
+    errno = error;
+    return size > 0 && size <= COUNT_MAX ? size : count;
 }
 
 bool wait_select_fits(int count, const fd_set *reads, const fd_set *writes, const fd_set *excepts)

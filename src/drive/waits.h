@@ -52,6 +52,8 @@ uint64_t wait_deadline(const struct timespec *timeout, uint64_t began_ns);
 const struct timespec *wait_left(const struct wait *wait, uint64_t until_ns, struct timespec *left);
 
 int wait_poll(struct pollfd *fds, nfds_t count, uint64_t deadline_ns, const sigset_t *mask, int ready);
+/* How many descriptors the kernel looks at, of so many. */
+int wait_select_count(int count);
 /* `left`, if not NULL, gets the time that is left, as Linux has it. Only for sets that fit. */
 bool wait_select_fits(int count, const fd_set *reads, const fd_set *writes, const fd_set *excepts);
 int wait_select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *left,

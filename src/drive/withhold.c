@@ -8,10 +8,12 @@
 #include "state/process.h"
 #include "state/segment.h"
 
-#define MODES (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
+#define LATE_MAX 64 /* more than there may be threads that have been told of the same */
+#define MODES    (EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 
 static unsigned due_of(const struct pending *pending, uint64_t now_ns);
 static uint64_t time_of(unsigned direction, unsigned what, uint64_t until_ns, uint64_t before_ns);
+static bool is_late(struct pending *pending);
 static bool silence(struct pending *pending, const struct registration *found, int fd, unsigned seen);
 static struct withheld_registration *record_of(struct pending *pending, int epoll, int fd);
 static void put_back(struct pending *pending);
@@ -48,8 +50,11 @@ void withhold_show(struct pending *pending, unsigned what)
     uint64_t out_ns = time_of(WITHHOLD_OUT, what, 0, pending->withheld_out_ns);
     if (in_ns == pending->withheld_in_ns && out_ns == pending->withheld_out_ns)
         return;
+    /* Until all is as the program made it epoll_ctl has to wait for that (withhold_control). */
+    atomic_fetch_add(&pending_head->withheld, 1);
     pending_withhold(pending, in_ns, out_ns);
     put_back(pending);
+    atomic_fetch_sub(&pending_head->withheld, 1);
 }
 
 bool withhold_is_due(const struct pending *pending, uint64_t now_ns)
@@ -102,6 +107,9 @@ static bool silence(struct pending *pending, const struct registration *found, i
         record->fd = fd;
         record->registration = *found;
     }
+    /* Another thread that waits in the same epoll has seen to it. */
+    if (record->how == TAKEN_OUT)
+        return is_late(pending);
     const struct registration *registration = &record->registration;
     unsigned withheld = withheld_of_slot(pending), events = registration->events, left = events & ~withheld;
     if (events & EPOLLONESHOT && seen & ~withheld) {
@@ -122,12 +130,17 @@ static bool silence(struct pending *pending, const struct registration *found, i
         record->how = OWED;
         return true;
     }
-    if (change(EPOLL_CTL_DEL, fd, registration, 0) != 0) {
-        record->how = AS_IT_IS;
-        return false;
-    }
     record->how = TAKEN_OUT;
-    return true;
+    if (change(EPOLL_CTL_DEL, fd, registration, 0) == 0)
+        return true;
+    record->how = AS_IT_IS;
+    return errno == ENOENT && is_late(pending); /* the program has taken it out since */
+}
+
+/* Is what was reported about a registration that is not there any more? Not where that goes on: then it is about another one. */
+static bool is_late(struct pending *pending)
+{
+    return pending->late_events++ < LATE_MAX;
 }
 
 /* The record of that registration, or a free one; NULL: there is none. */
@@ -148,6 +161,7 @@ static void put_back(struct pending *pending)
 {
     int error = errno;
     bool has_records = false;
+    pending->late_events = 0;
     for (unsigned i = 0; i < WITHHELD_EPOLLS; i++) {
         has_records |= pending->withheld[i].how != AS_IT_IS;
         put_back_one(pending, &pending->withheld[i]);

@@ -10,6 +10,8 @@
 #include "drive/fault_accept.h"
 #include "drive/fault_peer.h"
 #include "drive/transfer.h"
+#include "drive/midway.h"
+#include "drive/readable.h"
 #include "drive/readiness.h"
 #include "drive/stand_in.h"
 #include "hooks/export.h"
@@ -130,7 +132,8 @@ EXPORT int shutdown(int fd, int how)
     if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
         readiness_give_up(fd, entry);
     int result = real.shutdown(fd, how);
-    if (entry && result == 0 && atomic_load_explicit(&entry->degraded, memory_order_relaxed))
+    if (entry && result == 0 && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
+        transfer_is_same(entry, fd))
         stand_in_shut(entry, how);
     return result;
 }
@@ -200,6 +203,16 @@ static int fcntl_done(int fd, int command, void *argument, int result)
     return result;
 }
 
+static int really_fcntl(int fd, void *argument)
+{
+    return real.fcntl(fd, F_SETFL, argument);
+}
+
+static int really_ioctl(int fd, void *argument)
+{
+    return real.ioctl(fd, FIONBIO, argument);
+}
+
 #define THIRD_ARGUMENT(before)                                                                               \
     va_list arguments;                                                                                       \
     va_start(arguments, before);                                                                             \
@@ -209,19 +222,26 @@ static int fcntl_done(int fd, int command, void *argument, int result)
 EXPORT int fcntl(int fd, int command, ...)
 {
     THIRD_ARGUMENT(command);
+    if (command == F_SETFL && !((long)argument & O_NONBLOCK) && midway_concerns(fd))
+        return fcntl_done(fd, command, argument, midway_made_blocking(fd, really_fcntl, argument));
     return fcntl_done(fd, command, argument, real.fcntl(fd, command, argument));
 }
 
 EXPORT int fcntl64(int fd, int command, ...)
 {
     THIRD_ARGUMENT(command);
+    if (command == F_SETFL && !((long)argument & O_NONBLOCK) && midway_concerns(fd))
+        return fcntl_done(fd, command, argument, midway_made_blocking(fd, really_fcntl, argument));
     return fcntl_done(fd, command, argument, real.fcntl64(fd, command, argument));
 }
 
 EXPORT int ioctl(int fd, unsigned long request, ...)
 {
     THIRD_ARGUMENT(request);
-    int result = real.ioctl(fd, request, argument);
+    bool is_midway = request == FIONBIO && midway_concerns(fd) && is_readable(argument, sizeof(int)) &&
+                     *(int *)argument == 0;
+    int result =
+        is_midway ? midway_made_blocking(fd, really_ioctl, argument) : real.ioctl(fd, request, argument);
     if (request == FIONBIO && result == 0)
         made_blocking(fd, *(int *)argument == 0);
     return result;

@@ -5,6 +5,7 @@
 #include <sys/time.h>
 
 #include "base/clock.h"
+#include "drive/own_option.h"
 #include "drive/readiness.h"
 #include "drive/transfer.h"
 #include "hooks/export.h"
@@ -50,6 +51,8 @@ EXPORT int getsockopt(int fd, int level, int option, void *value, socklen_t *len
 {
     struct descriptor *entry = descriptor_of(fd);
     int timeout;
+    if (entry && own_option_concerns(entry, level, option))
+        return own_option_get(entry, fd, level, option, value, length);
     if (entry && level == SOL_SOCKET && option == SO_ERROR &&
         atomic_load_explicit(&entry->state, memory_order_relaxed) & (CONNECTING | CONNECT_ERROR_DUE))
         return get_so_error(entry, fd, value, length);
@@ -83,6 +86,8 @@ EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_
 {
     struct descriptor *entry = descriptor_of(fd);
     int timeout = timeout_option(level, option);
+    if (entry && own_option_concerns(entry, level, option))
+        return own_option_set(entry, fd, level, option, value, length);
     if (timeout && entry && (int)length >= (int)sizeof(struct timeval)) /* signed, as the kernel sees it */
         return transfer_set_timeout(entry, fd, timeout, value);
     if (timeout)

@@ -51,7 +51,7 @@
 #pragma GCC diagnostic pop
 
 static const char is_not_known;
-const char *real_single_threaded = &is_not_known;
+_Alignas(64) HOT const char *real_single_threaded = &is_not_known;
 
 struct real real = {
 #define HOOK(result, name, parameters, arguments, absent)  .name = first_##name,

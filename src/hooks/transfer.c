@@ -37,19 +37,32 @@ static bool is_of(const struct descriptor *entry, const struct transfer *transfe
     return entry && entry->cookie == transfer->cookie;
 }
 
+/* What the short way of an exchange does not settle goes on at length. Apart, so that the long one needs no more stack. */
+static GUARDED ssize_t receive_quickly(struct descriptor *entry, const struct transfer *transfer)
+{
+    ssize_t result = perform(transfer);
+    if (result > 0 ? is_of(entry, transfer) && quick_answered(entry) : result < 0 && errno == EAGAIN)
+        return result;
+    return transfer_receive(entry, transfer, result, 0);
+}
+
+static GUARDED ssize_t send_quickly(struct descriptor *entry, struct transfer *transfer)
+{
+    ssize_t result = perform(transfer);
+    if (result > 0 && (size_t)result == perform_size(transfer))
+        return result;
+    transfer->is_begun = true;
+    return transfer_send(entry, transfer, result, 0);
+}
+
 static GUARDED ssize_t receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
 {
     if (!is_of(entry, transfer))
         return result == NOT_YET ? perform(transfer) : result;
     if (result == NOT_YET && needs_care(entry, FAULTY))
         return fault_receive(entry, transfer);
-    if (result == NOT_YET && quick_may_receive(entry, transfer->flags)) {
-        result = perform(transfer);
-        if (result < 0 && errno == EAGAIN)
-            return result;
-        if (result > 0 && is_of(entry, transfer) && quick_answered(entry))
-            return result;
-    }
+    if (result == NOT_YET && quick_may_receive(entry, transfer->flags))
+        return receive_quickly(entry, transfer);
     uint64_t began = result == NOT_YET && transfer->flags & MSG_WAITALL ? clock_now_ns() : 0;
     return transfer_receive(entry, transfer, result, began);
 }
@@ -60,12 +73,8 @@ static GUARDED ssize_t send_with_care(struct descriptor *entry, struct transfer 
         return result == NOT_YET ? perform(transfer) : result;
     if (result == NOT_YET && needs_care(entry, FAULTY))
         return fault_send(entry, transfer);
-    if (result == NOT_YET && transfer->size < LARGE_BYTES && quick_begin(entry)) {
-        result = perform(transfer);
-        if (result > 0 && (size_t)result == perform_size(transfer))
-            return result;
-        transfer->is_begun = true;
-    }
+    if (result == NOT_YET && transfer->size < LARGE_BYTES && quick_begin(entry))
+        return send_quickly(entry, transfer);
     return transfer_send(entry, transfer, result, result == NOT_YET ? clock_now_ns() : 0);
 }
 
@@ -105,33 +114,42 @@ static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t resu
     return send_with_care(descriptor_of(kept->fd), &transfer, result);
 }
 
+static GUARDED ssize_t receive_at_length(int fd, void *data, size_t size, int flags, struct descriptor *entry,
+                                         int call)
+{
+    struct kept kept = {entry->cookie, data, size, fd, flags};
+    return receive_kept(&kept, call, NOT_YET, CALLER);
+}
+
+static GUARDED ssize_t send_at_length(int fd, const void *data, size_t size, int flags,
+                                      struct descriptor *entry, int call)
+{
+    struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
+    return send_kept(&kept, call, NOT_YET, false, CALLER);
+}
+
 /* Where the state of the entry is worth a look: mostly because exchanges count, and then it is as short as may be. */
 static GUARDED ssize_t receive_carefully(int fd, void *data, size_t size, int flags, struct descriptor *entry,
                                          int call)
 {
+    if (!quick_may_receive(entry, flags))
+        return receive_at_length(fd, data, size, flags, entry, call);
     struct kept kept = {entry->cookie, data, size, fd, flags};
-    ssize_t got = NOT_YET;
-    if (quick_may_receive(entry, flags)) {
-        got = call == TRANSFER_RECV ? real.recv(fd, data, size, flags) : real.read(fd, data, size);
-        bool is_still = descriptor_of(fd) == entry && entry->cookie == kept.cookie;
-        if (got > 0 ? is_still && quick_answered(entry) : got < 0 && errno == EAGAIN)
-            return got;
-    }
+    ssize_t got = call == TRANSFER_RECV ? real.recv(fd, data, size, flags) : real.read(fd, data, size);
+    bool is_still = descriptor_of(fd) == entry && entry->cookie == kept.cookie;
+    if (got > 0 ? is_still && quick_answered(entry) : got < 0 && errno == EAGAIN)
+        return got;
     return receive_kept(&kept, call, got, CALLER);
 }
 
 static GUARDED ssize_t send_carefully(int fd, const void *data, size_t size, int flags,
                                       struct descriptor *entry, int call)
 {
+    if (size - 1 >= LARGE_BYTES - 1 || !quick_begin(entry))
+        return send_at_length(fd, data, size, flags, entry, call);
     struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
-    ssize_t sent = NOT_YET;
-    bool is_begun = size - 1 < LARGE_BYTES - 1 && quick_begin(entry);
-    if (is_begun) {
-        sent = call == TRANSFER_SEND ? real.send(fd, data, size, flags) : real.write(fd, data, size);
-        if (sent == (ssize_t)size)
-            return sent;
-    }
-    return send_kept(&kept, call, sent, is_begun, CALLER);
+    ssize_t sent = call == TRANSFER_SEND ? real.send(fd, data, size, flags) : real.write(fd, data, size);
+    return sent == (ssize_t)size ? sent : send_kept(&kept, call, sent, true, CALLER);
 }
 
 /* The guarded forms, out of line so that the common path has no frame. Each makes the call first and thinks only if
@@ -298,10 +316,16 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
                  : real.recvmmsg(fd, messages, count, flags, timeout);
 }
 
+/* Apart, so that the common path need not move its arguments out of the way. */
+static GUARDED ssize_t write_carefully(int fd, const void *data, size_t size, struct descriptor *entry)
+{
+    return send_carefully(fd, data, size, 0, entry, TRANSFER_WRITE);
+}
+
 static GUARDED ssize_t guarded_write(int fd, const void *data, size_t size, struct descriptor *entry)
 {
     if (!is_plain(entry, SEND_NEEDS_CARE, FAULT_SEND))
-        return send_carefully(fd, data, size, 0, entry, TRANSFER_WRITE);
+        return write_carefully(fd, data, size, entry);
     struct kept kept = {entry->cookie, (void *)data, size, fd, 0};
     KEEP(kept);
     ssize_t sent = NOT_YET;

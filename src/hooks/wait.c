@@ -119,6 +119,7 @@ static RARE int select_with_care(int count, fd_set *reads, fd_set *writes, fd_se
                                  struct timeval *timeout)
 {
     bool is_good = !timeout || (timeout->tv_sec >= 0 && timeout->tv_usec >= 0);
+    count = wait_select_count(count);
     if (!is_good || !wait_select_fits(count, reads, writes, excepts))
         return real.select(count, reads, writes, excepts, timeout);
     struct timespec time;
@@ -137,12 +138,20 @@ EXPORT int select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, str
     return real.select(count, reads, writes, excepts, timeout);
 }
 
+static RARE int pselect_with_care(int count, fd_set *reads, fd_set *writes, fd_set *excepts,
+                                  const struct timespec *timeout, const sigset_t *mask)
+{
+    count = wait_select_count(count);
+    if (!is_time(timeout) || !wait_select_fits(count, reads, writes, excepts))
+        return real.pselect(count, reads, writes, excepts, timeout, mask);
+    return wait_select(count, reads, writes, excepts, NULL, wait_deadline(timeout, BEGINS_NOW), mask);
+}
+
 EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *timeout,
                    const sigset_t *mask)
 {
-    if (descriptor_limit && (pending_is_busy() || !real_is_alone()) && is_time(timeout) &&
-        wait_select_fits(count, reads, writes, excepts))
-        return wait_select(count, reads, writes, excepts, NULL, wait_deadline(timeout, BEGINS_NOW), mask);
+    if (descriptor_limit && (pending_is_busy() || !real_is_alone()))
+        return pselect_with_care(count, reads, writes, excepts, timeout, mask);
     return real.pselect(count, reads, writes, excepts, timeout, mask);
 }
 

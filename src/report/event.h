@@ -24,6 +24,8 @@ enum event_kind {
 #define EVENT_LOOKUP 8u
 /* LIMIT_WAIT: it waited for a token of the rate, not for a place among the connections. */
 #define EVENT_OF_RATE 16u
+/* Of an opening: calls go down their rule's ladder, and get no error yet. */
+#define EVENT_LADDER 32u
 
 /* Fixed size, no pointers: it lives in shared memory and is read by other programs. */
 struct event {

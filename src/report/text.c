@@ -24,6 +24,7 @@ static void say_skipped(struct text *text, const struct event *event);
 static void say_limit(struct text *text, const struct event *event, bool is_rate);
 static void say_fault(struct text *text, const struct event *event);
 static void say_what_it_gets(struct text *text, const struct event *event);
+static void say_what_calls_get(struct text *text, const struct event *event);
 static const char *said(int error);
 static const char *said_of_lookup(int eai);
 
@@ -148,11 +149,13 @@ void event_say(const struct event *event, struct text *text)
         add_those_before(event, text);
         break;
     case EVENT_OPENED:
-        text_add(text, "circuit open after %u failure%s, for %s; calls get %s", event->count,
-                 event->count == 1 ? "" : "s", delay.text, code);
+        text_add(text, "circuit open after %u failure%s, for %s", event->count, event->count == 1 ? "" : "s",
+                 delay.text);
+        say_what_calls_get(text, event);
         break;
     case EVENT_REOPENED:
-        text_add(text, "the probe failed, circuit open for another %s; calls get %s", delay.text, code);
+        text_add(text, "the probe failed, circuit open for another %s", delay.text);
+        say_what_calls_get(text, event);
         break;
     case EVENT_PROBE:
         text_add(text, "circuit half-open, this call is the probe");
@@ -250,6 +253,14 @@ static void say_limit(struct text *text, const struct event *event, bool is_rate
     if (event->event_rule[0])
         text_add(text, ", rule %s", event->event_rule);
     text_add(text, ")");
+}
+
+static void say_what_calls_get(struct text *text, const struct event *event)
+{
+    if (event->flags & EVENT_LADDER)
+        text_add(text, "; calls go down the rule's ladder");
+    else
+        text_add(text, "; calls get %s", event->error ? errno_name(event->error) : "the declared default");
 }
 
 /* Nothing where its rule has a ladder: what serves it is told by itself. */

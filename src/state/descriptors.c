@@ -15,9 +15,9 @@
 #define GUARDS_MAX 4096u
 _Static_assert(POOL_ENTRIES_MAX >= LIMIT_MAX, "there is an entry for each number");
 
-struct descriptor **descriptor_table;
-unsigned descriptor_limit;
-uint16_t *descriptor_notes;
+HOT struct descriptor **descriptor_table = NULL;
+HOT unsigned descriptor_limit = 0;
+HOT uint16_t *descriptor_notes = NULL;
 static unsigned copied_end; /* no number from here on is SOCKET_COPIED */
 static unsigned early_end;  /* no number from here on was copied before there was a table */
 unsigned descriptor_guarded_end;
@@ -272,6 +272,7 @@ static void fill(struct guard *values, const struct policy *policy)
         return;
     values->breaker = policy->breaker.params;
     values->breaker_error = policy->breaker.error;
+    values->has_ladder = policy->ladder != NULL;
     values->rejects_exchanges = values->has_exchanges && policy->breaker.scope == SCOPE_EXCHANGE;
     values->failure_prefixes = policy->breaker.failure_prefixes;
 }

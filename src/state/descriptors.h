@@ -29,6 +29,7 @@ struct guard {
     bool has_breaker;
     bool has_exchanges;     /* whether an answer comes counts for the breaker */
     bool rejects_exchanges; /* an open circuit fails the next request on a connection that is there */
+    bool has_ladder;        /* calls that an open circuit rejects may be served otherwise */
     bool is_simple;         /* exchanges count, and nothing is asked or judged of each one: drive/quick.h */
     bool is_shadow;         /* decided and recorded, not carried out: there are no timeouts then */
     int breaker_error;
@@ -55,10 +56,12 @@ struct guard {
 #define OPTIONS_LATER     (1u << 15) /* what timeouts the program has set is not known: it does not block */
 #define PREFIX_SHIFT      16 /* from here on, 13 bits: the state of that judgement (policy/prefix.h) */
 #define PREFIX_MASK       (0x1fffu << PREFIX_SHIFT)
-#define CONNECTING        (1u << 29) /* not connected yet: drive/readiness.h */
-#define INHERITED         (1u << 30) /* they are another process's, and end no wait here */
-#define WAITS_ARE_TIMED   INHERITED /* under a guard in shadow, which has no timeouts that could be another's */
-#define TIMED             (1u << 31) /* a wait is to end when no answer, or no room, comes in time: drive/deadline.h */
+#define SECOND_EXCHANGE                                                                                      \
+    (1u << PREFIX_SHIFT) /* without JUDGING: the first answer has come, and nothing was sent since */
+#define CONNECTING      (1u << 29) /* not connected yet: drive/readiness.h */
+#define INHERITED       (1u << 30) /* they are another process's, and end no wait here */
+#define WAITS_ARE_TIMED INHERITED /* under a guard in shadow, which has no timeouts that could be another's */
+#define TIMED           (1u << 31) /* a wait is to end when no answer, or no room, comes in time: drive/deadline.h */
 
 struct descriptor {
     _Atomic uint32_t references; /* descriptor numbers that lead here; 0: in the pool */

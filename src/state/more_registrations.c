@@ -97,12 +97,12 @@ static struct place *home_of(int fd)
 
 static uint64_t key_of(int epoll, int fd)
 {
-    return (uint64_t)(fd + 1) << 32 | (uint32_t)(epoll + 1);
+    return ((uint64_t)(uint32_t)fd + 1) << 32 | (uint32_t)(epoll + 1);
 }
 
 static bool belongs_to(uint64_t key, int fd)
 {
-    return key >> 32 == (uint64_t)(fd + 1);
+    return key >> 32 == (uint64_t)(uint32_t)fd + 1;
 }
 
 static void write_to(struct place *place, const struct registration *registration)

@@ -12,8 +12,8 @@
 #define YIELDS_MAX 20000u /* a claim lasts for a few system calls; who holds it may be out of the processor */
 
 static struct pending_head none;
-struct pending_head *_Atomic pending_head = &none;
-int32_t pending_busy = PENDING_BUSY; /* until the first wait has looked */
+HOT struct pending_head *_Atomic pending_head = &none;
+HOT int32_t pending_busy = PENDING_BUSY; /* until the first wait has looked */
 static _Atomic uint32_t calmers;
 
 static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_t now_ns,
@@ -156,6 +156,7 @@ static void settle(struct pending *pending)
         pending_turn(pending, 0, 0);
     for (unsigned i = 0; i < WITHHELD_EPOLLS; i++)
         pending->withheld[i].how = AS_IT_IS;
+    pending->late_events = 0;
     if (atomic_load(&pending->nudged))
         atomic_fetch_sub(&pending_head->nudges, pending_nudges_in(atomic_exchange(&pending->nudged, 0)));
 }
@@ -267,6 +268,8 @@ static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_
     for (uint32_t i = 0; i < PENDING_CHUNK; i++) {
         struct pending *pending = &slots[i];
         if (atomic_load(&pending->due_ns) <= now_ns && try_claim(pending)) {
+            if (pending->phase == PENDING_FREE) /* who moved it to a time was overtaken by its end */
+                atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
             if (pending->phase != PENDING_FREE && atomic_load(&pending->due_ns) <= now_ns)
                 act(pending, context);
             else

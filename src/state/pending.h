@@ -109,6 +109,7 @@ struct pending {
      * claim too. */
     _Atomic uint64_t withheld_in_ns, withheld_out_ns;
     struct withheld_registration withheld[WITHHELD_EPOLLS];
+    unsigned late_events; /* of registrations that were taken out before these could be seen to */
     _Atomic uint32_t
         is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
     /* ANSWER: changed without a claim too, by who sends and receives; with answer_due_ns and room_due_ns */
@@ -248,7 +249,7 @@ static inline bool pending_shows_overdue(void)
 void pending_enter(struct pending *pending, enum pending_phase phase);
 
 /* Changes when the entry's slot is due, without claiming it. Another thread may end it meanwhile, and it may be another
- * entry's by now: then nothing is changed. */
+ * entry's by now: then nothing comes of it but one look that is not needed. */
 void pending_due(struct pending *pending, const struct descriptor *entry, uint64_t due_ns);
 
 /* Will it be looked at by then? Where other threads may be looking at it, with a fence between what was written to it and

@@ -15,8 +15,9 @@
 #define KEPT_DISARMED (EPOLLERR | EPOLLHUP | EPOLLET | EPOLLONESHOT | EPOLLEXCLUSIVE | EPOLLWAKEUP)
 #define YIELDS_MAX    20000u /* that takes a few instructions; who does it may be out of the processor */
 
-struct registration *registration_table;
-unsigned registration_limit, registration_end;
+HOT struct registration *registration_table = NULL;
+HOT unsigned registration_limit = 0;
+unsigned registration_end;
 #define RECENT 4u
 #define ASKED  1000u /* turns: first those that are known, then what the kernel says of recent ones */
 static int32_t recent[RECENT]; /* epolls that the program waits in: numbers + 1 */
@@ -131,14 +132,13 @@ static int32_t epoll_of(int fd)
 
 void registration_forget(int fd)
 {
-    int32_t there = (unsigned)fd < registration_limit
-                        ? __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED)
-                        : 0;
-    if (!there)
+    int32_t there;
+    if ((unsigned)fd >= registration_limit ||
+        !(there = __atomic_load_n(&registration_table[fd].epoll, __ATOMIC_RELAXED)))
         return;
+    __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
     if (__builtin_expect(there == SEVERAL, 0))
         more_registrations_forget(fd);
-    __atomic_store_n(&registration_table[fd].epoll, 0, __ATOMIC_RELEASE);
 }
 
 bool registration_find(int epoll, int fd, struct registration *found)

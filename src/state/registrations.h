@@ -38,9 +38,10 @@ static inline bool registration_note_early(int epoll, int operation, int fd, con
     bool is_known = (unsigned)fd < __atomic_load_n(&registration_limit, __ATOMIC_ACQUIRE);
     int32_t mine = epoll + 1, there = is_known ? __atomic_load_n(&known->epoll, __ATOMIC_RELAXED) : 0;
     if (operation == EPOLL_CTL_DEL) {
-        if (there == mine)
-            __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
-        return there != REGISTERED_WITH_SEVERAL;
+        if (there != mine)
+            return there != REGISTERED_WITH_SEVERAL;
+        __atomic_store_n(&known->epoll, 0, __ATOMIC_RELEASE);
+        return true;
     }
     if (!is_known || !is_readable || __atomic_load_n(&known->data, __ATOMIC_RELAXED) != event->data.u64)
         return false;

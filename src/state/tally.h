@@ -1,6 +1,6 @@
 /* Successes at one host, one after the other: what an event loop under load reports most. Within a tick of the coarse clock the
  * first one is counted at once, and the others here, without a locked instruction on memory that all processes share. They are
- * counted there with the first one of the next tick, or when the program waits, fails or exits; a process that is killed in
+ * counted there with the first one of the next tick, or when the program waits, fails, ends or becomes another; a process that is killed in
  * between takes those of the last ms with it.
  *
  * Only in a process with one thread. A signal handler that comes in between may lose one. */

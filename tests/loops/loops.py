@@ -1,4 +1,4 @@
-"""Loop programs see the same, whatever libresil hides from them (scripts.c).
+"""Loop programs see the same, whatever libresil hides from them (scripts/).
 
 Thousands of programs, each made up from its seed, are told the same story three times: by the kernel alone, under a rule
 that never has anything to do, and by way of retries and timeouts that must not be seen. Every event, errno and byte is

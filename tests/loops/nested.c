@@ -6,7 +6,6 @@
  * until OPEN_MS have passed; the server makes its system calls itself, so that no hook sees it. Prints what the inner epoll
  * shows at last (EPOLL...), what SO_ERROR says, how often the outer wait has reported an epoll that then had nothing to show, and
  * how many ms it has taken. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -19,8 +18,9 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "unseen.h"
 
 #define PATIENCE_MS 10000
 #define TICK_MS     20
@@ -40,19 +40,6 @@ static const uint32_t modes[WAYS] = {
 
 static enum way outer_way, inner_way;
 static int outer, inner;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static enum way way_of(const char *name)
 {
@@ -83,24 +70,20 @@ static bool wait_outside(void)
 
 int main(int count, char **arguments)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t length = sizeof address;
+    struct sockaddr_in address;
     if (count != 5 || (outer_way = way_of(arguments[1])) == WAYS ||
         (inner_way = way_of(arguments[2])) >= POLL)
         return 2;
     uint64_t began = now_ms(), open_ms = began + (uint64_t)atoi(arguments[4]);
-    int server = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error = 0;
+    int server = bind_unseen(SOCK_STREAM, arguments[3], &address), error = 0;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     outer = epoll_create1(EPOLL_CLOEXEC);
     inner = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event outside = {.events = EPOLLIN | modes[outer_way], .data.fd = inner};
     struct epoll_event inside = {.events = EPOLLIN | EPOLLOUT | modes[inner_way], .data.fd = fd};
-    if (inet_pton(AF_INET, arguments[3], &address.sin_addr) != 1 ||
-        syscall(SYS_bind, server, &address, length) != 0 ||
-        syscall(SYS_getsockname, server, &address, &length) != 0 ||
-        (outer_way < POLL && epoll_ctl(outer, EPOLL_CTL_ADD, inner, &outside) != 0))
+    if (outer_way < POLL && epoll_ctl(outer, EPOLL_CTL_ADD, inner, &outside) != 0)
         die("begin");
-    if (connect(fd, (struct sockaddr *)&address, length) == 0 || errno != EINPROGRESS ||
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0 || errno != EINPROGRESS ||
         epoll_ctl(inner, EPOLL_CTL_ADD, fd, &inside) != 0)
         die("connect");
     unsigned in_vain = 0, seen = 0;
@@ -113,7 +96,7 @@ int main(int count, char **arguments)
         seen = epoll_wait(inner, &event, 1, 0) > 0 ? event.events : 0;
         in_vain += !seen;
     }
-    length = sizeof error;
+    socklen_t length = sizeof error;
     getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
     printf("%x %d %u %u\n", seen, error, in_vain, (unsigned)(now_ms() - began));
     return 0;

@@ -6,7 +6,6 @@
  * has found is held back (late.c) until the connection stands. `opaque`: an epoll under data that are not the number. `several`: the
  * same, and the descriptor is registered with two more. `copied`: what is registered with all three is a copy of it, and it
  * is itself with the others. */
-#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -15,14 +14,14 @@
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "unseen.h"
 
 #define PATIENCE_MS 10000
 
@@ -32,18 +31,12 @@ static enum form form;
 static int server, connection, epoll;
 static _Atomic int *thread_held, *is_held, *may_go;
 
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
-
 /* The other thread: once the wait has found the failure it listens, waits itself, and lets the wait go on. */
 static void *overtake(void *unused)
 {
     struct pollfd asked = {.fd = connection, .events = POLLOUT};
     while (!*is_held)
-        syscall(SYS_nanosleep, &(struct timespec){.tv_nsec = 100000}, NULL);
+        pause_us(100);
     if (syscall(SYS_listen, server, 1) != 0)
         die("listen");
     poll(&asked, 1, PATIENCE_MS);
@@ -78,8 +71,7 @@ static unsigned wait_for_connection(void)
 int main(int count, char **arguments)
 {
     static const char *const names[FORMS] = {"poll", "select", "epoll", "opaque", "several", "copied"};
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t length = sizeof address;
+    struct sockaddr_in address;
     pthread_t thread;
     thread_held = dlsym(RTLD_DEFAULT, "late_thread");
     is_held = dlsym(RTLD_DEFAULT, "late_is_held");
@@ -88,7 +80,7 @@ int main(int count, char **arguments)
         return 2;
     while (form < FORMS && strcmp(arguments[1], names[form]) != 0)
         form++;
-    server = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    server = bind_unseen(SOCK_STREAM, arguments[2], &address);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     connection = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT, .data.fd = connection};
@@ -96,13 +88,10 @@ int main(int count, char **arguments)
     int registered = connection, beside[2] = {epoll_create1(EPOLL_CLOEXEC), epoll_create1(EPOLL_CLOEXEC)};
     if (form >= OPAQUE)
         event.data.u64 = UINT64_C(0x7f0000001000);
-    if (form == FORMS || inet_pton(AF_INET, arguments[2], &address.sin_addr) != 1 ||
-        syscall(SYS_bind, server, &address, length) != 0 ||
-        syscall(SYS_getsockname, server, &address, &length) != 0 ||
-        pthread_create(&thread, NULL, overtake, NULL) != 0)
+    if (form == FORMS || pthread_create(&thread, NULL, overtake, NULL) != 0)
         die("begin");
     *thread_held = (int)syscall(SYS_gettid);
-    if (connect(connection, (struct sockaddr *)&address, length) == 0 || errno != EINPROGRESS ||
+    if (connect(connection, (struct sockaddr *)&address, sizeof address) == 0 || errno != EINPROGRESS ||
         (form == COPIED && (registered = dup(connection)) < 0) ||
         (form >= SEVERAL && epoll_ctl(beside[0], EPOLL_CTL_ADD, registered, &others) != 0) ||
         epoll_ctl(epoll, EPOLL_CTL_ADD, registered, &event) != 0 ||

@@ -8,7 +8,6 @@
  * returned, and whether it took its time and no more. `signal`: a signal comes at the moment when the wait has found that;
  * prints what it returned, errno and how often the handler ran. `restart`: the same with SA_RESTART, which says nothing of
  * waits. */
-#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,8 +22,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "unseen.h"
 
 #define TIMEOUT_MS  500
 #define PATIENCE_MS 2000
@@ -33,25 +33,12 @@ enum form { POLL, PPOLL, EPOLL_WAIT, EPOLL_PWAIT, EPOLL_PWAIT2, FORMS };
 
 static enum form form;
 static int epoll, ends[2];
-static struct sockaddr_in refusing = {.sin_family = AF_INET};
+static struct sockaddr_in refusing;
 static _Atomic bool has_begun;
 static bool is_seen, is_signalled;
 static _Atomic uint64_t overtaken_ns;
 static volatile sig_atomic_t handled;
 static sigset_t open_mask;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static void handle(int number)
 {
@@ -66,20 +53,9 @@ static int begin_connect(void)
     return fd;
 }
 
-static bool is_asleep(void)
-{
-    char path[64], line[256] = "";
-    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)getpid(), (int)getpid());
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
-    close(fd);
-    const char *state = got > 0 ? strrchr(line, ')') : NULL;
-    return state && state[2] == 'S';
-}
-
 static void *overtake(void *unused)
 {
-    while (!atomic_load(&has_begun) || !is_asleep())
+    while (!atomic_load(&has_begun) || !is_asleep(getpid(), getpid()))
         usleep(1000);
     if (!is_seen && !is_signalled) {
         begin_connect();
@@ -154,14 +130,11 @@ int main(int count, char **arguments)
     sigprocmask(SIG_BLOCK, NULL, &open_mask);
     while (form < FORMS && strcmp(arguments[1], names[form]) != 0)
         form++;
-    socklen_t length = sizeof refusing;
-    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct epoll_event event = {.events = EPOLLIN};
     pthread_t thread = 0;
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (form == FORMS || inet_pton(AF_INET, arguments[2], &refusing.sin_addr) != 1 ||
-        bind(server, (struct sockaddr *)&refusing, length) != 0 ||
-        getsockname(server, (struct sockaddr *)&refusing, &length) != 0 || pipe2(ends, O_CLOEXEC) != 0 ||
+    bind_unseen(SOCK_STREAM, arguments[2], &refusing);
+    if (form == FORMS || pipe2(ends, O_CLOEXEC) != 0 ||
         epoll_ctl(epoll, EPOLL_CTL_ADD, ends[0], &event) != 0 ||
         pthread_create(&thread, NULL, overtake, NULL) != 0)
         die("begin");

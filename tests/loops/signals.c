@@ -6,9 +6,7 @@
  * has no SA_RESTART. Another process sends one signal in each round, at a random moment: for the plain forms once the
  * program is asleep in its wait, which must end with EINTR; for the p-forms at any time, since the signal gets through
  * only inside the wait. Prints how many rounds were interrupted, and what else was seen. */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -25,6 +23,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "unseen.h"
 
 #define CONNECTS    32
 #define PATIENCE_MS 20000
@@ -43,36 +43,13 @@ static struct sockaddr_in addresses[2];
 static int connects[CONNECTS], epoll;
 static _Atomic unsigned handled;
 
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
-
 static void handle(int number)
 {
     (void)number;
     handled++;
 }
 
-static void pause_us(unsigned us)
-{
-    struct timespec time = {us / 1000000, us % 1000000 * 1000};
-    syscall(SYS_nanosleep, &time, NULL);
-}
-
 /* The other process. */
-static bool is_asleep(pid_t program)
-{
-    char path[32], line[256] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)program);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
-    close(fd);
-    const char *state = got > 0 ? strrchr(line, ')') : NULL;
-    return state && state[2] == 'S';
-}
-
 static void send_signals(pid_t program, unsigned rounds)
 {
     for (unsigned round = 1; round <= rounds; round++) {
@@ -81,7 +58,7 @@ static void send_signals(pid_t program, unsigned rounds)
             pause_us(50);
         if (now == ~0u)
             return;
-        while (form < PPOLL && !is_asleep(program))
+        while (form < PPOLL && !is_asleep(program, program))
             pause_us(20);
         pause_us((unsigned)random() % 3000);
         kill(program, SIGUSR1);
@@ -93,11 +70,7 @@ static void send_signals(pid_t program, unsigned rounds)
 static void open_server(struct sockaddr_in *address, const char *where, bool listens)
 {
     socklen_t length = sizeof *address;
-    int fd = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    *address = (struct sockaddr_in){.sin_family = AF_INET};
-    if (inet_pton(AF_INET, where, &address->sin_addr) != 1 || syscall(SYS_bind, fd, address, length) != 0 ||
-        syscall(SYS_getsockname, fd, address, &length) != 0)
-        die(where);
+    int fd = bind_unseen(SOCK_STREAM, where, address);
     int filler = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listens && (syscall(SYS_listen, fd, 0) != 0 || syscall(SYS_connect, filler, address, length) != 0))
         die("listen");

@@ -7,9 +7,7 @@
  * are not its number. `exclusive`: the same, EPOLLEXCLUSIVE.
  * Prints for each epoll that it is with what its thread has seen of it (EPOLL...; 0: nothing), what SO_ERROR says then, whoever
  * asks first, and what each shows afterwards. The server makes its system calls itself, so that no hook sees it. */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -17,12 +15,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "unseen.h"
 
 #define PATIENCE_MS 2000
 #define OPAQUE      UINT64_C(0x7f0000001000)
@@ -37,12 +36,6 @@ struct sleeper {
 
 static struct sleeper sleepers[EPOLLS_MAX];
 
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
-
 static void *sleep_in_epoll(void *argument)
 {
     struct sleeper *mine = argument;
@@ -50,29 +43,6 @@ static void *sleep_in_epoll(void *argument)
     if (epoll_wait(mine->epoll, &mine->event, 1, PATIENCE_MS) != 1)
         mine->event.events = 0;
     return NULL;
-}
-
-static bool is_asleep(pid_t thread)
-{
-    char path[64], line[256] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : syscall(SYS_read, fd, line, sizeof line - 1);
-    syscall(SYS_close, fd);
-    const char *state = got > 0 ? strrchr(line, ')') : NULL;
-    return state && state[2] == 'S';
-}
-
-static int begin_server(int type, const char *where, struct sockaddr_in *address)
-{
-    socklen_t length = sizeof *address;
-    int fd = (int)syscall(SYS_socket, AF_INET, type | SOCK_CLOEXEC, 0);
-    *address = (struct sockaddr_in){.sin_family = AF_INET};
-    if (inet_pton(AF_INET, where, &address->sin_addr) != 1 || syscall(SYS_bind, fd, address, length) != 0 ||
-        syscall(SYS_getsockname, fd, address, &length) != 0 ||
-        (type == SOCK_STREAM && syscall(SYS_listen, fd, 1) != 0))
-        die(where);
-    return fd;
 }
 
 static int connect_to(int type, const struct sockaddr_in *address)
@@ -95,7 +65,9 @@ int main(int count, char **arguments)
          is_shared = strcmp(arguments[2], "shared") == 0;
     unsigned epolls = is_one ? 1 : EPOLLS_MAX;
     socklen_t length = sizeof error;
-    begin_server(type, arguments[3], &address);
+    int server = bind_unseen(type, arguments[3], &address);
+    if (type == SOCK_STREAM && syscall(SYS_listen, server, 1) != 0)
+        die("listen");
     int fd = connect_to(type, &address);
     for (unsigned i = 0; i < epolls; i++) {
         struct sleeper *sleeper = &sleepers[i];
@@ -107,7 +79,7 @@ int main(int count, char **arguments)
         if ((is_another && epoll_ctl(sleeper->epoll, EPOLL_CTL_ADD, fd, &event) != 0) ||
             pthread_create(&sleeper->thread, NULL, sleep_in_epoll, sleeper) != 0)
             die("begin");
-        while (!sleeper->id || !is_asleep(sleeper->id))
+        while (!sleeper->id || !is_asleep(getpid(), sleeper->id))
             ;
     }
     if (send(fd, "question", 8, 0) != 8)

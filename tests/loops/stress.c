@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "unseen.h"
+
 #define AT_ONCE_MAX 10000
 #define NUMBERS_MAX (AT_ONCE_MAX + 1024)
 #define SERVERS     4 /* of those that are up now and then */
@@ -59,19 +61,6 @@ static unsigned at_once;
 static struct server servers[SERVERS], refusing, silent;
 static uint64_t patience_ns, random_state = 1, change_ns, open_ns;
 static unsigned begun, ended[KINDS], unexpected, stray, hidden_seen, idle, early, events_seen, waits;
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(2);
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static unsigned draw(unsigned below)
 {

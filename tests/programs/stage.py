@@ -217,6 +217,10 @@ class Stage(unittest.TestCase):
                       if number and reason not in by_nature}
             self.assertEqual(passed, {}, report["rules"])
 
+    def assert_answered(self, number):
+        """So many requests were seen to be answered: what is left alone was watched."""
+        self.assertEqual(sum(host["answered"] for report in self.reports() for host in report["hosts"]), number)
+
     def free_port(self):
         """One that nobody listens on; a server that is started late will have it."""
         with socket.socket() as taken:

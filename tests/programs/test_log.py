@@ -47,6 +47,19 @@ class Log(Stage):
         self.assertEqual([event["event"] for event in self.events()], ["retry", "retry", "connect_failed"])
         self.assertEqual(self.passed("log_lost"), lost)
 
+    def test_an_opening_says_what_calls_get_from_then_on(self):
+        """Under a ladder that is no error yet."""
+        backup = self.server("answer --body backup")
+        match = f"match: {{address: 127.0.0.1, port: {self.port}}}\nbreaker: {{failure_threshold: 1}}\n"
+        for ladder, says in (("", "; calls get ECONNREFUSED"),
+                             (f"degrade:\n  - host: 127.0.0.1:{backup.port}\n", "; calls go down the rule's ladder")):
+            for command in REFUSED + [str(self.port)], ["curl", "-sS", f"http://127.0.0.1:{self.port}/"]:
+                ended = self.run_program(command, self.rules(match + ladder), RESIL_LOG="stderr",
+                                         RESIL_STATE_DIR=self.folder + "/state" + str(hash((ladder, command[0]))))
+                opening = [line for line in ended.err.splitlines() if "circuit open after 1 failure" in line]
+                self.assertEqual(len(opening), 1, ended)
+                self.assertTrue(opening[0].endswith(says), ended)
+
     def test_the_log_says_what_is_done_under_the_rules_only(self):
         def story(how):
             ended = self.run_program(self.command, self.rule_file, how, RESIL_LOG="stderr")

@@ -111,6 +111,31 @@ class JavaRestart(loops.Restart, Java):
     pass
 
 
+class JavaBlackHole(Java):
+    """It connects twice where the first attempt fails."""
+
+    def test_it_is_told_of_a_black_hole(self):
+        server = self.server("blackhole")
+        rules = self.rules(loops.BOUNDED % server.port)
+
+        def story(how):
+            ended = self.ask(server.url(), rules, how, HANG_S if how != RULED else PATIENCE_S)
+            self.assertFalse(ended.is_good, ended)
+            return not ended.has_hung and "connectexception" in ended.err.lower()
+
+        self.only_with_rules(story)
+        self.assertGreaterEqual(len(self.events("connect_failed")), 1)
+        self.assertEqual({event["error"] for event in self.events("connect_failed")}, {"ETIMEDOUT"})
+        self.assert_nothing_passed_through()
+
+
+class JavaSilence(loops.Silence, Java):
+    """It asks twice where no answer has begun."""
+
+    timed_out = "Connection timed out"
+    requests = 2
+
+
 @unittest.skipUnless(shutil.which("psql"), "psql is not installed")
 class Psql(loops.Program):
     """libpq's server need not understand what it is asked: psql tells apart how it failed."""

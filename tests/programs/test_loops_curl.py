@@ -69,6 +69,7 @@ class Silence(loops.Silence, Curl):
         ended = self.run_program(["curl", "-sS", "-H", "Expect:", "-T", body, server.url()], rules)
         self.assertEqual((ended.status, ended.out), (0, "all-of-it"), ended)
         self.assertEqual(self.events("response_timeout") + self.events("send_timeout"), [])
+        self.assert_answered(1)
         self.assert_nothing_passed_through()
 
     def test_an_idle_connection_is_kept(self):
@@ -78,6 +79,7 @@ class Silence(loops.Silence, Curl):
         ended = self.run_program(["curl", "-sS", "--rate", "60/m", server.url() + "[1-3]"], rules)
         self.assertEqual((ended.status, ended.out.count("here-I-am")), (0, 3), ended)
         self.assertEqual((server.count("accepted"), server.count("answered")), (1, 3))
+        self.assert_answered(3)
         self.assert_nothing_passed_through()
 
 

@@ -71,6 +71,7 @@ class FetchSilence(loops.Silence, Fetch):
         ended = self.run_program(["node", "-e", code, server.url()], rules)
         self.assertEqual((ended.status, ended.out.count("here-I-am")), (0, 2), ended)
         self.assertEqual((server.count("accepted"), server.count("answered")), (1, 2))
+        self.assert_answered(2)
         self.assert_nothing_passed_through()
 
     def test_a_slow_upload_is_never_cut(self):
@@ -81,6 +82,7 @@ class FetchSilence(loops.Silence, Fetch):
         ended = self.run_program(["node", "-e", code, server.url()], rules)
         self.assertEqual((ended.status, ended.out), (0, "all-of-it\n"), ended)
         self.assertEqual(self.events("response_timeout") + self.events("send_timeout"), [])
+        self.assert_answered(1)
         self.assert_nothing_passed_through()
 
 

@@ -158,6 +158,7 @@ class Failures:
         ended = self.run_program(self.get(port, "-H", "Expect:", "-T", body), how=BARE)
         self.assertEqual((ended.status, ended.out), (0, "all-of-it"), ended)
         self.assertEqual(self.events("response_timeout") + self.events("send_timeout"), [])
+        self.assert_answered(1)
         self.assert_nothing_passed_through()
 
     def test_an_idle_connection_is_kept(self):
@@ -170,6 +171,7 @@ class Failures:
         self.assertEqual(ended.out.count("here-I-am"), 3, ended)
         self.assertEqual((upstream.count("accepted"), upstream.count("answered")), (1, 3))
         self.assertEqual(self.events("response_timeout"), [])
+        self.assert_answered(3)
         self.assert_nothing_passed_through()
 
 

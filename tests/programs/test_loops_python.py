@@ -128,6 +128,7 @@ class AsyncioSilence(loops.Silence, Asyncio):
         ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules)
         self.assertEqual((ended.status, ended.out.count("xxxxxxxxxx")), (0, 3), ended)
         self.assertEqual(self.events("response_timeout"), [])
+        self.assert_answered(3)
         self.assert_nothing_passed_through()
 
     def test_a_slow_upload_is_never_cut(self):
@@ -145,6 +146,7 @@ class AsyncioSilence(loops.Silence, Asyncio):
         ended = self.run_program([PYTHON, "-c", code, str(server.port)], rules)
         self.assertIn("all-of-it", ended.out, ended)
         self.assertEqual(self.events("response_timeout") + self.events("send_timeout"), [])
+        self.assert_answered(1)
         self.assert_nothing_passed_through()
 
     def test_a_reader_that_reads_nothing_is_cut(self):

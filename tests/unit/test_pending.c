@@ -232,6 +232,18 @@ TEST(a_claim_that_is_put_back_changes_nothing)
     end(&entries[0]);
 }
 
+TEST(a_time_that_comes_too_late_for_its_slot_is_forgotten)
+{
+    arm(&entries[1], NOW);
+    struct pending *pending = arm(&entries[0], NEVER);
+    end(&entries[0]);
+    /* By a sender who had seen that the slot was there, and was overtaken. */
+    atomic_store(&pending->due_ns, NOW);
+    ck_assert_uint_eq(run(NOW), 1);
+    ck_assert_uint_eq(pending_nearest(NOW), NEVER);
+    end(&entries[1]);
+}
+
 TEST(a_fork_child_starts_empty)
 {
     for (unsigned i = 0; i < 200; i++)
@@ -408,5 +420,5 @@ SUITE("pending", nothing_is_due_at_first, what_is_due_is_carried_out_once_and_th
       an_entry_has_one_slot, each_slot_is_shown_in_turn, waits_are_calm_after_all_has_ended,
       waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due,
       what_is_withheld_is_due_before_the_rest_and_keeps_waits_busy, a_claim_that_is_put_back_changes_nothing,
-      a_fork_child_starts_empty, nothing_that_is_due_is_lost_among_threads,
-      a_thread_that_has_armed_something_finds_waits_busy)
+      a_time_that_comes_too_late_for_its_slot_is_forgotten, a_fork_child_starts_empty,
+      nothing_that_is_due_is_lost_among_threads, a_thread_that_has_armed_something_finds_waits_busy)
