@@ -260,7 +260,7 @@ void flight_succeed(struct pending *pending)
                    (is_decided_later ? HOLDS_TICKET : 0) | (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0);
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     int fd = pending->fd;
-    if (!(state & NON_BLOCKING))
+    if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & NON_BLOCKING))
         transfer_connected_midway(entry, fd);
     if (pending->descent.kept)
         degrade_succeeded(pending);
