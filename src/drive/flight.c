@@ -259,21 +259,25 @@ void flight_succeed(struct pending *pending)
     uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) |
                    (is_decided_later ? HOLDS_TICKET : 0) | (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0);
     atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
-    uint32_t state = atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
     int fd = pending->fd;
-    if (!(state & NON_BLOCKING))
+    if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & NON_BLOCKING))
         transfer_connected_midway(entry, fd);
     if (pending->descent.kept)
         degrade_succeeded(pending);
     bool has_more = guard->has_exchanges || guard->recv_ns || guard->send_ns || guard_times_waits(guard) ||
-                    state & FAULTY || atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
+                    atomic_load_explicit(&entry->state, memory_order_relaxed) & FAULTY ||
+                    atomic_load_explicit(&entry->degraded, memory_order_relaxed) ||
                     atomic_load_explicit(&entry->holds_place, memory_order_relaxed);
+    /* Another thread that is shown that it is connected may close the number at once: it waits for the slot, and what has the number
+     * afterwards is another's. Who finds nothing there any more is to know that something has ended. */
+    pending_enter(pending, PENDING_ANSWER);
+    atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
+    if (!has_more)
+        descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */
     if (guard->response_ns)
         pending_keep(pending);
     else
         pending_end(pending);
-    if (!has_more)
-        descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */
 }
 
 void flight_fail(struct pending *pending, const struct call_step *step)

@@ -29,7 +29,7 @@ static bool is_at(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
 static bool is_in_flight(const struct pending *pending);
 static bool is_up(int fd, struct descriptor *entry);
-static bool is_only_timed(struct descriptor *entry);
+static bool is_only_timed(int fd, struct descriptor *entry);
 static unsigned retransmits(int fd);
 static void act(struct pending *pending, void *context);
 static void forget(struct pending *pending);
@@ -142,11 +142,14 @@ void readiness_abandon(int fd, struct descriptor *entry)
 {
     int error = errno;
     sigset_t mask;
-    if (is_only_timed(entry))
+    if (is_only_timed(fd, entry))
         return;
     signals_block(&mask);
     struct pending *pending = pending_claim(entry);
-    if (pending && !is_at(pending, fd)) {
+    if (pending && descriptor_of(fd) != entry) {
+        pending_put_back(
+            pending); /* dropped meanwhile by who found it connected: it may be another connection's by now */
+    } else if (pending && !is_at(pending, fd)) {
         /* Closed behind our back: what has the number now is none of ours. */
         segment_passed(PASSED_STALE);
         flight_report(pending, BREAKER_NEUTRAL, 0);
@@ -197,10 +200,10 @@ void readiness_abandon(int fd, struct descriptor *entry)
 
 /* There is only a deadline to be forgotten, which is how connections mostly end: nothing is done to the socket, and what a
  * signal handler could see meanwhile is a slot that somebody else is about to end. */
-static bool is_only_timed(struct descriptor *entry)
+static bool is_only_timed(int fd, struct descriptor *entry)
 {
     struct pending *pending = pending_claim(entry);
-    bool is_only_timed = pending && pending->phase == PENDING_ANSWER;
+    bool is_only_timed = pending && pending->phase == PENDING_ANSWER && descriptor_of(fd) == entry;
     if (is_only_timed)
         pending_end(pending);
     else if (pending)

@@ -30,6 +30,7 @@ static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
 static bool is_reported_anew(int fd, const struct registration *found, unsigned seen, unsigned shown);
 static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsigned events);
 static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events);
+static void complete(struct registration *found, unsigned events);
 static unsigned asked_of(int epoll, int fd, const struct registration *found);
 static bool is_armed(int epoll, int fd);
 static void arm_again(int epoll, int fd, const struct registration *registration);
@@ -139,9 +140,8 @@ static int sift(struct wait *wait, int ready)
         struct registration found;
         struct whose whose;
         int fd = whose_event(&whose, mine->epoll, &event, wait_is_overtaken(wait), &found);
-        /* The kernel does not tell any more what a registration that it has disarmed was for: for this at least. */
-        if (fd >= 0 && found.events & EPOLLONESHOT && !(found.events & ~MODES))
-            found.events |= event.events & ~(uint32_t)FAILURES;
+        if (fd >= 0)
+            complete(&found, event.events);
         if (fd >= 0 && is_not_of(mine->epoll, fd, &found, event.events))
             fd = whose_else(&whose);
         if (fd == SEVERAL_MAY)
@@ -157,6 +157,13 @@ static int sift(struct wait *wait, int ready)
     return left;
 }
 
+/* The kernel does not tell any more what a registration that it has disarmed was for: for what it has reported at least. */
+static void complete(struct registration *found, unsigned events)
+{
+    if (found->events & EPOLLONESHOT && !(found->events & ~MODES))
+        found->events |= events & ~(uint32_t)FAILURES;
+}
+
 /* Several are registered under the same data. Each of them that the event can be about is asked for what holds now: of those that
  * nothing is to be hidden of that is shown, as far as it was reported, and the others are sifted. */
 static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsigned events)
@@ -166,6 +173,7 @@ static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsign
     bool is_explained = false;
     for (int fd; (fd = whose_next(whose, &found)) >= 0;) {
         bool is_ours = whose_is_ours(descriptor_of(fd)), is_once = found.events & EPOLLONESHOT;
+        complete(&found, events);
         if (events & ~asked_of(mine->epoll, fd, &found) || (is_once && is_armed(mine->epoll, fd)))
             continue;
         unsigned now = raw_poll(fd) & asked_of(mine->epoll, fd, &found);
@@ -188,7 +196,9 @@ static unsigned sift_shared(struct epoll_wait *mine, struct whose *whose, unsign
 static bool is_not_of(int epoll, int fd, const struct registration *found, unsigned events)
 {
     struct descriptor *entry = descriptor_of(fd);
-    if (!entry || !(atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING))
+    if (!entry)
+        return events & ~asked_of(epoll, fd, found);
+    if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING))
         return false;
     unsigned asked = asked_of(epoll, fd, found);
     if (events & ~asked)

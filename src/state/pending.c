@@ -171,8 +171,8 @@ void pending_keep(struct pending *pending)
 void pending_end(struct pending *pending)
 {
     settle(pending);
-    if (atomic_load_explicit(&pending->entry->pending, memory_order_relaxed) == pending->number + 1)
-        atomic_store_explicit(&pending->entry->pending, 0, memory_order_release);
+    uint32_t own = pending->number + 1; /* unless the entry is another connection's by now */
+    atomic_compare_exchange_strong(&pending->entry->pending, &own, 0);
     pending_enter(pending, PENDING_FREE);
     atomic_store_explicit(&pending->entry, NULL, memory_order_relaxed);
     atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);

@@ -95,8 +95,8 @@ void registration_undo(int epoll, int fd, const struct epoll_event *event, const
 {
     struct registration now;
     int32_t mine = epoll + 1;
-    bool is_noted = registration_find(epoll, fd, &now) && now.events == event->events &&
-                    now.data == event->data.u64;
+    bool is_noted =
+        registration_find(epoll, fd, &now) && now.events == event->events && now.data == event->data.u64;
     if (is_noted && before->epoll == mine)
         registration_note(epoll, EPOLL_CTL_ADD, fd,
                           &(struct epoll_event){.events = before->events, .data.u64 = before->data});

@@ -146,7 +146,8 @@ static void serve_session(bool is_early)
                 die("epoll_ctl");
         }
     }
-    printf("%x %s %x %d %u\n", request_events, was_waiting ? "meanwhile" : "-", end_events, error, false_ends);
+    printf("%x %s %x %d %u\n", request_events, was_waiting ? "meanwhile" : "-", end_events, error,
+           false_ends);
 }
 
 static void connect_both(void)
