@@ -107,9 +107,9 @@ static const char *const variadic_names[] = {"curl_easy_setopt",
                                              NULL};
 
 static const char *const frame_names[] = {
-    "setjmp",        "_setjmp",     "sigsetjmp", "__sigsetjmp", "longjmp", "siglongjmp", "_longjmp",
-    "__longjmp_chk", "vfork",       "fork",      "_Fork",       "clone",   "getcontext", "setcontext",
-    "swapcontext",   "makecontext", "forkpty",   "daemon",      NULL};
+    "setjmp",        "_setjmp",     "sigsetjmp",   "__sigsetjmp", "longjmp", "siglongjmp", "_longjmp",
+    "__longjmp_chk", "vfork",       "__vfork",     "fork",        "_Fork",   "clone",      "getcontext",
+    "setcontext",    "swapcontext", "makecontext", "forkpty",     "daemon",  NULL};
 
 static const char *const never_names[] = {"exit",
                                           "_exit",

@@ -32,9 +32,9 @@ p.register(s, select.POLLOUT)
 before = bool(p.poll(100)), s.getsockopt(level, option)
 s.setsockopt(level, option, value)
 meanwhile = s.getsockopt(level, option)
-p.poll(8000)
+is_told = bool(p.poll(5000))
 error = s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-print(*before, meanwhile, error, s.getsockopt(level, option), flush=True)
+print(*before, meanwhile, is_told, error, s.getsockopt(level, option), flush=True)
 """
 
 INTERRUPTED = """
@@ -68,7 +68,7 @@ class OwnOptions(Stage):
             if how == RULED:
                 self.wait_for(lambda: len(self.events("retry")) >= 2 or process.poll() is not None)
                 server.mode("answer")
-            return self.finish(process).out == f"False 0 {value} 0 {value}\n"
+            return self.finish(process).out == f"False 0 {value} True 0 {value}\n"
 
         self.only_with_rules(story)
         self.assertEqual(len(self.events("connected_late")), 1)
