@@ -3,13 +3,19 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
 #define RUN_BEGINS ((1ull << 16) + 1)
 #define GOING_ON   0xffffull
 #define MARKS      0x3fffffff /* all of them below any timeout */
-#define YIELDS_MAX 20000u /* a claim lasts for a few system calls; who holds it may be out of the processor */
+/* A claim lasts for a few system calls; who holds it may be out of the processor, for a tenth of a second where that is wanted
+ * by many. */
+#define YIELDS   2000u
+#define NAPS     1500u
+#define NAP_TIME (100 * NS_PER_US)
 
 static struct pending_head none;
 HOT struct pending_head *_Atomic pending_head = &none;
@@ -27,6 +33,7 @@ static void raise(_Atomic uint64_t *nearness, uint64_t value);
 static void arm(struct pending *pending, uint64_t due_ns);
 static void announce(struct pending *pending, uint64_t due_ns);
 static bool try_claim(struct pending *pending);
+static void let_others_go(unsigned turn);
 static bool belongs(const struct pending *pending, const struct descriptor *entry);
 
 struct pending *pending_take(struct descriptor *entry)
@@ -66,7 +73,7 @@ struct pending *pending_claim(struct descriptor *entry)
     struct pending *pending = number ? pending_number(number - 1) : NULL;
     if (!pending)
         return NULL;
-    for (unsigned yields = 0; yields < YIELDS_MAX; yields++) {
+    for (unsigned turn = 0; turn < YIELDS + NAPS; turn++) {
         if (!belongs(pending, entry))
             return NULL;
         if (try_claim(pending)) {
@@ -75,9 +82,21 @@ struct pending *pending_claim(struct descriptor *entry)
             atomic_store_explicit(&pending->claim, 0, memory_order_release);
             return NULL;
         }
-        sched_yield();
+        let_others_go(turn);
     }
     return NULL;
+}
+
+/* No cancellation point. */
+static void let_others_go(unsigned turn)
+{
+    struct timespec nap = timespec_of_ns(NAP_TIME);
+    int error = errno;
+    if (turn < YIELDS)
+        sched_yield();
+    else
+        syscall(SYS_nanosleep, &nap, NULL);
+    errno = error;
 }
 
 void pending_release(struct pending *pending, uint64_t due_ns)
