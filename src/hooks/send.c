@@ -1,51 +1,17 @@
-/* Sending and receiving. A descriptor without a rule costs one load, one branch and a jump to libc; one with a rule
- * that has nothing to do at the moment, a call more. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "drive/connect.h"
 #include "drive/fault_transfer.h"
 #include "drive/perform.h"
 #include "drive/quick.h"
 #include "drive/readable.h"
-#include "drive/transfer.h"
-
-#include "base/clock.h"
-#include "hooks/export.h"
+#include "hooks/guarded.h"
 #include "hooks/real.h"
-#include "state/faults.h"
 
-/* Where the program makes the call. The guarded forms are jumped to, so this holds there too. */
-#define CALLER ((uintptr_t)__builtin_return_address(0))
-
-static inline bool needs_care(const struct descriptor *entry, uint32_t states)
-{
-    return __builtin_expect((atomic_load_explicit(&entry->state, memory_order_relaxed) & states) != 0, 0);
-}
-
-/* Has it nothing to be cared for, or faults that will not happen to this call? */
-static inline bool is_plain(struct descriptor *entry, uint32_t states, enum fault_operation operation)
-{
-    return !needs_care(entry, states) || flow_is_quiet(entry, states, operation);
-}
-
-/* Is the entry that of the call, which has been made or is about to be? Else its socket has been closed meanwhile, and the
- * number or the entry may be another one's. */
-static bool is_of(const struct descriptor *entry, const struct transfer *transfer)
-{
-    return entry && entry->cookie == transfer->cookie;
-}
-
-/* What the short way of an exchange does not settle goes on at length. Apart, so that the long one needs no more stack. */
-static GUARDED ssize_t receive_quickly(struct descriptor *entry, const struct transfer *transfer)
-{
-    ssize_t result = perform(transfer);
-    if (result > 0 ? is_of(entry, transfer) && quick_answered(entry) : result < 0 && errno == EAGAIN)
-        return result;
-    return transfer_receive(entry, transfer, result, 0);
-}
-
+/* As receive.c has it. */
 static GUARDED ssize_t send_quickly(struct descriptor *entry, struct transfer *transfer)
 {
     ssize_t result = perform(transfer);
@@ -53,18 +19,6 @@ static GUARDED ssize_t send_quickly(struct descriptor *entry, struct transfer *t
         return result;
     transfer->is_begun = true;
     return transfer_send(entry, transfer, result, 0);
-}
-
-static GUARDED ssize_t receive(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
-{
-    if (!is_of(entry, transfer))
-        return result == NOT_YET ? perform(transfer) : result;
-    if (result == NOT_YET && needs_care(entry, FAULTY))
-        return fault_receive(entry, transfer);
-    if (result == NOT_YET && quick_may_receive(entry, transfer->flags))
-        return receive_quickly(entry, transfer);
-    uint64_t began = result == NOT_YET && transfer->flags & MSG_WAITALL ? clock_now_ns() : 0;
-    return transfer_receive(entry, transfer, result, began);
 }
 
 static GUARDED ssize_t send_with_care(struct descriptor *entry, struct transfer *transfer, ssize_t result)
@@ -76,28 +30,6 @@ static GUARDED ssize_t send_with_care(struct descriptor *entry, struct transfer 
     if (result == NOT_YET && transfer->size < LARGE_BYTES && quick_begin(entry))
         return send_quickly(entry, transfer);
     return transfer_send(entry, transfer, result, result == NOT_YET ? clock_now_ns() : 0);
-}
-
-/* What a guarded call may need after the real one has returned. Kept on the stack: keeping it in registers that calls
- * preserve would cost a push and a pop each, on every call, for a case that is rare. */
-struct kept {
-    uint64_t cookie;
-    void *data;
-    size_t size;
-    int fd, flags;
-};
-#define KEEP(kept) __asm__ volatile("" : "+m"(kept))
-
-static GUARDED ssize_t receive_kept(const struct kept *kept, int call, ssize_t result, uintptr_t caller)
-{
-    struct transfer transfer = {.call = call,
-                                .caller = caller,
-                                .fd = kept->fd,
-                                .cookie = kept->cookie,
-                                .data = kept->data,
-                                .size = kept->size,
-                                .flags = kept->flags};
-    return receive(descriptor_of(kept->fd), &transfer, result);
 }
 
 static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t result, bool is_begun,
@@ -114,32 +46,11 @@ static GUARDED ssize_t send_kept(const struct kept *kept, int call, ssize_t resu
     return send_with_care(descriptor_of(kept->fd), &transfer, result);
 }
 
-static GUARDED ssize_t receive_at_length(int fd, void *data, size_t size, int flags, struct descriptor *entry,
-                                         int call)
-{
-    struct kept kept = {entry->cookie, data, size, fd, flags};
-    return receive_kept(&kept, call, NOT_YET, CALLER);
-}
-
 static GUARDED ssize_t send_at_length(int fd, const void *data, size_t size, int flags,
                                       struct descriptor *entry, int call)
 {
     struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
     return send_kept(&kept, call, NOT_YET, false, CALLER);
-}
-
-/* Where the state of the entry is worth a look: mostly because exchanges count, and then it is as short as may be. */
-static GUARDED ssize_t receive_carefully(int fd, void *data, size_t size, int flags, struct descriptor *entry,
-                                         int call)
-{
-    if (!quick_may_receive(entry, flags))
-        return receive_at_length(fd, data, size, flags, entry, call);
-    struct kept kept = {entry->cookie, data, size, fd, flags};
-    ssize_t got = call == TRANSFER_RECV ? real.recv(fd, data, size, flags) : real.read(fd, data, size);
-    bool is_still = descriptor_of(fd) == entry && entry->cookie == kept.cookie;
-    if (got > 0 ? is_still && quick_answered(entry) : got < 0 && errno == EAGAIN)
-        return got;
-    return receive_kept(&kept, call, got, CALLER);
 }
 
 static GUARDED ssize_t send_carefully(int fd, const void *data, size_t size, int flags,
@@ -150,170 +61,6 @@ static GUARDED ssize_t send_carefully(int fd, const void *data, size_t size, int
     struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
     ssize_t sent = call == TRANSFER_SEND ? real.send(fd, data, size, flags) : real.write(fd, data, size);
     return sent == (ssize_t)size ? sent : send_kept(&kept, call, sent, true, CALLER);
-}
-
-/* The guarded forms, out of line so that the common path has no frame. Each makes the call first and thinks only if
- * it did not simply go through. */
-static GUARDED ssize_t guarded_read(int fd, void *data, size_t size, struct descriptor *entry)
-{
-    if (!is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV))
-        return receive_carefully(fd, data, size, 0, entry, TRANSFER_READ);
-    struct kept kept = {entry->cookie, data, size, fd, 0};
-    KEEP(kept);
-    ssize_t got = real.read(fd, data, size);
-    if (got > 0)
-        return got;
-    return receive_kept(&kept, TRANSFER_READ, got, CALLER);
-}
-
-EXPORT ssize_t read(int fd, void *data, size_t size)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_read(fd, data, size, entry) : real.read(fd, data, size);
-}
-
-EXPORT ssize_t __read_chk(int fd, void *data, size_t size, size_t room)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    /* A size over the room is libc's to report. */
-    return entry && size <= room ? guarded_read(fd, data, size, entry)
-                                 : real.__read_chk(fd, data, size, room);
-}
-
-static GUARDED ssize_t guarded_readv(struct descriptor *entry, int fd, const struct iovec *parts, int count)
-{
-    uint64_t cookie = entry->cookie;
-    ssize_t got = NOT_YET;
-    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && (got = real.readv(fd, parts, count)) > 0)
-        return got;
-    return receive(entry,
-                   &(struct transfer){.caller = CALLER,
-                                      .call = TRANSFER_READV,
-                                      .fd = fd,
-                                      .cookie = cookie,
-                                      .data = (void *)parts,
-                                      .count = (unsigned)count},
-                   got);
-}
-
-EXPORT ssize_t readv(int fd, const struct iovec *parts, int count)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_readv(entry, fd, parts, count) : real.readv(fd, parts, count);
-}
-
-static GUARDED ssize_t guarded_recv(int fd, void *data, size_t size, int flags, struct descriptor *entry)
-{
-    if (!is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV))
-        return receive_carefully(fd, data, size, flags, entry, TRANSFER_RECV);
-    struct kept kept = {entry->cookie, data, size, fd, flags};
-    ssize_t got = NOT_YET;
-    KEEP(kept);
-    if (!__builtin_expect(flags & MSG_WAITALL, 0) && (got = real.recv(fd, data, size, flags)) > 0)
-        return got;
-    return receive_kept(&kept, TRANSFER_RECV, got, CALLER);
-}
-
-EXPORT ssize_t recv(int fd, void *data, size_t size, int flags)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_recv(fd, data, size, flags, entry) : real.recv(fd, data, size, flags);
-}
-
-EXPORT ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    return entry && size <= room ? guarded_recv(fd, data, size, flags, entry)
-                                 : real.__recv_chk(fd, data, size, room, flags);
-}
-
-/* Finds the entry by itself: with one more argument it would be called, and not jumped to, and not know its caller. */
-static GUARDED ssize_t guarded_recvfrom(int fd, void *data, size_t size, int flags, struct sockaddr *address,
-                                        socklen_t *length)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    if (!entry)
-        return real.recvfrom(fd, data, size, flags, address, length);
-    uint64_t cookie = entry->cookie;
-    ssize_t got = NOT_YET;
-    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
-        (got = real.recvfrom(fd, data, size, flags, address, length)) > 0)
-        return got;
-    return receive(entry,
-                   &(struct transfer){.caller = CALLER,
-                                      .call = TRANSFER_RECVFROM,
-                                      .fd = fd,
-                                      .cookie = cookie,
-                                      .data = data,
-                                      .size = size,
-                                      .flags = flags,
-                                      .address = address,
-                                      .address_length = length},
-                   got);
-}
-
-EXPORT ssize_t recvfrom(int fd, void *data, size_t size, int flags, __SOCKADDR_ARG address, socklen_t *length)
-{
-    return descriptor_of(fd) ? guarded_recvfrom(fd, data, size, flags, address.__sockaddr__, length)
-                             : real.recvfrom(fd, data, size, flags, address.__sockaddr__, length);
-}
-
-EXPORT ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags,
-                              struct sockaddr *address, socklen_t *length)
-{
-    return descriptor_of(fd) && size <= room
-               ? guarded_recvfrom(fd, data, size, flags, address, length)
-               : real.__recvfrom_chk(fd, data, size, room, flags, address, length);
-}
-
-static GUARDED ssize_t guarded_recvmsg(struct descriptor *entry, int fd, struct msghdr *message, int flags)
-{
-    uint64_t cookie = entry->cookie;
-    ssize_t got = NOT_YET;
-    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) && !__builtin_expect(flags & MSG_WAITALL, 0) &&
-        (got = real.recvmsg(fd, message, flags)) > 0)
-        return got;
-    return receive(entry,
-                   &(struct transfer){.caller = CALLER,
-                                      .call = TRANSFER_RECVMSG,
-                                      .fd = fd,
-                                      .cookie = cookie,
-                                      .data = message,
-                                      .flags = flags},
-                   got);
-}
-
-EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_recvmsg(entry, fd, message, flags) : real.recvmsg(fd, message, flags);
-}
-
-static GUARDED int guarded_recvmmsg(struct descriptor *entry, int fd, struct mmsghdr *messages,
-                                    unsigned count, int flags, struct timespec *timeout)
-{
-    uint64_t cookie = entry->cookie;
-    ssize_t got = NOT_YET;
-    if (is_plain(entry, RECEIVE_NEEDS_CARE, FAULT_RECV) &&
-        (got = real.recvmmsg(fd, messages, count, flags, timeout)) > 0)
-        return (int)got;
-    return (int)receive(entry,
-                        &(struct transfer){.caller = CALLER,
-                                           .call = TRANSFER_RECVMMSG,
-                                           .fd = fd,
-                                           .cookie = cookie,
-                                           .data = messages,
-                                           .count = count,
-                                           .flags = flags,
-                                           .timeout = timeout},
-                        got);
-}
-
-EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
-{
-    struct descriptor *entry = descriptor_of(fd);
-    return entry ? guarded_recvmmsg(entry, fd, messages, count, flags, timeout)
-                 : real.recvmmsg(fd, messages, count, flags, timeout);
 }
 
 /* Apart, so that the common path need not move its arguments out of the way. */
@@ -565,7 +312,7 @@ EXPORT ssize_t splice(int from, off64_t *from_offset, int to, off64_t *to_offset
         transfer.own_offset = from_offset;
         transfer.other = to;
         transfer.offset = to_offset;
-        return receive(entry, &transfer, NOT_YET);
+        return receive_with_care(entry, &transfer, NOT_YET);
     }
     entry = descriptor_of(to);
     if (!entry)
