@@ -29,6 +29,7 @@ bool quick_begin(struct descriptor *entry)
         atomic_load_explicit(&pending->room_due_ns, memory_order_relaxed) != NEVER)
         return false;
     uint64_t now = clock_coarse_ns();
+    __atomic_store_n(&tally.begun_ns, now, __ATOMIC_RELAXED);
     bool is_sampled = is_timed(now);
     bool is_precise = is_sampled || guard->response_ns < LONG_NS;
     uint64_t due_ns = (is_precise ? now = clock_now_ns() : now + TICK_NS) + guard->response_ns;
@@ -65,7 +66,7 @@ bool quick_answered(struct descriptor *entry)
     struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
     if (sent_us)
         host_took(host, LATENCY_FIRST_BYTE, (exchange_us(clock_now_ns()) - sent_us) * NS_PER_US);
-    tally_add(host, guard->has_breaker ? &guard->breaker : NULL, clock_coarse_ns());
+    tally_add(host, guard->has_breaker ? &guard->breaker : NULL);
     return true;
 }
 
@@ -89,15 +90,13 @@ static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t af
 
 static bool is_timed(uint64_t coarse_ns)
 {
-    static uint32_t timed;
-    static uint64_t last_ns;
-    uint32_t already = __atomic_load_n(&timed, __ATOMIC_RELAXED);
+    uint32_t already = __atomic_load_n(&tally.timed, __ATOMIC_RELAXED);
     if (already < TIMED_AT_FIRST) {
-        __atomic_store_n(&timed, already + 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&tally.timed, already + 1, __ATOMIC_RELAXED);
         return true;
     }
-    if (__atomic_load_n(&last_ns, __ATOMIC_RELAXED) == coarse_ns)
+    if (__atomic_load_n(&tally.timed_ns, __ATOMIC_RELAXED) == coarse_ns)
         return false;
-    __atomic_store_n(&last_ns, coarse_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&tally.timed_ns, coarse_ns, __ATOMIC_RELAXED);
     return true;
 }

@@ -21,17 +21,17 @@
  * for ever. */
 struct guard {
     uint64_t recv_ns, send_ns, response_ns; /* 0 = none */
-    struct {
-        uint64_t recv_ns, send_ns, response_ns;
-    } would; /* in shadow: what they would be */
-    struct breaker_params breaker;
-    struct failure_prefixes failure_prefixes; /* of answers; none without a breaker */
     bool has_breaker;
     bool has_exchanges;     /* whether an answer comes counts for the breaker */
     bool rejects_exchanges; /* an open circuit fails the next request on a connection that is there */
     bool has_ladder;        /* calls that an open circuit rejects may be served otherwise */
     bool is_simple;         /* exchanges count, and nothing is asked or judged of each one: drive/quick.h */
     bool is_shadow;         /* decided and recorded, not carried out: there are no timeouts then */
+    struct {
+        uint64_t recv_ns, send_ns, response_ns;
+    } would; /* in shadow: what they would be */
+    struct breaker_params breaker;
+    struct failure_prefixes failure_prefixes; /* of answers; none without a breaker */
     int breaker_error;
     uint64_t hash;
 };

@@ -45,7 +45,7 @@ struct withheld_registration {
 #define WITHHELD_EPOLLS 2 /* of one descriptor */
 
 struct pending {
-    _Atomic uint64_t due_ns; /* NEVER: nothing */
+    _Alignas(64) _Atomic uint64_t due_ns; /* NEVER: nothing */
     /* Here for the sake of who sends: what he looks at lies together. */
     _Atomic uint64_t answer_due_ns, room_due_ns; /* NEVER: not awaited */
     _Atomic uint32_t claim;                      /* 1: somebody acts on it */
@@ -135,8 +135,8 @@ struct pending_head {
     _Atomic uint32_t overdue;  /* slots that are overdue */
     _Atomic uint64_t free_head;
     _Atomic uint32_t made;
+    struct pending *_Atomic chunks[PENDING_CHUNKS]; /* near what is above: who sends looks for his slot */
     _Atomic uint64_t chunk_nearness[PENDING_CHUNKS];
-    struct pending *_Atomic chunks[PENDING_CHUNKS];
 };
 extern struct pending_head *_Atomic pending_head HIDDEN; /* never NULL: one without slots at first */
 

@@ -1,19 +1,20 @@
 #include "state/tally.h"
 
+#include "base/clock.h"
 #include "hooks/real.h"
 
-struct tally tally;
+_Alignas(64) HOT struct tally tally = {.count = 0};
 
 static void count(struct host_handle host, const struct breaker_params *breaker, uint64_t coarse_ns,
                   uint32_t more);
 
-void tally_add(struct host_handle host, const struct breaker_params *breaker, uint64_t coarse_ns)
+void tally_add(struct host_handle host, const struct breaker_params *breaker)
 {
     if (!real_is_alone()) {
-        count(host, breaker, coarse_ns, 1);
+        count(host, breaker, clock_coarse_ns(), 1);
         return;
     }
-    if (tally.tick_ns == coarse_ns && tally.host.host == host.host && tally.host.key == host.key &&
+    if (tally.tick_ns == tally.begun_ns && tally.host.host == host.host && tally.host.key == host.key &&
         tally.breaker == breaker) {
         tally.count++;
         return;
@@ -21,15 +22,15 @@ void tally_add(struct host_handle host, const struct breaker_params *breaker, ui
     tally_settle();
     tally.host = host;
     tally.breaker = breaker;
-    tally.tick_ns = coarse_ns;
-    count(host, breaker, coarse_ns, 1);
+    tally.tick_ns = clock_coarse_ns();
+    count(host, breaker, tally.tick_ns, 1);
 }
 
 void tally_count(void)
 {
     uint32_t more = tally.count;
     tally.count = 0;
-    count(tally.host, tally.breaker, tally.tick_ns, more);
+    count(tally.host, tally.breaker, clock_coarse_ns(), more);
 }
 
 void tally_forked(void)

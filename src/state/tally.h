@@ -16,13 +16,19 @@
 struct tally {
     struct host_handle host;
     const struct breaker_params *breaker; /* NULL: it has none */
-    uint64_t tick_ns;
+    uint64_t tick_ns;                     /* when the first one of those was counted ... */
+    uint64_t
+        begun_ns; /* ... and when an exchange was begun last, by the coarse clock: no need to look at it in between */
     uint32_t count; /* not counted there yet */
+    /* Here, where it is looked at anyway: how many exchanges were timed (drive/quick.h), and when the last one began. Of all
+     * threads. */
+    uint32_t timed;
+    uint64_t timed_ns;
 };
 extern struct tally tally HIDDEN;
 
-/* One more exchange was answered, at that time by the coarse clock. */
-void tally_add(struct host_handle host, const struct breaker_params *breaker, uint64_t coarse_ns);
+/* One more exchange was answered. */
+void tally_add(struct host_handle host, const struct breaker_params *breaker);
 
 /* Counts them there. */
 void tally_count(void);
