@@ -72,7 +72,7 @@ try:
         print("received")
     elif call == "send":
         s.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
-        print(s.recv(1000).decode())
+        print(b"".join(iter(lambda: s.recv(1000), b"")).decode())
     elif call == "timed":
         import struct
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 100000))
