@@ -232,10 +232,13 @@ bool transfer_own_timeout(struct descriptor *entry, int fd, int option, uint64_t
 
 bool transfer_is_same(struct descriptor *entry, int fd)
 {
-    if (option_cookie(fd) == entry->cookie)
+    uint64_t cookie = __atomic_load_n(&entry->cookie, __ATOMIC_ACQUIRE);
+    if (option_cookie(fd) == cookie)
         return true;
+    /* Another thread may have closed it meanwhile, and the number or the entry, or both, may be another connection's by now. */
+    if (descriptor_of(fd) != entry || __atomic_load_n(&entry->cookie, __ATOMIC_ACQUIRE) != cookie)
+        return false;
     segment_passed(PASSED_STALE);
-    if (descriptor_of(fd) == entry) /* else the number has another connection's entry already */
-        transfer_let_go(fd);
+    transfer_let_go(fd);
     return false;
 }

@@ -315,13 +315,12 @@ static void act(struct pending *pending, void *context)
 /* Closed behind our back. Whatever has the number now is not guarded. */
 static void forget(struct pending *pending)
 {
-    const struct descriptor *entry = pending->entry;
+    struct descriptor *entry = pending->entry;
     int fd = pending->fd;
-    segment_passed(PASSED_STALE);
     flight_report(pending, BREAKER_NEUTRAL, 0);
     pending_end(pending);
-    if (entry && descriptor_of(fd) == entry && option_cookie(fd) != entry->cookie)
-        transfer_let_go(fd);
+    if (!entry || descriptor_of(fd) != entry || transfer_is_same(entry, fd))
+        segment_passed(PASSED_STALE); /* the number is another's already; else it is let go of, and counted */
 }
 
 unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigned asked)

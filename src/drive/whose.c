@@ -1,11 +1,15 @@
 #include "drive/whose.h"
 
+#include <sched.h>
+
 #include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/epoll_files.h"
 #include "state/pending.h"
 #include "state/registered_data.h"
 #include "state/segment.h"
+
+#define LOOKS_MAX 5u
 
 static bool has_any(void);
 static int ask(struct whose *whose, struct registration *found);
@@ -73,9 +77,14 @@ static bool has_any(void)
 /* The registration was not seen: it is told by another process, or by a call that is none of libc's. */
 static int ask(struct whose *whose, struct registration *found)
 {
-    whose->is_gone = true;
-    if (!epoll_file_tell(whose->epoll, keep, whose))
-        whose->is_gone = false;
+    /* Again where it is there under a number that leads elsewhere: another thread may just be closing it. */
+    for (unsigned looks = 0; looks < LOOKS_MAX && whose->asked_count == 0 && !whose->is_gone; looks++) {
+        if (looks)
+            sched_yield();
+        whose->is_gone = true;
+        if (!epoll_file_tell(whose->epoll, keep, whose))
+            whose->is_gone = false;
+    }
     if ((whose->asked_count == 0 && !whose->is_gone) || whose->asked_count == WHOSE_ASKED)
         segment_passed(PASSED_AMBIGUOUS); /* none that we could see to; or there may be more */
     if (whose->asked_count == 0)
