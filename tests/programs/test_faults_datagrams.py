@@ -78,6 +78,20 @@ class NeverConnected(DatagramStage):
             command = [PYTHON, "-c", code, self.peer()]
             self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "7 True\n")
 
+    def test_its_own_timeout_holds_after_it_has_connected(self):
+        """It was set before. The kernel's was in force only until a fault waited instead, which then had no end."""
+        code = ("import signal, socket, struct, sys, time\n"
+                "signal.alarm(20)\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                "s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack('ll', 0, 200000))\n"
+                "s.connect(('127.0.0.1', int(sys.argv[1]))); s.send(b'7')\n"
+                "began = time.monotonic(); print(s.recv(10), time.monotonic() - began > 0.1)\n"
+                "try: s.recv(10)\n"
+                "except OSError as e: print(type(e).__name__)\n")
+        rules = self.udp("latency: 100ms, on: [recv], per: call")
+        command = [PYTHON, "-c", code, self.peer()]
+        self.only_when_armed(lambda how: self.faulty(command, rules, how).out == "b'7' True\nBlockingIOError\n")
+
     def test_an_answer_comes_twice(self):
         code = ASKER + "print(ask(1), ask(2))\n"
         rules = self.udp("duplicate: 100%, on: [recv], times: 1")

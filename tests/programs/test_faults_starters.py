@@ -90,7 +90,7 @@ class Starters(FaultStage):
                 "s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack('ll', 0, 150000))\n"
                 "s.connect(('127.0.0.1', int(sys.argv[1])))\n"
                 "got = 0\n"
-                "for i in range(150):\n"
+                "for i in range(400):\n"
                 "    s.send(b'%d' % i)\n"
                 "    try:\n"
                 "        while int(s.recv(10)) != i: pass\n"
@@ -99,7 +99,13 @@ class Starters(FaultStage):
                 "print(got)\n")
         command = [PYTHON, "-c", code, str(peer.getsockname()[1])]
         rules = self.starter("lossy-udp.yaml")
-        self.only_when_armed(lambda how: self.faulty(command, rules, how, RESIL_SEED="4", seconds=90).out != "150\n")
+
+        def some_are_lost(how):
+            ended = self.faulty(command, rules, how, RESIL_SEED="4", seconds=90)
+            self.assertEqual(ended.status, 0, ended)
+            return ended.out != "400\n"
+
+        self.only_when_armed(some_are_lost)
         counts = self.counts()
         self.assertGreater(counts["lost"], 0)
         self.assertGreater(counts["late"], 5)
