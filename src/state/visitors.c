@@ -6,12 +6,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/hash.h"
 #include "state/process.h"
 
-#define PLACES      1024u
+#define PLACES_BITS 10
+#define PLACES      (1u << PLACES_BITS)
 #define NO_PLACE    0u
 #define IN_THE_YARD (PLACES + 1) /* all places were taken */
+/* 2^32 over the golden ratio: threads that were made one after the other begin to look for a place far apart. */
+#define GOLDEN 0x9e3779b1u
 
 struct place {
     /* The thread's id (32 bits), and the version from which on it reads (32 bits). 0: free. */
@@ -126,7 +128,7 @@ static uint32_t thread_id(void)
 
 static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame)
 {
-    uint32_t at = (uint32_t)hash_mix((uint32_t)own_thread) % PLACES;
+    uint32_t at = thread * GOLDEN >> (32 - PLACES_BITS);
     for (uint32_t i = 0; i < PLACES; i++, at = (at + 1) % PLACES) {
         struct place *place = &places[at];
         uint64_t nobody = 0;
