@@ -88,8 +88,8 @@ EXPORT int setsockopt(int fd, int level, int option, const void *value, socklen_
     int timeout = timeout_option(level, option);
     if (entry && own_option_concerns(entry, level, option))
         return own_option_set(entry, fd, level, option, value, length);
-    if (timeout)
-        descriptor_note_without(fd, SOCKET_FRESH); /* outlives the entry */
+    if (timeout) /* the note outlives the entry */
+        descriptor_note_without(fd, SOCKET_FRESH);
     if (timeout && entry && (int)length >= (int)sizeof(struct timeval)) /* signed, as the kernel sees it */
         return transfer_set_timeout(entry, fd, timeout, value);
     if (level == IPPROTO_TCP && option == TCP_FASTOPEN_CONNECT)

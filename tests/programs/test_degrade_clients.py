@@ -69,12 +69,16 @@ class OverTls(Stage):
         return self.daemon(["nginx", "-c", self.write(f"{who}.conf", config)], port)
 
     def served(self):
-        """By whom, and for which name, each request was."""
+        """By whom, and for which name, each request was. nginx writes it when it has answered: maybe a little later."""
         path = os.path.join(self.folder, "access.log")
         if not os.path.exists(path):
             return []
         with open(path) as file:
             return file.read().splitlines()
+
+    def assert_served(self, before, *lines):
+        self.wait_for(lambda: len(self.served()) >= before + len(lines))
+        self.assertEqual(self.served()[before:], list(lines))
 
     def each_program(self):
         """Each asks once, for the name, and checks the certificate."""
@@ -105,13 +109,14 @@ class OverTls(Stage):
             rules = self.ladder(port, backup, "500ms")
             before = len(self.served())
             self.only_with_rules(lambda how: self.ask(command, port, rules, how).out == "backup payments.test")
-            self.assertEqual(self.served()[before:], ["backup payments.test"])
+            self.assert_served(before, "backup payments.test")
             primary = self.nginx("primary", port)
             self.wait_for(lambda: self.ask(command, port, rules).out == "primary payments.test")
+            self.wait_for(lambda: self.served()[-1] == "primary payments.test")
             before = len(self.served())
             for _ in range(2):
                 self.assertEqual(self.ask(command, port, rules).out, "primary payments.test")
-            self.assertEqual(self.served()[before:], ["primary payments.test"] * 2)
+            self.assert_served(before, *["primary payments.test"] * 2)
             for process in primary, there:
                 process.terminate()
                 process.wait()
