@@ -94,6 +94,9 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+USES_LIBUV = {"node", "loop_uv"}
+
+
 class Stage(unittest.TestCase):
     """A test case with a folder of its own, where rules and shared state live."""
 
@@ -102,6 +105,7 @@ class Stage(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="resil-")
         self.state = os.path.join(self.folder, "state")
+        self.runs_libuv = False
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
     def server(self, mode, **options):
@@ -139,6 +143,7 @@ class Stage(unittest.TestCase):
         return {"library": environment.get("LD_PRELOAD", ""), **named}
 
     def start(self, command, rules=None, how=RULED, **extra):
+        self.runs_libuv |= not USES_LIBUV.isdisjoint(map(os.path.basename, command))
         process = subprocess.Popen(command, env=self.environment(rules, how, **extra), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                                    start_new_session=True)
@@ -211,7 +216,10 @@ class Stage(unittest.TestCase):
         return sum(host["retries"] for report in self.reports() for host in report["hosts"])
 
     def assert_nothing_passed_through(self, *by_nature):
-        """Each call that a rule may have wanted was dealt with; `by_nature` are reasons for which that cannot be."""
+        """Each call that a rule may have wanted was dealt with; `by_nature` are reasons for which that cannot be. libuv closes by
+        a system call that nobody sees; whether the number is another's before its next use is chance."""
+        if self.runs_libuv:
+            by_nature += ("stale",)
         for report in self.reports():
             passed = {reason: number for reason, number in report["passed_through"].items()
                       if number and reason not in by_nature}
