@@ -20,7 +20,8 @@ void registered_data_begin(void *memory)
 }
 
 /* Places are never cleared: what is there may have gone, or be registered otherwise by now. Who takes one looks once more whether
- * it has gone, as it may have come again meanwhile and have found that it is there: one of both sees the other. */
+ * it has gone, as it may have come again meanwhile and have found that it is there: one of both sees the other. The first that is
+ * free is taken, so nothing is beyond one that was never taken. */
 void registered_data_remember(int epoll, int fd, uint64_t data)
 {
     uint32_t home = home_of(epoll, data);
@@ -43,6 +44,8 @@ static bool take(uint32_t home, int fd)
             free = place;
             before = there;
         }
+        if (!there)
+            break;
     }
     if (!free) {
         __atomic_store_n(&cuts[home], 1, __ATOMIC_RELEASE);
@@ -85,9 +88,12 @@ int registered_data_next(int epoll, uint64_t data, unsigned *turn, struct regist
     uint32_t home = home_of(epoll, data);
     while (*turn <= REGISTERED_DATA_EACH) {
         int32_t there = __atomic_load_n(&places[home + (*turn)++ - 1], __ATOMIC_ACQUIRE);
-        if (there && there != number + 1 && is_so(epoll, there - 1, data, found))
+        if (!there)
+            break;
+        if (there != number + 1 && is_so(epoll, there - 1, data, found))
             return there - 1;
     }
+    *turn = REGISTERED_DATA_EACH + 1;
     return -1;
 }
 
