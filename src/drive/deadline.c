@@ -11,6 +11,7 @@
 #include "drive/tell.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
+#include "state/left_answers.h"
 #include "state/process.h"
 #include "state/segment.h"
 
@@ -29,13 +30,16 @@ static void cut_off(struct pending *pending, enum event_kind kind, uint64_t wind
 static bool end_connection(struct pending *pending);
 static bool show_overdue(struct pending *pending);
 
+/* Each of several threads that wait for the first time at once: none may go to sleep before its own request is timed. */
 void deadline_catch_up(void)
 {
+    __atomic_exchange_n(&waits_seen, WAITS_SEEN, __ATOMIC_SEQ_CST);
     for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u)) {
         struct descriptor *entry = descriptor_of(fd);
         if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & AWAITING_ANSWER)
             deadline_answer(entry, fd, clock_now_ns());
     }
+    __atomic_store_n(&waits_seen, WAITS_CAUGHT_UP, __ATOMIC_RELEASE);
 }
 
 void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
@@ -100,7 +104,7 @@ unsigned deadline_overdue(int fd, unsigned asked)
 
 uint64_t deadline_of(const struct pending *pending)
 {
-    return earlier(pending->answer_due_ns, pending->room_due_ns);
+    return earlier(left_answers_have(pending) ? NEVER : pending->answer_due_ns, pending->room_due_ns);
 }
 
 void deadline_due(struct pending *pending, const struct waiter *waiter)
@@ -144,7 +148,10 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
     bool is_ours = state & NON_BLOCKING || (waiter && waiter->has(waiter, pending->fd));
     uint64_t response_ns = descriptor_guard(entry)->response_ns;
     if (!is_ours) {
-        pending->answer_due_ns = now_ns + response_ns;
+        if (!left_answers_add(pending)) {
+            segment_passed(PASSED_ASLEEP);
+            pending->answer_due_ns = now_ns + response_ns;
+        }
         return false;
     }
     /* The time begins when the last of it is sent. When that was is not known, only that it was not so at the last look. */

@@ -8,7 +8,9 @@
 
 #include "state/pending.h"
 
-/* What this program does with its waits: who never waits for several descriptors needs no deadline outside its calls. */
+/* What this program does with its waits: who never waits for several descriptors (0) needs no deadline outside its calls. */
+#define WAITS_SEEN      1u /* from now on what is sent is timed */
+#define WAITS_CAUGHT_UP 2u /* and so is what was sent before */
 extern uint32_t waits_seen HIDDEN;
 
 /* Who carries out what is due: a wait of the program, or (NULL) a call about one descriptor. */

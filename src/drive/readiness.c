@@ -17,6 +17,7 @@
 #include "drive/turn.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
+#include "state/left_answers.h"
 #include "state/pending.h"
 #include "state/process.h"
 #include "state/segment.h"
@@ -262,6 +263,24 @@ void readiness_hand_over(int fd, struct descriptor *entry)
 void readiness_run(uint64_t now_ns, const struct waiter *waiter)
 {
     pending_run(now_ns, act, (void *)waiter);
+    struct pending *left;
+    for (unsigned turn = 0; waiter && left_answers_are_any() && (left = left_answers_next(&turn));) {
+        struct descriptor *entry = waiter->has(waiter, left->fd) ? left->entry : NULL;
+        struct pending *pending = entry ? pending_claim(entry) : NULL;
+        if (!pending)
+            continue;
+        atomic_store(&pending->left_due_ns, 0);
+        act(pending, (void *)waiter);
+    }
+}
+
+bool readiness_is_left_to(const struct waiter *waiter)
+{
+    struct pending *left;
+    for (unsigned turn = 0; left_answers_are_any() && (left = left_answers_next(&turn));)
+        if (waiter->has(waiter, left->fd))
+            return true;
+    return false;
 }
 
 static void act(struct pending *pending, void *context)

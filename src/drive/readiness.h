@@ -54,6 +54,9 @@ void readiness_hand_over(int fd, struct descriptor *entry);
 struct waiter;
 void readiness_run(uint64_t now_ns, const struct waiter *waiter);
 
+/* Is there an answer that others have left to that wait? Then it is due. */
+bool readiness_is_left_to(const struct waiter *waiter);
+
 /* A wait has found `seen` (POLL...) for this descriptor. What the program may see of it; 0 = nothing. Signals are
  * blocked. */
 unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigned asked);

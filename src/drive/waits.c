@@ -29,8 +29,7 @@ int wait_carry_out(struct wait *wait, int ready)
 {
     int error = errno;
     tally_settle();
-    if (!__atomic_load_n(&waits_seen, __ATOMIC_RELAXED) &&
-        !__atomic_exchange_n(&waits_seen, 1, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&waits_seen, __ATOMIC_ACQUIRE) != WAITS_CAUGHT_UP)
         deadline_catch_up();
     wait->changes = changes() - (ready != NOT_YET); /* then there is something that was not before it */
     wait->was_open = ready != NOT_YET;
@@ -53,7 +52,8 @@ int wait_carry_out(struct wait *wait, int ready)
         if ((ready < 0 && ready != NOT_YET) || (ready > 0 && !is_ours && !is_doubtful(wait)))
             break;
         uint64_t now = wait->now_ns = clock_now_ns();
-        if (!is_ours && (is_doubtful(wait) || pending_nearest(now) <= now)) {
+        if (!is_ours &&
+            (is_doubtful(wait) || pending_nearest(now) <= now || readiness_is_left_to(&wait->waiter))) {
             is_ours = process_owns_memory();
             if (!is_ours && ready <= 0) {
                 ready = wait->make(wait, wait->deadline_ns, mask);
@@ -76,6 +76,8 @@ int wait_carry_out(struct wait *wait, int ready)
         if (ready == 0 && now >= wait->deadline_ns)
             break;
         uint64_t nearest = pending_nearest(now);
+        if (readiness_is_left_to(&wait->waiter)) /* by who had it while we looked */
+            nearest = now;
         wait->changes = changes();
         ready = wait->make(wait, nearest < wait->deadline_ns ? nearest : wait->deadline_ns, mask);
         if (ready < 0)
@@ -93,7 +95,7 @@ int wait_carry_out(struct wait *wait, int ready)
 static int wait_unhindered(struct wait *wait)
 {
     uint64_t now = wait->now_ns = clock_now_ns(), nearest = pending_nearest(now);
-    if (nearest <= now)
+    if (nearest <= now || readiness_is_left_to(&wait->waiter))
         return NOT_YET;
     if (nearest < wait->deadline_ns)
         return look(wait);

@@ -23,6 +23,9 @@
 #define EXIT_BAD_CONFIGURATION 78 /* sysexits.h: EX_CONFIG */
 #define LOOK_EVERY_NS          NS_PER_S
 #define LOOK_SOON_NS           (250 * NS_PER_MS)
+/* How long others wait for who reads the rules first, and how they do: most rules take less than one of these naps. */
+#define READER_MAX_NS NS_PER_S
+#define NAP_NS        (200 * NS_PER_US)
 /* Old rules stay for as long as a call under them may take, and at most for as long as this. Nobody reads them then. */
 #define KEPT_AT_MOST_NS (60 * NS_PER_S)
 
@@ -58,6 +61,7 @@ struct retired {
 static struct retired *all_retired;
 
 static void follow(void);
+static void await_reader(void);
 static bool claim(void);
 static void find(void);
 static void open_segment(void);
@@ -124,8 +128,10 @@ const struct ruleset *rules_enter(struct visit *visit)
     uint32_t state = __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE);
     if (__builtin_expect(state != RULES_READ, 0)) {
         visit->place = 0;
-        if (state == RULES_UNREAD)
+        if (state == RULES_UNREAD) {
             rules_read();
+            await_reader();
+        }
         if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) != RULES_READ)
             return NULL;
         visit->entered_ns = clock_now_ns();
@@ -164,6 +170,19 @@ void rules_look(uint64_t now_ns)
         __atomic_store_n(&claimed_by, 0, __ATOMIC_RELEASE);
     }
     undisturbed_end(&before);
+    errno = error;
+}
+
+/* A connection that was let through would be without its rule for as long as it lasts. Not for ever: who reads may wait for
+ * what this thread has, the loader's lock, say. Who reads never comes here: no handler runs in it. */
+static void await_reader(void)
+{
+    int error = errno;
+    struct timespec nap = timespec_of_ns(NAP_NS);
+    for (uint64_t until_ns = clock_now_ns() + READER_MAX_NS;
+         __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) == RULES_UNREAD && process_owns_memory() &&
+         __atomic_load_n(&claimed_by, __ATOMIC_ACQUIRE) == process_id() && clock_now_ns() < until_ns;)
+        syscall(SYS_nanosleep, &nap, NULL); /* no cancellation point */
     errno = error;
 }
 

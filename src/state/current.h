@@ -30,8 +30,8 @@ void rules_prepare(void);
 /* Reads the rules, unless that has been done or another thread is at it. */
 void rules_read(void);
 
-/* The rule set in force, which stays until rules_leave; read now if it was not yet, or if its files have changed. NULL:
- * pass everything through. The visit's `entered_ns` is of the coarse clock, which is late by COARSE_NS at most, as a rule. */
+/* The rule set in force, which stays until rules_leave; read now if it was not yet, or if its files have changed, or waited
+ * for while another thread reads it first, for a second at most. NULL: pass everything through. The visit's `entered_ns` is of the coarse clock, which is late by COARSE_NS at most, as a rule. */
 #define COARSE_NS (20 * NS_PER_MS)
 const struct ruleset *rules_enter(struct visit *visit);
 static inline void rules_leave(const struct visit *visit)

@@ -51,6 +51,7 @@ struct pending *pending_take(struct descriptor *entry)
     pending->is_withheld = pending->turn.is_waiting = false;
     pending->phase = PENDING_FREE;
     pending->answer_due_ns = pending->room_due_ns = NEVER;
+    atomic_store_explicit(&pending->left_due_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&pending->entry, entry, memory_order_relaxed);
     return pending;
 }
@@ -364,7 +365,8 @@ static bool has_work(void)
     struct pending_head *head = pending_head;
     uint64_t runs = atomic_load(&head->runs);
     return atomic_load(&head->nearness) || atomic_load(&head->connects) || atomic_load(&head->withheld) ||
-           atomic_load(&head->nudges) || runs & GOING_ON || atomic_load(&head->runs) != runs;
+           atomic_load(&head->nudges) || atomic_load(&head->left_count) || runs & GOING_ON ||
+           atomic_load(&head->runs) != runs;
 }
 
 bool pending_can_calm(void)

@@ -109,7 +109,8 @@ struct pending {
      * claim too. */
     _Atomic uint64_t withheld_in_ns, withheld_out_ns;
     struct withheld_registration withheld[WITHHELD_EPOLLS];
-    unsigned late_events; /* of registrations that were taken out before these could be seen to */
+    unsigned late_events;         /* of registrations that were taken out before these could be seen to */
+    _Atomic uint64_t left_due_ns; /* an answer that was due then is left to others: state/left_answers.h */
     _Atomic uint32_t
         is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
     /* ANSWER: changed without a claim too, by who sends and receives; with answer_due_ns and room_due_ns */
@@ -119,6 +120,7 @@ struct pending {
 
 #define PENDING_CHUNK  64u
 #define PENDING_CHUNKS 4096u
+#define PENDING_LEFT   64u
 
 /* The head of the table. `nearness` is the complement of the time before which nothing is due, so that the zeroes which a
  * fork child finds mean NEVER. */
@@ -133,10 +135,13 @@ struct pending_head {
     _Atomic uint32_t nudges;   /* registrations that are to be put right by who is woken (drive/nudge.h) */
     _Atomic uint32_t turns;    /* slots with a turn_key */
     _Atomic uint32_t overdue;  /* slots that are overdue */
+    _Atomic uint32_t
+        left_count; /* places in `left` that are taken, or are about to be: state/left_answers.h */
     _Atomic uint64_t free_head;
     _Atomic uint32_t made;
     struct pending *_Atomic chunks[PENDING_CHUNKS]; /* near what is above: who sends looks for his slot */
     _Atomic uint64_t chunk_nearness[PENDING_CHUNKS];
+    _Atomic uint64_t left[PENDING_LEFT];
 };
 extern struct pending_head *_Atomic pending_head HIDDEN; /* never NULL: one without slots at first */
 
