@@ -24,6 +24,7 @@ static _Atomic uint32_t calmers;
 
 static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_t now_ns,
                       void (*act)(struct pending *pending, void *context), void *context);
+static uint64_t again_ns(const struct pending *pending, uint64_t now_ns);
 static bool has_work(void);
 static bool change_hint(int32_t *known, int32_t hint);
 static bool open_table(void);
@@ -295,8 +296,17 @@ static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_
             else
                 atomic_store_explicit(&pending->claim, 0, memory_order_release);
         }
-        raise(nearness, ~atomic_load(&pending->due_ns));
+        raise(nearness, ~again_ns(pending, now_ns));
     }
+}
+
+/* When it is worth a look again. What another thread has claimed it is about to see to, unless it is out of the processor:
+ * whoever asked for it at once would do so over and over. */
+static uint64_t again_ns(const struct pending *pending, uint64_t now_ns)
+{
+    bool is_claimed = atomic_load(&pending->claim);
+    uint64_t due_ns = atomic_load(&pending->due_ns);
+    return is_claimed && due_ns <= now_ns ? now_ns + NS_PER_MS : due_ns;
 }
 
 static bool open_table(void)

@@ -145,7 +145,7 @@ struct pending_head {
 };
 extern struct pending_head *_Atomic pending_head HIDDEN; /* never NULL: one without slots at first */
 
-/* Nothing is due before that time; NEVER where nothing is due at all. */
+/* Nothing is due before that time, but for what somebody sees to already; NEVER where nothing is due at all. */
 uint64_t pending_nearest(uint64_t now_ns);
 
 /* May there be anything for a wait to do? A hint that is never wrong when it says no (PENDING_CALM); pending_calm takes it
@@ -262,7 +262,7 @@ void pending_due(struct pending *pending, const struct descriptor *entry, uint64
 bool pending_is_due_by(const struct pending *pending, uint64_t due_ns);
 
 /* Calls `act` for each slot that is due, claimed; it releases or ends it. Slots that others have claimed are left to
- * them. */
+ * them, and looked at again 1 ms later. */
 void pending_run(uint64_t now_ns, void (*act)(struct pending *pending, void *context), void *context);
 
 /* All slots in turn, not claimed: for who looks for one by what is in it. NULL at the end. */

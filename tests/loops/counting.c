@@ -1,4 +1,4 @@
-/* Preloaded behind libresil: counts the waits that reach the kernel. `waits_signal`: the first one that finds something
+/* Preloaded behind libresil: counts the waits that reach the kernel, and those of them that find nothing. `waits_signal`: the first one that finds something
  * gets that signal at the moment when it has ended. */
 #include <dlfcn.h>
 #include <poll.h>
@@ -6,14 +6,15 @@
 #include <sys/epoll.h>
 #include <sys/select.h>
 
-extern unsigned long waits_made;
+extern _Atomic unsigned long waits_made, waits_empty;
 extern int waits_signal;
-unsigned long waits_made;
+_Atomic unsigned long waits_made, waits_empty;
 int waits_signal;
 
 static int ended(int ready)
 {
     int number = ready > 0 ? waits_signal : 0;
+    waits_empty += ready == 0;
     if (number) {
         waits_signal = 0;
         raise(number);

@@ -205,25 +205,35 @@ class Circuit:
             self.assertEqual(server.count("accepted"), (number + 1) * self.connects)
 
     connects = 1  # of a call that gets no answer
+    good_connects = 1  # of one that does
+
+    def breaking(self, *durations):
+        """The circuit opens with the fifth call that fails."""
+        threshold = f"failure_threshold: {5 * self.connects}"
+        return self.rules((BREAKING % durations).replace("failure_threshold: 5", threshold))
+
+    def assert_got(self, ended, body):
+        self.assertIn(body, ended.out, ended)
 
     def test_the_sixth_is_rejected(self):
-        rules = self.rules(BREAKING % ("2s", "60s", "60s"))
+        rules = self.breaking("2s", "60s", "60s")
 
         def story(how):
             server = self.server("reset")
             self.open_circuit(server, rules, how)
             sixth = self.ask(server.url(), rules, how)
             self.assertFalse(sixth.is_good, sixth)
-            return server.count("accepted") == 5 and self.refused in sixth.err.lower()
+            return server.count("accepted") == 5 * self.connects and self.refused in sixth.err.lower()
 
         self.only_with_rules(story)
         (opened,) = self.events("circuit_open")
-        self.assertEqual(opened["count"], 5)
-        self.assertEqual(len(self.events("rejected")), 1)
+        self.assertEqual(opened["count"], 5 * self.connects)
+        self.assertEqual(sum(host["rejected"] for report in self.reports() for host in report["hosts"]), self.connects)
+        self.assertIn(len(self.events("rejected")), range(1, self.connects + 1))
         self.assert_nothing_passed_through()
 
     def test_refusals_open_it_too(self):
-        rules = self.rules(BREAKING % ("2s", "60s", "60s"))
+        rules = self.breaking("2s", "60s", "60s")
 
         def story(how):
             server = self.server("refuse")
@@ -231,39 +241,51 @@ class Circuit:
                 self.assertFalse(self.ask(server.url(), rules, how).is_good)
             server.mode("answer")
             ended = self.ask(server.url(), rules, how)
-            self.assertEqual(server.count("accepted"), 1 if ended.is_good else 0, ended)
+            self.assertEqual(server.count("accepted"), self.good_connects if ended.is_good else 0, ended)
             return not ended.is_good and self.refused in ended.err.lower()
 
         self.only_with_rules(story)
-        self.assertEqual([event["count"] for event in self.events("circuit_open")], [5])
+        self.assertEqual([event["count"] for event in self.events("circuit_open")], [5 * self.connects])
         self.assert_nothing_passed_through()
 
     def test_one_probes_and_the_others_are_rejected(self):
-        rules = self.rules(BREAKING % ("20s", "500ms", "500ms"))
-        server = self.server("reset")
-        self.open_circuit(server, rules)
-        server.mode("hold --body back-again")
-        self.assertEqual(server.say("reset-count"), "ok")
-        self.wait_for(lambda: "probe due" in self.resil("status"))
+        rules = self.breaking("20s", "500ms", "500ms")
 
-        probe = self.start(self.command(server.url()), rules, **self.settings)
-        self.assertTrue(server.wait("requests", 1))
-        for _ in range(3):
-            other = self.ask(server.url(), rules)
-            self.assertFalse(other.is_good, other)
-            self.assert_said(other, self.refused)
-        self.assertEqual(server.count("accepted"), 1)
-        self.assertEqual(server.say("release"), "ok")
-        ended = self.finish(probe)
-        self.assertTrue(ended.is_good, ended)
-        self.assertIn("back-again", ended.out)
+        def story(how):
+            server = self.server("reset")
+            if how == RULED:
+                self.open_circuit(server, rules)
+            server.mode("hold --body back-again")
+            self.assertEqual(server.say("reset-count"), "ok")
+            if how == RULED:
+                self.wait_for(lambda: "probe due" in self.resil("status"))
+            probe = self.start(self.command(server.url()), rules, how, **self.settings)
+            self.assertTrue(server.wait("requests", 1))
+            if how != RULED:
+                return not self.is_let_in(server, rules, how)
+            for _ in range(3):
+                other = self.ask(server.url(), rules)
+                self.assertFalse(other.is_good, other)
+                self.assert_said(other, self.refused)
+            self.assertEqual(server.count("accepted"), 1)
+            self.assertEqual(server.say("release"), "ok")
+            ended = self.finish(probe)
+            self.assertTrue(ended.is_good, ended)
+            self.assert_got(ended, "back-again")
+            self.assertEqual(len(self.events("circuit_closed")), 1)
+            server.mode("answer --body for-all")
+            for _ in range(2):
+                self.assert_got(self.ask(server.url(), rules), "for-all")
+            return True
 
-        self.assertEqual(len(self.events("circuit_closed")), 1)
-        server.mode("answer --body for-all")
-        for _ in range(2):
-            self.assertIn("for-all", self.ask(server.url(), rules).out)
+        self.only_with_rules(story)
         self.assertEqual(len(self.events("probe")), 1)
         self.assert_nothing_passed_through()
+
+    def is_let_in(self, server, rules, how):
+        """Another one, while an answer is awaited."""
+        self.start(self.command(server.url()), rules, how, **self.settings)
+        return server.wait("requests", 2)
 
 
 class Shadow:

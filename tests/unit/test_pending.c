@@ -94,12 +94,30 @@ TEST(what_somebody_has_claimed_is_left_to_him_and_stays_due)
     arm(&entries[0], NOW);
     struct pending *pending = pending_claim(&entries[0]);
     arm(&entries[1], NOW + 5);
+    ck_assert_uint_eq(pending_nearest(NOW + 5), NOW);
     ck_assert_uint_eq(run(NOW + 5), 1);
     ck_assert_ptr_eq(last->entry, &entries[1]);
-    ck_assert_uint_eq(pending_nearest(NOW + 5), NOW);
     pending_release(pending, NOW);
+    ck_assert_uint_eq(pending_nearest(NOW + 5), NOW);
     ck_assert_uint_eq(run(NOW + 5), 1);
     ck_assert_ptr_eq(last, pending);
+}
+
+/* Else every thread that waits would ask for it over and over until then, without a pause. */
+TEST(what_somebody_has_claimed_is_looked_at_again_a_millisecond_later)
+{
+    arm(&entries[0], NOW);
+    struct pending *pending = pending_claim(&entries[0]);
+    for (uint64_t now = NOW + 5; now < NOW + 5 * NS_PER_MS; now += NS_PER_MS) {
+        ck_assert_uint_eq(run(now), 0);
+        ck_assert_uint_eq(pending_nearest(now), now + NS_PER_MS);
+        ck_assert_uint_eq(run(now + NS_PER_MS - 1), 0);
+        ck_assert_uint_eq(pending_nearest(now + NS_PER_MS - 1), now + NS_PER_MS);
+    }
+    pending_put_back(pending); /* as due as it was */
+    ck_assert_uint_eq(run(NOW + 5 + 5 * NS_PER_MS), 1);
+    ck_assert_ptr_eq(last, pending);
+    ck_assert_uint_eq(pending_nearest(NOW + 5 + 5 * NS_PER_MS), NEVER);
 }
 
 TEST(an_ended_slot_belongs_to_nobody_and_is_used_again)
@@ -416,6 +434,7 @@ TEST(a_thread_that_has_armed_something_finds_waits_busy)
 
 SUITE("pending", nothing_is_due_at_first, what_is_due_is_carried_out_once_and_the_rest_waits,
       a_slot_that_is_due_again_is_carried_out_again, what_somebody_has_claimed_is_left_to_him_and_stays_due,
+      what_somebody_has_claimed_is_looked_at_again_a_millisecond_later,
       an_ended_slot_belongs_to_nobody_and_is_used_again, who_does_not_own_a_slot_any_more_changes_nothing,
       an_entry_has_one_slot, each_slot_is_shown_in_turn, waits_are_calm_after_all_has_ended,
       waits_are_busy_while_a_connect_has_not_ended_though_nothing_is_due,

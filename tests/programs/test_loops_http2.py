@@ -1,0 +1,183 @@
+"""HTTP/2, over TLS from a real nginx and in plaintext: curl, and node's own client of it. Its frames are opaque to libresil, so
+what holds is what holds for any protocol; what of that does not hold for HTTP/2 is told in docs/limits.md."""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+
+from stage import HANG_S, PATIENCE_S, RULED, Stage, main
+
+NGINX = """
+daemon off;
+master_process off;
+pid %(folder)s/nginx.pid;
+error_log %(folder)s/error.log;
+events { worker_connections 64; }
+http {
+    access_log off;
+    client_body_temp_path %(folder)s/body;
+    proxy_temp_path %(folder)s/proxy;
+    fastcgi_temp_path %(folder)s/fastcgi;
+    uwsgi_temp_path %(folder)s/uwsgi;
+    scgi_temp_path %(folder)s/scgi;
+    server {
+        listen 127.0.0.1:%(port)d ssl http2;
+        ssl_certificate %(folder)s/cert.pem;
+        ssl_certificate_key %(folder)s/key.pem;
+        location / { return 200 "[$server_protocol, request $connection_requests]"; }
+        location /silent { proxy_pass http://127.0.0.1:%(behind)d; }
+    }
+}
+"""
+
+# Asks for each path in turn, over one session; a number is a rest of so many ms.
+NODE = """
+const session = require('http2').connect(process.argv[1], {ca: process.env.CA && require('fs').readFileSync(process.env.CA)});
+session.on('error', e => { console.error('session', e.code, e.syscall); process.exitCode = 1; });
+const ask = path => new Promise(done => {
+    const request = session.request({':path': path});
+    request.on('data', some => process.stdout.write(some));
+    request.on('error', e => { console.error('request', e.code); done(); });
+    request.on('end', done);
+});
+const rest = ms => new Promise(done => setTimeout(done, ms));
+(async () => {
+    for (const word of process.argv.slice(2)) await (word.startsWith('/') ? ask(word) : rest(Number(word)));
+    session.close();
+})();
+"""
+
+RULE = """
+match: {address: 127.0.0.1, port: %d}
+timeout: {connect: 2s, total: 20s, response: 500ms, recv: 300ms, send: 300ms}
+retry: {max_retries: 100, base_delay: 100ms, factor: 1, jitter: none, budget: {floor: 10000/s}}
+"""
+
+
+class Http2:
+    def setUp(self):
+        super().setUp()
+        for program in self.program, "nginx", "openssl":
+            if not shutil.which(program):
+                self.skipTest(f"{program} is not installed")
+        self.certificate = os.path.join(self.folder, "cert.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", os.path.join(self.folder, "key.pem"),
+                        "-out", self.certificate], check=True, capture_output=True)
+
+    def asking(self, port, *words):
+        """The command that asks for those paths over one connection, with rests between them."""
+        raise NotImplementedError
+
+    def asking_in_plaintext(self, url):
+        raise NotImplementedError
+
+    def nginx(self, port, behind=9):
+        """A path of it waits for the server behind it."""
+        config = self.write(f"nginx-{port}.conf", NGINX % {"folder": self.folder, "port": port, "behind": behind})
+        return self.daemon(["nginx", "-c", config], port)
+
+    def mute(self):
+        """The port of a server that agrees on HTTP/2 and then says nothing. By TLS 1.3 it would: session tickets."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.certificate, os.path.join(self.folder, "key.pem"))
+        context.set_alpn_protocols(["h2"])
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        self.addCleanup(server.shutdown, socket.SHUT_RDWR)
+        self.agreed = []
+
+        def listen(connection):
+            try:
+                with context.wrap_socket(connection, server_side=True) as connection:
+                    self.agreed.append(connection.selected_alpn_protocol())
+                    while connection.recv(1000):
+                        pass
+            except OSError:
+                pass
+
+        def serve():
+            try:
+                while True:
+                    threading.Thread(target=listen, args=(server.accept()[0],), daemon=True).start()
+            except OSError:
+                pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        return server.getsockname()[1]
+
+    def told_in_time(self, command, rules, how):
+        """Whether it is told that no answer comes, which it awaits for ever otherwise."""
+        ended = self.run_program(command, rules, how, HANG_S if how != RULED else PATIENCE_S)
+        self.assertEqual(ended.has_hung, how != RULED, ended)
+        return not ended.is_good and self.timed_out in ended.err
+
+    def test_it_survives_a_restart_and_its_idle_connection_is_kept(self):
+        """It rests for three times as long as an answer may take, between two requests."""
+        def story(how):
+            port = self.free_port()
+            ended = self.ask_early(self.asking(port, "/", "1500", "/"), self.rules(RULE % port), how, lambda: self.nginx(port))
+            return ended.is_good and ended.out == "[HTTP/2.0, request 1][HTTP/2.0, request 2]"
+
+        self.only_with_rules(story)
+        self.assertEqual(len(self.events("connected_late")), 1)
+        self.assertEqual(self.events("connect_failed") + self.events("response_timeout"), [])
+        self.assert_nothing_passed_through()
+
+    def test_it_is_told_that_no_answer_comes(self):
+        port = self.mute()
+        rules = self.rules(RULE % port)
+        self.only_with_rules(lambda how: self.told_in_time(self.asking(port, "/"), rules, how))
+        self.assertEqual(self.agreed, ["h2"] * 3)
+        self.assertEqual(len(self.events("response_timeout")), 1)
+        self.assert_nothing_passed_through()
+
+    def test_it_is_told_that_nobody_speaks(self):
+        """In plaintext, from the first byte on."""
+        server = self.server("hang")
+        rules = self.rules(RULE % server.port)
+        self.only_with_rules(lambda how: self.told_in_time(self.asking_in_plaintext(server.url()), rules, how))
+        self.assertEqual(len(self.events("response_timeout")), 1)
+        self.assert_nothing_passed_through()
+
+
+class Curl(Http2, Stage):
+    program = "curl"
+    timed_out = "Connection timed out"
+
+    def asking(self, port, *words):
+        """What it has of rests is a rate: each request begins so long after the one before."""
+        rests = [int(word) for word in words if not word.startswith("/")]
+        rate = ["--rate", f"{60000 // rests[0]}/m"] if rests else []
+        urls = [f"https://127.0.0.1:{port}{word}" for word in words if word.startswith("/")]
+        return ["curl", "-sSN", "--http2", "--cacert", self.certificate, *rate, *urls]
+
+    def asking_in_plaintext(self, url):
+        return ["curl", "-sS", "--http2-prior-knowledge", url]
+
+
+class Node(Http2, Stage):
+    program = "node"
+    timed_out = "ETIMEDOUT"
+
+    def asking(self, port, *words):
+        return ["env", f"CA={self.certificate}", "node", "-e", NODE, f"https://127.0.0.1:{port}", *words]
+
+    def asking_in_plaintext(self, url):
+        return ["node", "-e", NODE, url, "/"]
+
+    def test_it_is_told_that_a_later_request_is_not_answered(self):
+        port = self.free_port()
+        self.nginx(port, self.server("hang").port)
+        rules = self.rules(RULE % port)
+        self.only_with_rules(lambda how: self.told_in_time(self.asking(port, "/", "/silent"), rules, how))
+        self.assertEqual(len(self.events("response_timeout")), 1)
+        self.assert_nothing_passed_through()
+
+
+if __name__ == "__main__":
+    main()
