@@ -131,7 +131,7 @@ enum unbound_reason {
 /* Why a call that a rule may have wanted went through untouched, or was done in part only. Each is counted.
  * X(NAME, "name", help) */
 #define PASSED_REASONS(X)                                                                                    \
-    X(LOADING, "loading", "rules were being read by another thread, which took long")                                          \
+    X(LOADING, "loading", "rules were being read by another thread, which took long")                        \
     X(NESTED, "nested", "a call from inside a lookup or from our own code")                                  \
     X(NO_MEMORY, "no_memory", "no memory")                                                                   \
     X(NON_BLOCKING, "non_blocking", "a non-blocking descriptor")                                             \
