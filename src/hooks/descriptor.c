@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "drive/exchange.h"
 #include "drive/fault_accept.h"
 #include "drive/fault_peer.h"
 #include "drive/transfer.h"
@@ -131,6 +132,8 @@ EXPORT int shutdown(int fd, int how)
     descriptor_note_shut(fd); /* before: a connect that this ends comes back at once */
     if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
         readiness_give_up(fd, entry);
+    if (entry && (how == SHUT_RD || how == SHUT_RDWR))
+        exchange_given_up(entry, fd);
     int result = real.shutdown(fd, how);
     if (entry && result == 0 && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
         transfer_is_same(entry, fd))

@@ -1,0 +1,141 @@
+"""What a program does to its own connection is none of the host's doing."""
+
+import socket
+import threading
+
+from stage import PYTHON, RULED, Stage, main
+
+COUNTED = """
+match: {address: 127.0.0.1}
+timeout: {connect: 5s, response: 30s}
+breaker: {failure_threshold: 2, recovery_timeout: 60s}
+"""
+BEGIN = """
+import errno, os, select, socket, sys
+port = int(sys.argv[1])
+def connection():
+    return socket.create_connection(("127.0.0.1", port))
+"""
+
+SHUTS = BEGIN + """
+for _ in range(4):
+    s = connection()
+    s.send(b"PING")
+    s.shutdown(getattr(socket, sys.argv[2]))
+    print(s.recv(10))
+"""
+
+SENDS_AFTER_ITS_END = BEGIN + """
+for _ in range(4):
+    s = connection()
+    s.send(b"PING")
+    s.shutdown(socket.SHUT_WR)
+    try:
+        s.send(b"PING")
+    except BrokenPipeError:
+        print("broken pipe")
+"""
+
+# The peer takes the end of what is sent for the end of it all.
+IS_NOT_ANSWERED = BEGIN + """
+for _ in range(4):
+    try:
+        s = connection()
+    except ConnectionRefusedError:
+        sys.exit("refused")
+    s.send(b"PING")
+    s.shutdown(socket.SHUT_WR)
+    assert s.recv(10) == b""
+"""
+
+# The kernel tells that it no longer needs what was sent: a message without data, though there is room for some.
+ZEROCOPY = BEGIN + """
+SO_ZEROCOPY, MSG_ZEROCOPY = 60, 0x4000000
+for _ in range(4):
+    s = connection()
+    s.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+    s.send(b"PING", MSG_ZEROCOPY)
+    poll = select.poll()
+    poll.register(s, 0)
+    assert poll.poll(20000) == [(s.fileno(), select.POLLERR)]
+    data, ancillary, flags, address = s.recvmsg(100, 100, socket.MSG_ERRQUEUE)
+    print(data, len(ancillary), s.recv(10))
+"""
+
+class Peer:
+    """Accepts, and does with each connection what it is told to."""
+
+    def __init__(self, act):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.act, self.kept = act, []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.kept.append(connection)
+            threading.Thread(target=self.act, args=(connection,), daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # the thread that accepts would keep it
+        self.listener.close()
+        for connection in self.kept:
+            connection.close()
+
+
+def hang(connection):
+    pass
+
+
+def answer(connection):
+    try:
+        while (data := connection.recv(100)) and data != b"HANG":
+            connection.sendall(data)
+    except ConnectionResetError:
+        pass
+
+
+def close_at_the_end(connection):
+    while connection.recv(100):
+        pass
+    connection.close()
+
+
+class OwnDoing(Stage):
+    def peer(self, act):
+        peer = Peer(act)
+        self.addCleanup(peer.close)
+        return peer
+
+    def ask(self, code, act, *arguments, rules=COUNTED, how=RULED, **options):
+        return self.run_program([PYTHON, "-c", code, str(self.peer(act).port), *arguments], self.rules(rules), how, **options)
+
+    def test_what_the_program_shuts_down_itself_says_nothing_of_the_host(self):
+        for end in "SHUT_RDWR", "SHUT_RD":
+            ended = self.ask(SHUTS, hang, end)
+            self.assertEqual((ended.status, ended.out), (0, "b''\n" * 4), ended)
+        self.assertEqual(self.events("circuit_open"), [])
+
+    def test_nor_what_it_sends_after_its_own_end(self):
+        ended = self.ask(SENDS_AFTER_ITS_END, hang)
+        self.assertEqual((ended.status, ended.out), (0, "broken pipe\n" * 4), ended)
+        self.assertEqual(self.events("circuit_open"), [])
+
+    def test_a_peer_that_closes_without_an_answer_has_failed_though_the_program_has_sent_its_end(self):
+        ended = self.ask(IS_NOT_ANSWERED, close_at_the_end)
+        self.assertIn("refused", ended.err, ended)
+        self.assertEqual(len(self.events("circuit_open")), 1)
+
+    def test_a_notice_of_the_kernel_s_is_not_the_end_of_the_connection(self):
+        ended = self.ask(ZEROCOPY, answer)
+        self.assertEqual((ended.status, ended.out), (0, "b'' 1 b'PING'\n" * 4), ended)
+        self.assertEqual(self.events("circuit_open"), [])
+        self.assert_answered(4)
+
+
+if __name__ == "__main__":
+    main()
