@@ -1,4 +1,4 @@
-"""What a program does to its own connection is none of the host's doing."""
+"""What a program does to its own connection is none of the host's doing; and its deadlines hold in whatever way it asks."""
 
 import socket
 import threading
@@ -10,6 +10,11 @@ match: {address: 127.0.0.1}
 timeout: {connect: 5s, response: 30s}
 breaker: {failure_threshold: 2, recovery_timeout: 60s}
 """
+BOUNDED = """
+match: {address: 127.0.0.1}
+timeout: {connect: 5s, response: 1s}
+"""
+
 BEGIN = """
 import errno, os, select, socket, sys
 port = int(sys.argv[1])
@@ -60,6 +65,53 @@ for _ in range(4):
     assert poll.poll(20000) == [(s.fileno(), select.POLLERR)]
     data, ancillary, flags, address = s.recvmsg(100, 100, socket.MSG_ERRQUEUE)
     print(data, len(ancillary), s.recv(10))
+"""
+
+WAITS = BEGIN + """
+s = connection()
+s.send(b"PING")
+if sys.argv[2] == "poll":
+    wait = select.poll()
+    wait.register(s, select.POLLRDNORM)
+    wait.poll(25000)
+elif sys.argv[2] == "epoll":
+    wait = select.epoll()
+    wait.register(s, select.EPOLLRDNORM)
+    wait.poll(25)
+else:
+    import ctypes
+    POLL = ctypes.c_short * 8  # for room to write, there being none, and then for data
+    halves = lambda number: (number & 0xffff, number >> 16)
+    asked = POLL(*halves(s.fileno()), select.POLLPRI, 0, *halves(s.fileno()), select.POLLIN, 0)
+    ctypes.CDLL(None).poll(asked, 2, 25000)
+try:
+    s.recv(10, socket.MSG_DONTWAIT)
+except OSError as e:
+    print(errno.errorcode[e.errno])
+"""
+
+# Requests with pauses in which all is over; before the last one another number takes the connection on.
+TAKEN_ON = BEGIN + """
+s = connection()
+s.setblocking(False)
+def answer(ms):
+    poll = select.poll()
+    poll.register(s, select.POLLIN)
+    return bool(poll.poll(ms))
+for _ in range(3):
+    s.send(b"PING")
+    assert answer(20000)
+    assert s.recv(10) == b"PING"
+    assert not answer(1300)
+copy = s.dup()
+s.close()
+s = copy
+s.send(b"HANG")
+if answer(20000):
+    try:
+        s.recv(10)
+    except OSError as e:
+        print(errno.errorcode[e.errno])
 """
 
 class Peer:
@@ -135,6 +187,25 @@ class OwnDoing(Stage):
         self.assertEqual((ended.status, ended.out), (0, "b'' 1 b'PING'\n" * 4), ended)
         self.assertEqual(self.events("circuit_open"), [])
         self.assert_answered(4)
+
+    def is_bounded(self, code, act, *arguments):
+        def story(how):
+            ended = self.ask(code, act, *arguments, rules=BOUNDED, how=how, **({} if how == RULED else {"seconds": 7}))
+            return ended.out == "ETIMEDOUT\n"
+
+        self.only_with_rules(story)
+
+    def test_a_poll_for_normal_data_is_one_for_an_answer(self):
+        self.is_bounded(WAITS, hang, "poll")
+
+    def test_an_epoll_for_normal_data_is_one_for_an_answer(self):
+        self.is_bounded(WAITS, hang, "epoll")
+
+    def test_a_poll_may_have_a_descriptor_twice(self):
+        self.is_bounded(WAITS, hang, "twice")
+
+    def test_a_deadline_holds_for_a_copy_when_the_number_that_was_connected_is_closed(self):
+        self.is_bounded(TAKEN_ON, answer)
 
 
 if __name__ == "__main__":
