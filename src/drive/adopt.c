@@ -102,6 +102,19 @@ void transfer_let_go(int fd)
     throttle_ended(&last);
 }
 
+void transfer_let_go_of_socket(int fd)
+{
+    const struct descriptor *entry = descriptor_of(fd);
+    bool is_shared = entry && atomic_load_explicit(&entry->references, memory_order_relaxed) > 1;
+    uint64_t cookie = entry ? entry->cookie : 0;
+    transfer_let_go(fd);
+    if (!is_shared)
+        return;
+    for (int copy = descriptor_next(0, ~0u); copy >= 0; copy = descriptor_next((unsigned)copy + 1, ~0u))
+        if (descriptor_of(copy) == entry && entry->cookie == cookie)
+            transfer_let_go(copy);
+}
+
 bool transfer_hand_over(int fd)
 {
     struct descriptor *entry = descriptor_of(fd);

@@ -114,6 +114,30 @@ if answer(20000):
         print(errno.errorcode[e.errno])
 """
 
+# Connected anew by one number, and used by another.
+GOES_ELSEWHERE = BEGIN + """
+import ctypes
+s = socket.socket()
+s.setblocking(False)
+copy = s.dup()
+def wait(events, ms=20000):
+    poll = select.poll()
+    poll.register(copy, events)
+    return poll.poll(ms)
+def connect(port):
+    s.connect_ex(("127.0.0.1", port))
+    wait(select.POLLOUT)
+    assert s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+    copy.send(b"PING")
+connect(port)
+wait(select.POLLIN)
+assert copy.recv(10) == b"PING"
+assert ctypes.CDLL(None).connect(s.fileno(), bytes(16), 16) == 0
+connect(int(sys.argv[2]))
+print(wait(select.POLLIN, 4000))
+"""
+
+
 class Peer:
     """Accepts, and does with each connection what it is told to."""
 
@@ -206,6 +230,13 @@ class OwnDoing(Stage):
 
     def test_a_deadline_holds_for_a_copy_when_the_number_that_was_connected_is_closed(self):
         self.is_bounded(TAKEN_ON, answer)
+
+    def test_a_copy_that_goes_elsewhere_is_under_the_rule_of_that(self):
+        here, elsewhere = self.peer(answer), self.peer(hang)
+        rules = self.rules("match: {address: 127.0.0.1, port: %d}\ntimeout: {response: 2s}\n" % here.port)
+        ended = self.run_program([PYTHON, "-c", GOES_ELSEWHERE, str(here.port), str(elsewhere.port)], rules)
+        self.assertEqual((ended.status, ended.out), (0, "[]\n"), ended)
+        self.assert_answered(1)
 
 
 if __name__ == "__main__":
