@@ -61,6 +61,10 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
                           memory_order_release);
     transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
+    if (descriptor_is_stream(call->fd)) {
+        transfer_hand_over(call->fd);
+        transfer_trust(call->fd);
+    }
 }
 
 void transfer_adopt_copies(const struct descriptor *entry, int fd)
@@ -70,6 +74,8 @@ void transfer_adopt_copies(const struct descriptor *entry, int fd)
     for (int copy = descriptor_next_copied(0); copy >= 0; copy = descriptor_next_copied((unsigned)copy + 1)) {
         if (descriptor_of(copy) == entry || option_cookie(copy) != entry->cookie)
             continue;
+        if (descriptor_is_stream(copy))
+            descriptor_note_stream(fd);
         if (descriptor_of(copy)) /* of the connection that it was before */
             transfer_let_go(copy);
         descriptor_share(fd, copy);

@@ -69,6 +69,8 @@ EXPORT int socket(int family, int type, int protocol)
     if (__builtin_expect(faults_are_possible, 0) && fault_socket(CALLER))
         return -1;
     int fd = real.socket(family, type, protocol);
+    if (fd >= 0 && !descriptor_limit)
+        descriptor_made_early(fd);
     if (fd < 0 || (unsigned)fd >= descriptor_limit)
         return fd;
     descriptor_note_kind(fd, kind_of(family, type & 0xf, protocol) |
