@@ -61,6 +61,10 @@ void transfer_adopt(struct connecting *call, bool holds_ticket)
                           memory_order_release);
     transfer_adopt_copies(entry, call->fd);
     throttle_connected(call, entry);
+    if (descriptor_is_stream(call->fd)) {
+        transfer_hand_over(call->fd);
+        transfer_trust(call->fd);
+    }
 }
 
 void transfer_adopt_copies(const struct descriptor *entry, int fd)
@@ -70,6 +74,8 @@ void transfer_adopt_copies(const struct descriptor *entry, int fd)
     for (int copy = descriptor_next_copied(0); copy >= 0; copy = descriptor_next_copied((unsigned)copy + 1)) {
         if (descriptor_of(copy) == entry || option_cookie(copy) != entry->cookie)
             continue;
+        if (descriptor_is_stream(copy))
+            descriptor_note_stream(fd);
         if (descriptor_of(copy)) /* of the connection that it was before */
             transfer_let_go(copy);
         descriptor_share(fd, copy);
@@ -100,6 +106,19 @@ void transfer_let_go(int fd)
         return;
     exchange_abandoned(&last);
     throttle_ended(&last);
+}
+
+void transfer_let_go_of_socket(int fd)
+{
+    const struct descriptor *entry = descriptor_of(fd);
+    bool is_shared = entry && atomic_load_explicit(&entry->references, memory_order_relaxed) > 1;
+    uint64_t cookie = entry ? entry->cookie : 0;
+    transfer_let_go(fd);
+    if (!is_shared)
+        return;
+    for (int copy = descriptor_next(0, ~0u); copy >= 0; copy = descriptor_next((unsigned)copy + 1, ~0u))
+        if (descriptor_of(copy) == entry && entry->cookie == cookie)
+            transfer_let_go(copy);
 }
 
 bool transfer_hand_over(int fd)

@@ -126,7 +126,7 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
             return pass(fd, address, length); /* the program asks how it is going */
         /* Connecting again: what was known of an earlier connection on this descriptor no longer holds. */
         transfer_hand_over(fd);
-        transfer_let_go(fd);
+        transfer_let_go_of_socket(fd);
     }
     if (__builtin_expect(rules->fault_count != 0, 0) && call.kind > SOCKET_OTHER && progress == FREE &&
         faults_are_armed(rules))

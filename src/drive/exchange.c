@@ -153,6 +153,8 @@ void exchange_broken(struct descriptor *entry, int fd, int error)
         return;
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     uint32_t after;
+    if (error == EPIPE && descriptor_note(fd) & SOCKET_SHUT)
+        return; /* by the program itself; the answer to what it had sent may still come */
     if (!(state & (AWAITING_ANSWER | JUDGING)) || !transfer_is_same(entry, fd))
         return;
     end_judgement(entry);
@@ -198,6 +200,17 @@ void exchange_abandoned(struct descriptor *entry)
         report(entry, BREAKER_FAILURE, 0); /* the program had no more patience, but more than the rule */
     else if (state & HOLDS_TICKET)
         report(entry, BREAKER_NEUTRAL, 0);
+}
+
+void exchange_given_up(struct descriptor *entry, int fd)
+{
+    int error = errno;
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) & (AWAITING_ANSWER | JUDGING) &&
+        transfer_is_same(entry, fd)) {
+        exchange_abandoned(entry);
+        exchange_undo(entry);
+    }
+    errno = error;
 }
 
 /* An answer that came late was a failure already. */

@@ -44,4 +44,7 @@ void exchange_trusted(struct descriptor *entry);
 /* The descriptor goes away with this entry: gives back what it held. */
 void exchange_abandoned(struct descriptor *entry);
 
+/* The program itself is about to end what it would receive: that no answer comes then says nothing of the host. */
+void exchange_given_up(struct descriptor *entry, int fd);
+
 #endif

@@ -253,7 +253,8 @@ void flight_succeed(struct pending *pending)
     if (is_late)
         flight_tell_what_would_follow(pending, OUTCOME_TIMEOUT, ETIMEDOUT);
     /* Where an answer is expected, being connected proves little: a hung server's kernel still accepts. */
-    bool is_decided_later = guard->has_exchanges && pending->has_breaker && !is_late;
+    bool is_seen = !(atomic_load_explicit(&entry->state, memory_order_relaxed) & HANDED_OVER);
+    bool is_decided_later = guard->has_exchanges && pending->has_breaker && !is_late && is_seen;
     if (!is_decided_later)
         flight_report(pending, is_late ? BREAKER_FAILURE : BREAKER_SUCCESS, 0);
     uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) |

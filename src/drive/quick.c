@@ -16,6 +16,7 @@
 #define TICK_NS (10 * NS_PER_MS) /* at most, with 100 ticks a second */
 
 static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t after);
+static int number_of(const struct pending *pending, const struct descriptor *entry);
 static bool is_timed(uint64_t coarse_ns);
 
 bool quick_begin(struct descriptor *entry)
@@ -42,7 +43,7 @@ bool quick_begin(struct descriptor *entry)
         atomic_thread_fence(memory_order_seq_cst);
     /* Mostly the slot is due before that: for an earlier answer, which has come. */
     if (!pending_is_due_by(pending, due_ns))
-        deadline_answer(entry, pending->fd, due_ns - guard->response_ns);
+        deadline_answer(entry, number_of(pending, entry), due_ns - guard->response_ns);
     return true;
 }
 
@@ -86,6 +87,18 @@ static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t af
 #endif
     return atomic_compare_exchange_strong_explicit(&entry->state, state, after, memory_order_acq_rel,
                                                    memory_order_relaxed);
+}
+
+/* A number that leads to it: the one that the slot knows may have been closed while a copy of it lives on. */
+static int number_of(const struct pending *pending, const struct descriptor *entry)
+{
+    int fd = pending->fd;
+    if (descriptor_of(fd) == entry)
+        return fd;
+    for (int copy = descriptor_next(0, ~0u); copy >= 0; copy = descriptor_next((unsigned)copy + 1, ~0u))
+        if (descriptor_of(copy) == entry)
+            return copy;
+    return fd;
 }
 
 static bool is_timed(uint64_t coarse_ns)

@@ -199,6 +199,8 @@ static struct pending *begin(struct connecting *call)
         flow_attach(entry, call->flow);
     call->flow = NULL;
     transfer_adopt_copies(entry, call->fd);
+    if (descriptor_is_stream(call->fd))
+        atomic_fetch_or_explicit(&entry->state, HANDED_OVER, memory_order_relaxed);
     throttle_connected(call, entry);
     nudge_attempt_begins(pending);
     return pending_publish(pending, PENDING_FLYING) ? pending : NULL; /* nobody else knows the entry yet */

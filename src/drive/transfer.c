@@ -106,7 +106,8 @@ ssize_t transfer_receive(struct descriptor *entry, const struct transfer *transf
         result = go_on(entry, transfer, RECEIVING, result, &start);
     if (result > 0 || (result == 0 && state & CONNECTIONLESS))
         exchange_answered(entry, transfer, result);
-    else if (result < 0 || perform_size(transfer)) /* 0 bytes of 0 are not the end */
+    else if (!(transfer->flags & MSG_ERRQUEUE) &&    /* a notice of the kernel's may have no data */
+             (result < 0 || perform_size(transfer))) /* 0 bytes of 0 are not the end */
         exchange_broken(entry, transfer->fd, result == 0 ? 0 : errno);
     return result;
 }

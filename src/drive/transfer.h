@@ -88,6 +88,9 @@ void transfer_adopt_copies(const struct descriptor *entry, int fd);
  * its place among the connections back. */
 void transfer_let_go(int fd);
 
+/* The same for all numbers of the socket: it is about to be connected anew, perhaps to something that no rule is for. */
+void transfer_let_go_of_socket(int fd);
+
 /* The program made it so. Only a blocking descriptor has our options: they mean nothing to the other kind, and if it is
  * made blocking where we do not see it, they must not be there. */
 void transfer_made_blocking(struct descriptor *entry, int fd, bool is_blocking);

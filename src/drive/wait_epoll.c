@@ -39,7 +39,7 @@ static bool has(const struct waiter *waiter, int fd)
 {
     struct registration found;
     const struct epoll_wait *mine = (const struct epoll_wait *)waiter;
-    return registration_find(mine->epoll, fd, &found) && found.events & EPOLLIN;
+    return registration_find(mine->epoll, fd, &found) && found.events & (EPOLLIN | EPOLLRDNORM);
 }
 
 static int make(struct wait *wait, uint64_t until_ns, const sigset_t *mask)

@@ -33,7 +33,7 @@ static bool has(const struct waiter *waiter, int fd)
 {
     const struct poll_wait *mine = (const struct poll_wait *)waiter;
     for (nfds_t i = 0; i < mine->count; i++)
-        if (mine->fds[i].fd == fd && mine->fds[i].events & POLLIN)
+        if (mine->fds[i].fd == fd && mine->fds[i].events & (POLLIN | POLLRDNORM))
             return true;
     return false;
 }

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "drive/exchange.h"
 #include "drive/fault_accept.h"
 #include "drive/fault_peer.h"
 #include "drive/transfer.h"
@@ -68,6 +69,8 @@ EXPORT int socket(int family, int type, int protocol)
     if (__builtin_expect(faults_are_possible, 0) && fault_socket(CALLER))
         return -1;
     int fd = real.socket(family, type, protocol);
+    if (fd >= 0 && !descriptor_limit)
+        descriptor_made_early(fd);
     if (fd < 0 || (unsigned)fd >= descriptor_limit)
         return fd;
     descriptor_note_kind(fd, kind_of(family, type & 0xf, protocol) |
@@ -131,6 +134,8 @@ EXPORT int shutdown(int fd, int how)
     descriptor_note_shut(fd); /* before: a connect that this ends comes back at once */
     if (entry && atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECTING)
         readiness_give_up(fd, entry);
+    if (entry && (how == SHUT_RD || how == SHUT_RDWR))
+        exchange_given_up(entry, fd);
     int result = real.shutdown(fd, how);
     if (entry && result == 0 && atomic_load_explicit(&entry->degraded, memory_order_relaxed) &&
         transfer_is_same(entry, fd))

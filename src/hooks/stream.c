@@ -11,6 +11,8 @@ EXPORT FILE *fdopen(int fd, const char *mode)
     if (fd == -1 && mode && strcmp(mode, ARE_YOU_LIBRESIL) == 0)
         return I_AM_LIBRESIL;
     FILE *stream = real.fdopen(fd, mode);
+    if (stream)
+        descriptor_note_stream(fd); /* it may be connected later */
     if (stream && descriptor_of(fd)) {
         transfer_hand_over(fd);
         transfer_trust(fd);

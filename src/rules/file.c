@@ -12,6 +12,7 @@
 /* The file is read by system calls of our own: in the shim open, read and close would be our hooks, and in libc they
  * are cancellation points, which would leave the descriptor and the memory behind. */
 static int file_open(const char *path);
+static bool is_passing(int error);
 static bool file_is_fit(int fd, struct stat *status, struct file_identity *identity, struct refusal *refusal);
 static char *file_read(int fd, const struct stat *status, struct arena *memory, size_t *size,
                        struct refusal *refusal);
@@ -27,8 +28,8 @@ char *file_text(const char *path, struct arena *memory, size_t *size, struct fil
     memset(identity, 0, sizeof *identity);
     int fd = file_open(path);
     /* Which version it is that cannot be opened is looked at before it is tried for good: one that comes in between then
-     * looks like a change, and is read. */
-    if (fd < 0 && stat(path, &status) == 0) {
+     * looks like a change, and is read. So does any where there was no room to open it. */
+    if (fd < 0 && !is_passing(errno) && stat(path, &status) == 0) {
         *identity = file_identity_of(&status);
         fd = file_open(path);
     }
@@ -46,6 +47,12 @@ static int file_open(const char *path)
 {
     /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
     return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+}
+
+/* Nothing that is the matter with the file. */
+static bool is_passing(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
 }
 
 static bool file_is_fit(int fd, struct stat *status, struct file_identity *identity, struct refusal *refusal)

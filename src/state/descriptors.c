@@ -13,6 +13,9 @@
 #define LIMIT_MAX  (1u << 20)
 #define LIMIT_MIN  (1u << 16)
 #define GUARDS_MAX 4096u
+
+/* Numbers of which it is kept whether a stream was made of them while their kind was not known. */
+#define UNSEEN_STREAMS 256u
 _Static_assert(POOL_ENTRIES_MAX >= LIMIT_MAX, "there is an entry for each number");
 
 HOT struct descriptor **descriptor_table = NULL;
@@ -20,6 +23,7 @@ HOT unsigned descriptor_limit = 0;
 HOT uint16_t *descriptor_notes = NULL;
 static unsigned copied_end; /* no number from here on is SOCKET_COPIED */
 static unsigned early_end;  /* no number from here on was copied before there was a table */
+static uint64_t unseen_streams[UNSEEN_STREAMS / 64]; /* a bit for each: a stream was made of it */
 unsigned descriptor_guarded_end;
 
 const struct guard guard_of_nothing = {0};
@@ -88,8 +92,9 @@ unsigned descriptor_note_begun(int fd)
     static uint8_t begun;
     if ((unsigned)fd >= descriptor_limit)
         return SOCKET_UNKNOWN;
-    unsigned number = __atomic_fetch_add(&begun, 1, __ATOMIC_RELAXED) % 255 + 1;
-    unsigned note = (descriptor_note(fd) & ~(SOCKET_SHUT | SOCKET_BEGUN)) | number << 8;
+    unsigned number = __atomic_fetch_add(&begun, 1, __ATOMIC_RELAXED) % 127 + 1;
+    unsigned note =
+        (descriptor_note(fd) & ~(SOCKET_SHUT | SOCKET_BEGUN)) | number * (SOCKET_BEGUN & -SOCKET_BEGUN);
     descriptor_note_kind(fd, note);
     return note;
 }
@@ -127,8 +132,37 @@ void descriptor_copied_early(int fd, int copy)
     raise_end(&early_end, fd > copy ? fd : copy);
 }
 
+void descriptor_note_stream(int fd)
+{
+    if (descriptor_kind(fd) != SOCKET_UNKNOWN)
+        descriptor_note_with(fd, SOCKET_STREAM);
+    else if ((unsigned)fd < UNSEEN_STREAMS)
+        __atomic_fetch_or(&unseen_streams[fd / 64], UINT64_C(1) << fd % 64, __ATOMIC_RELAXED);
+}
+
+/* Of what kind it was is not known yet. */
+static bool is_unseen_stream(int fd)
+{
+    return (unsigned)fd < UNSEEN_STREAMS &&
+           __atomic_load_n(&unseen_streams[fd / 64], __ATOMIC_RELAXED) >> fd % 64 & 1;
+}
+
+bool descriptor_is_stream(int fd)
+{
+    return descriptor_note(fd) & SOCKET_STREAM ||
+           (descriptor_kind(fd) == SOCKET_UNKNOWN && is_unseen_stream(fd));
+}
+
+void descriptor_made_early(int fd)
+{
+    if ((unsigned)fd < UNSEEN_STREAMS)
+        __atomic_fetch_and(&unseen_streams[fd / 64], ~(UINT64_C(1) << fd % 64), __ATOMIC_RELAXED);
+}
+
 void descriptor_note_unseen(int fd)
 {
+    if (is_unseen_stream(fd))
+        descriptor_note_with(fd, SOCKET_STREAM);
     if ((unsigned)fd < __atomic_load_n(&early_end, __ATOMIC_ACQUIRE))
         note_copied(fd);
 }

@@ -129,7 +129,8 @@ enum socket_kind {
 #define SOCKET_COPIED    32u     /* there were copies of it before it was guarded */
 #define SOCKET_FASTOPEN  64u     /* it would connect with its first send (TCP_FASTOPEN_CONNECT) */
 #define SOCKET_UNBLOCKED 128u    /* the program has made it not to block, and there are no copies of it */
-#define SOCKET_BEGUN     0xff00u /* 0, or it has begun to connect: tells that time from others */
+#define SOCKET_STREAM    256u    /* stdio reads and writes it */
+#define SOCKET_BEGUN     0xfe00u /* 0, or it has begun to connect: tells that time from others */
 
 extern uint16_t *descriptor_notes HIDDEN; /* there once descriptor_limit is not 0 */
 static inline unsigned descriptor_note(int fd)
@@ -143,6 +144,11 @@ void descriptor_note_with(int fd, unsigned bits);
 void descriptor_note_without(int fd, unsigned bits);
 void descriptor_note_unblocked(int fd);
 void descriptor_note_shut(int fd);
+
+/* A stream is made of it, by this number. descriptor_made_early: a socket is made under the number before there is a table. */
+void descriptor_note_stream(int fd);
+bool descriptor_is_stream(int fd);
+void descriptor_made_early(int fd);
 
 /* The descriptor begins to connect. descriptor_is_still: it is that connect's, as far as we saw; a number that another
  * thread has closed, or that has been used again, is not. */

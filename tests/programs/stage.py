@@ -6,6 +6,7 @@ libresil). Only the first may end well; `Stage.only_with_rules` sees to it.
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -21,6 +22,8 @@ LIBRARY = os.path.join(BUILD, "libresil.so")
 RESIL = os.path.join(BUILD, "resil")
 MISBEHAVE = os.path.join(BUILD, "misbehave")
 PYTHON = "/usr/bin/python3"
+with open(os.path.join(os.path.dirname(__file__), "../../src/report/events.def")) as file:
+    EVENTS = set(re.findall(r'^EVENT\(\w+, *"(\w+)"', file.read(), re.M))
 
 # A call that nothing bounds is believed to hang after this long; one that is bounded gets far more time than it needs.
 HANG_S = 4
@@ -203,6 +206,8 @@ class Stage(unittest.TestCase):
         return ended.out
 
     def events(self, name=None):
+        """What was told, or what of it has that name: one that there is, or nothing would ever be found."""
+        assert name is None or name in EVENTS, name
         lines = self.resil("log", "--json", "-n", "100000").splitlines()
         events = [json.loads(line) for line in lines]
         return [event for event in events if name is None or event["event"] == name]

@@ -327,7 +327,7 @@ class Modules(Stage):
 
         self.only_with_rules(story)
         self.assertEqual(len(self.events("lookup_failed")), 4)
-        self.assertEqual(self.events("timeout_connect"), [])
+        self.assertEqual(self.events("connect_timeout"), [])
 
 
 if __name__ == "__main__":

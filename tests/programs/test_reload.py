@@ -24,6 +24,23 @@ for line in sys.stdin:
     client.close()
 """
 
+# Has no descriptor left when it connects first, and connects again until its error is another one.
+AT_ITS_LIMIT = """
+import errno, os, resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+s, taken = socket.socket(), []
+def connect():
+    return s.connect_ex(('127.0.0.1', int(sys.argv[1])))
+try:
+    while True: taken.append(os.dup(s.fileno()))
+except OSError: pass
+print(errno.errorcode[connect()])
+for copy in taken: os.close(copy)
+until = time.monotonic() + 20
+while (error := connect()) == errno.ECONNREFUSED and time.monotonic() < until: time.sleep(0.02)
+print(errno.errorcode[error])
+"""
+
 
 class Reload(Stage):
     def put(self, text, name="rules.yaml"):
@@ -204,6 +221,13 @@ class Reload(Stage):
         server.mode("answer --body fine")
         self.ask_until(client, lambda: self.events("rules_reloaded"))
         self.assertRegex(self.errors_of(client), r"^libresil: .*rules\.yaml: cannot be opened: permission denied\n$")
+
+    def test_rules_that_there_was_no_descriptor_for_are_read_once_there_is(self):
+        server = self.server("refuse")
+        rules = self.rules("match: {address: 127.0.0.1}\nbreaker: {failure_threshold: 1, error: ETIMEDOUT}\n")
+        ended = self.run_program([PYTHON, "-c", AT_ITS_LIMIT, str(server.port)], rules)
+        self.assertIn("rules.yaml: cannot be opened: EMFILE", ended.err)
+        self.assertEqual(ended.out, "ECONNREFUSED\nETIMEDOUT\n", ended)
 
     def test_an_included_file_counts_too(self):
         server = self.server("answer --body fine")

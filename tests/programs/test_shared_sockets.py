@@ -82,6 +82,29 @@ class SharedSockets(Stage):
         ended = self.run_code(code, server.port, self.rules(BOUNDED % server.port), RULED)
         self.assertEqual(ended.out, "HTTP/1.1 ", ended)
 
+    def test_a_stream_that_was_made_before_the_connect(self):
+        """stdio takes the end of our time for the end of its own: it waits for an answer that comes after the rule's time."""
+        server = self.server("answer --body fine --delay 1000")
+        rules = self.rules(BOUNDED % server.port)
+        in_force = "socket.create_connection(('127.0.0.1', port)).close()\n"
+        for before in "", in_force:
+            for number in "s.fileno()", "os.dup(s.fileno())":
+                for connect in "s.connect(there)\n", ("s.setblocking(False); s.connect_ex(there); select.select([], [s], [])\n"
+                                                      "s.setblocking(True)\n"):
+                    code = (before + "import select\n"
+                            "libc = ctypes.CDLL(None)\n"
+                            "libc.fdopen.restype = ctypes.c_void_p\n"
+                            "there = ('127.0.0.1', port)\n"
+                            "s = socket.socket()\n"
+                            "stream = ctypes.c_void_p(libc.fdopen(" + number + ", b'r+'))\n" + connect +
+                            "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n"
+                            "got = ctypes.create_string_buffer(9)\n"
+                            "print(libc.fread(got, 1, 9, stream), got.raw.decode(), flush=True)\n"
+                            "os._exit(0)\n")
+                    with self.subTest(before=before, number=number, connect=connect):
+                        ended = self.run_code(code, server.port, rules, RULED)
+                        self.assertEqual(ended.out, "9 HTTP/1.1 \n", ended)
+
     def test_a_probe_whose_connection_goes_to_stdio_closes_the_circuit(self):
         """Whether it is answered nobody will see: that it was made is the best that is known."""
         server = self.server("refuse")
