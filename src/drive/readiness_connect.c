@@ -164,10 +164,9 @@ static struct pending *begin(struct connecting *call)
 {
     const struct policy *policy = &call->rule->policy;
     const struct guard *guard = call->is_shadow ? guard_of_shadow(policy) : guard_of_rule(call->rule);
+    uint64_t cookie = guard && process_owns_memory() ? option_cookie(call->fd) : 0;
     struct descriptor *entry =
-        guard && process_owns_memory()
-            ? descriptor_adopt(call->fd, option_cookie(call->fd), guard, call->host, call->text)
-            : NULL;
+        cookie ? descriptor_adopt(call->fd, cookie, guard, call->host, call->text) : NULL;
     struct pending *pending = entry ? pending_take(entry) : NULL;
     if (!pending) {
         segment_passed(PASSED_NO_MEMORY);

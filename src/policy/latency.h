@@ -37,8 +37,9 @@ uint64_t latency_bound_ns(unsigned bucket);
 /* Which bucket a time belongs to. */
 unsigned latency_bucket(uint64_t ns);
 
-/* The time that a share of all stayed below, as near as buckets tell: within one, times are taken to be spread evenly.
- * Of what lies in the last bucket only its beginning is known. 0 when nothing was counted. */
-uint64_t latency_quantile_ns(const uint64_t counts[LATENCY_BUCKETS], uint32_t share_ppm);
+/* The time that a share of all stayed below, as near as buckets and the sum of all times (0: not known) tell: within a bucket,
+ * times are taken to be spread evenly, and so many as are longer cannot be longer than their sum allows. Of what lies in the
+ * last bucket only its beginning is known. 0 when nothing was counted. */
+uint64_t latency_quantile_ns(const uint64_t counts[LATENCY_BUCKETS], uint64_t sum_ns, uint32_t share_ppm);
 
 #endif

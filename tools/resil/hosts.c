@@ -113,10 +113,10 @@ const char *host_latency_help(unsigned kind)
     return kind < LATENCY_KINDS ? helps[kind] : "";
 }
 
-struct host_quantiles host_quantiles(const uint64_t counts[LATENCY_BUCKETS])
+struct host_quantiles host_quantiles(const uint64_t counts[LATENCY_BUCKETS], uint64_t sum_ns)
 {
-    struct host_quantiles quantiles = {.median_ns = latency_quantile_ns(counts, PPM_ONE / 2),
-                                       .p99_ns = latency_quantile_ns(counts, PPM_ONE / 100 * 99)};
+    struct host_quantiles quantiles = {.median_ns = latency_quantile_ns(counts, sum_ns, PPM_ONE / 2),
+                                       .p99_ns = latency_quantile_ns(counts, sum_ns, PPM_ONE / 100 * 99)};
     for (unsigned bucket = 0; bucket < LATENCY_BUCKETS; bucket++)
         quantiles.count += counts[bucket];
     return quantiles;

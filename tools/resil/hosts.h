@@ -58,6 +58,7 @@ const char *host_latency_help(unsigned kind);
 struct host_quantiles {
     uint64_t count, median_ns, p99_ns;
 };
-struct host_quantiles host_quantiles(const uint64_t counts[LATENCY_BUCKETS]);
+struct host_quantiles host_quantiles(const uint64_t counts[LATENCY_BUCKETS],
+                                     uint64_t sum_ns); /* 0: not known */
 
 #endif

@@ -118,9 +118,10 @@ static void look_at_latencies(struct pace *pace, uint64_t now_ns)
             uint64_t now = pace->host.latencies[kind][i], before = pace->kept.snapshots[oldest][kind][i];
             counts[i] = now > before ? now - before : 0;
         }
-        pace->latencies[kind] = host_quantiles(counts);
+        pace->latencies[kind] = host_quantiles(counts, 0);
         if (!pace->latencies[kind].count)
-            pace->latencies[kind] = host_quantiles(pace->host.latencies[kind]);
+            pace->latencies[kind] =
+                host_quantiles(pace->host.latencies[kind], pace->host.latency_sums_ns[kind]);
     }
     if (pace->kept.snapshot_count && now_ns - pace->kept.snapshot_ns < SNAPSHOT_NS)
         return;

@@ -116,7 +116,7 @@ static struct json_object *latencies_data(const struct host_view *host)
 {
     struct json_object *data = json_new();
     for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
-        struct host_quantiles took = host_quantiles(host->latencies[kind]);
+        struct host_quantiles took = host_quantiles(host->latencies[kind], host->latency_sums_ns[kind]);
         struct json_object *latency = json_new(), *buckets = json_object_new_array();
         for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
             struct json_object *bucket = json_new();

@@ -84,7 +84,7 @@ static char *latencies_of(const struct host_view *host)
 {
     char *latencies = NULL;
     for (unsigned kind = 0; kind < LATENCY_KINDS; kind++) {
-        struct host_quantiles took = host_quantiles(host->latencies[kind]);
+        struct host_quantiles took = host_quantiles(host->latencies[kind], host->latency_sums_ns[kind]);
         if (!took.count)
             continue;
         char *before = latencies;
@@ -164,7 +164,7 @@ struct json_object *segment_report(const struct segment_file *file)
 static struct json_object *latency_report(const struct host_view *host, unsigned kind)
 {
     struct json_object *report = json_new();
-    struct host_quantiles took = host_quantiles(host->latencies[kind]);
+    struct host_quantiles took = host_quantiles(host->latencies[kind], host->latency_sums_ns[kind]);
     json_add_number(report, "count", took.count);
     json_add_ms(report, "p50_ms", took.median_ns);
     json_add_ms(report, "p99_ms", took.p99_ns);
