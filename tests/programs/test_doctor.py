@@ -156,6 +156,15 @@ class Doctor(Stage):
         self.rule_file = self.rules("match: {program: other}\ntimeout: {connect: 1s}\n")
         self.assertIn("none of 1 rule is for", self.found(self.diagnose("wget", expect=1), "rules", "bad")[0])
 
+    def test_a_script_may_start_another_program(self):
+        """One that version managers put in the way of the program, say: rules are asked for by the name of what it starts."""
+        self.rules("match: {program: curl}\ntimeout: {connect: 1s}\n")
+        path = self.write("curl", "#!/bin/sh\nexec /usr/bin/curl \"$@\"\n")
+        os.chmod(path, 0o755)
+        said = self.found(self.diagnose(path), "rules", "note")[0]
+        self.assertIn("none of 1 rule is for a program called", said)
+        self.assertIn("should it start another program, ask about that one", said)
+
     def test_a_file_of_functions_or_faults_alone_is_good(self):
         for text in ("functions:\n  - {name: f, symbol: f, returns: int, args: [], fails_when: {returns: 1}, retry: {}}\n",
                      "faults:\n  - {name: f, match: {}, error: EPIPE, on: [send]}\n"):

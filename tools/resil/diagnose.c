@@ -133,8 +133,8 @@ static void look_at_rules(struct diagnosis *diagnosis, const char *named)
         return;
     }
     /* As rules see the program: by the name of what runs. */
-    const char *whole =
-        strcmp(diagnosis->doubts.path, diagnosis->path) == 0 ? diagnosis->name : diagnosis->doubts.path;
+    bool is_script = strcmp(diagnosis->doubts.path, diagnosis->path) != 0;
+    const char *whole = is_script ? diagnosis->doubts.path : diagnosis->name;
     const char *slash = strrchr(whole, '/');
     struct asked asked = {.program = slash ? slash + 1 : whole};
     uint32_t fitting = 0;
@@ -146,6 +146,12 @@ static void look_at_rules(struct diagnosis *diagnosis, const char *named)
     if (fitting)
         findings_add(findings, FINDING_GOOD, "rules", "%s: %u of %s may be for %s", path, fitting,
                      counted(set->rule_count, "rule").text, asked.program);
+    else if (is_script && set->rule_count)
+        findings_add(findings, FINDING_NOTE, "rules",
+                     "%s: none of %s is for a program called %s, which runs this script; should it start "
+                     "another program, "
+                     "ask about that one (or: resil doctor --run)",
+                     path, counted(set->rule_count, "rule").text, asked.program);
     else if (set->rule_count || !has_others)
         findings_add(findings, FINDING_BAD, "rules", "%s: none of %s is for a program called %s", path,
                      counted(set->rule_count, "rule").text, asked.program);
