@@ -123,16 +123,22 @@ void rules_read(void)
     errno = error;
 }
 
+/* Apart from what every call does. */
+static __attribute__((noinline)) bool are_read_now(uint32_t state)
+{
+    if (state == RULES_UNREAD) {
+        rules_read();
+        await_reader();
+    }
+    return __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) == RULES_READ;
+}
+
 const struct ruleset *rules_enter(struct visit *visit)
 {
     uint32_t state = __atomic_load_n(&rules_state, __ATOMIC_ACQUIRE);
     if (__builtin_expect(state != RULES_READ, 0)) {
         visit->place = 0;
-        if (state == RULES_UNREAD) {
-            rules_read();
-            await_reader();
-        }
-        if (__atomic_load_n(&rules_state, __ATOMIC_ACQUIRE) != RULES_READ)
+        if (!are_read_now(state))
             return NULL;
         visit->entered_ns = clock_now_ns();
     } else {

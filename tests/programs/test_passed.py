@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 
-from stage import BUILD, LIBRARY, PYTHON, Stage, main
+from stage import BARE, BUILD, LIBRARY, PYTHON, Stage, main
 
 SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 LOOKUPS = os.path.join(BUILD, "tests/lookups")
@@ -43,6 +43,22 @@ class Passed(Stage):
     def test_none_where_all_is_well(self):
         self.python("s = socket.create_connection(('127.0.0.1', port))\ns.sendall(b'x')\ns.close()\n")
         self.assertEqual(self.passed(), {})
+
+    def test_loading(self):
+        """One of four threads reads the rules. The others wait for it, but not for ever: the kernel takes so long to read."""
+        code = ("import socket, sys, threading\n"
+                "gate = threading.Barrier(4)\n"
+                "def ask():\n    s = socket.socket()\n    gate.wait()\n    s.connect(('127.0.0.1', int(sys.argv[1])))\n"
+                "threads = [threading.Thread(target=ask) for _ in range(4)]\n"
+                "for t in threads: t.start()\n"
+                "for t in threads: t.join()\n")
+        settings = [f"--env=LD_PRELOAD={LIBRARY}", f"--env=RESIL_RULES={self.rule_file}", f"--env=RESIL_STATE_DIR={self.state}"]
+        for delay_us, number in ("100000", 0), ("5000000", 3):
+            ended = self.run_program(["strace", "-f", "-qq", "-o", os.devnull, "-P", self.rule_file, *settings,
+                                      f"--inject=openat,read:delay_exit={delay_us}:when=1",
+                                      PYTHON, "-c", code, str(self.upstream.port)], how=BARE)
+            self.assertTrue(ended.is_good, ended)
+            self.assertEqual(self.passed().get("loading", 0), number)
 
     def test_nested(self):
         rules = self.rules('version: 1\nrules:\n  - name: a\n    match: {host: "*.slow", address: 127.0.0.0/8}\n'

@@ -2,7 +2,7 @@
 
 import os
 
-from stage import BARE, HANG_S, LIBRARY, PATIENCE_S, PYTHON, RULED, Stage, main
+from stage import HANG_S, PATIENCE_S, PYTHON, RULED, Stage, main
 
 NUMBER = 12
 
@@ -62,18 +62,6 @@ class Together(Stage):
         self.all_are_told(CONNECTS, self.server("blackhole").port, rules)
         self.assertEqual(self.timeouts(), NUMBER)
         self.assert_nothing_passed_through()
-
-    def test_who_reads_the_rules_for_long_is_not_waited_for(self):
-        rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {connect: 500ms}\nretry: off\n")
-        settings = [f"--env=LD_PRELOAD={LIBRARY}", f"--env=RESIL_RULES={rules}", f"--env=RESIL_STATE_DIR={self.state}"]
-        server = self.server("answer")
-        for delay_us, passes in ("1000", False), ("5000000", True):
-            ended = self.run_program(["strace", "-f", "-qq", "-o", os.devnull, "-P", rules, *settings,
-                                      f"--inject=openat,read:delay_exit={delay_us}:when=1",
-                                      PYTHON, "-c", CONNECTS, str(server.port), "4"], how=BARE)
-            self.assertEqual((ended.status, ended.out), (0, ""), ended)
-            (report,) = self.reports()
-            self.assertEqual(report["passed_through"]["loading"], 3 if passes else 0)
 
     def each_waits(self, way, apart):
         rules = self.rules("match: {address: 127.0.0.1}\ntimeout: {connect: 5s, response: 2s}\n")
