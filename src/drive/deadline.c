@@ -11,6 +11,7 @@
 #include "drive/tell.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
+#include "policy/tls_flight.h"
 #include "state/left_answers.h"
 #include "state/process.h"
 #include "state/segment.h"
@@ -142,6 +143,12 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
     if (!(state & AWAITING_ANSWER) || state & ANSWER_OVERDUE) {
         /* Unless a sender has just set the next one's. */
         atomic_compare_exchange_strong(&pending->answer_due_ns, &due_ns, NEVER);
+        return false;
+    }
+    if (atomic_load_explicit(&pending->may_be_http2, memory_order_relaxed) &&
+        tls_may_be_http2_control(atomic_load_explicit(&pending->asked_bytes, memory_order_relaxed))) {
+        pending->answer_due_ns = NEVER;
+        exchange_undo(entry);
         return false;
     }
     /* A thread may wait for it inside a call that ends it by itself, unless this wait is about it. */

@@ -19,7 +19,7 @@ static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t af
 static int number_of(const struct pending *pending, const struct descriptor *entry);
 static bool is_timed(uint64_t coarse_ns);
 
-bool quick_begin(struct descriptor *entry)
+bool quick_begin(struct descriptor *entry, size_t size)
 {
     const struct guard *guard = descriptor_guard(entry);
     struct pending *pending = pending_of(entry);
@@ -29,6 +29,7 @@ bool quick_begin(struct descriptor *entry)
         !guard->is_simple || !pending || pending->phase != PENDING_ANSWER ||
         atomic_load_explicit(&pending->room_due_ns, memory_order_relaxed) != NEVER)
         return false;
+    atomic_store_explicit(&pending->asked_bytes, (uint32_t)size, memory_order_relaxed);
     uint64_t now = clock_coarse_ns();
     __atomic_store_n(&tally.begun_ns, now, __ATOMIC_RELAXED);
     bool is_sampled = is_timed(now);

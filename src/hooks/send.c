@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "drive/connect.h"
 #include "drive/fault_transfer.h"
+#include "drive/handshake.h"
 #include "drive/perform.h"
 #include "drive/quick.h"
 #include "drive/readable.h"
@@ -15,8 +16,11 @@
 static GUARDED ssize_t send_quickly(struct descriptor *entry, struct transfer *transfer)
 {
     ssize_t result = perform(transfer);
-    if (result > 0 && (size_t)result == perform_size(transfer))
+    if (result > 0 && (size_t)result == perform_size(transfer)) {
+        if (is_of(entry, transfer))
+            handshake_sent(entry, transfer, (size_t)result, true);
         return result;
+    }
     transfer->is_begun = true;
     return transfer_send(entry, transfer, result, 0);
 }
@@ -27,7 +31,7 @@ static GUARDED ssize_t send_with_care(struct descriptor *entry, struct transfer 
         return result == NOT_YET ? perform(transfer) : result;
     if (result == NOT_YET && needs_care(entry, FAULTY))
         return fault_send(entry, transfer);
-    if (result == NOT_YET && transfer->size < LARGE_BYTES && quick_begin(entry))
+    if (result == NOT_YET && transfer->size < LARGE_BYTES && quick_begin(entry, transfer->size))
         return send_quickly(entry, transfer);
     return transfer_send(entry, transfer, result, result == NOT_YET ? clock_now_ns() : 0);
 }
@@ -56,11 +60,14 @@ static GUARDED ssize_t send_at_length(int fd, const void *data, size_t size, int
 static GUARDED ssize_t send_carefully(int fd, const void *data, size_t size, int flags,
                                       struct descriptor *entry, int call)
 {
-    if (size - 1 >= LARGE_BYTES - 1 || !quick_begin(entry))
+    if (size - 1 >= LARGE_BYTES - 1 || !quick_begin(entry, size))
         return send_at_length(fd, data, size, flags, entry, call);
     struct kept kept = {entry->cookie, (void *)data, size, fd, flags};
     ssize_t sent = call == TRANSFER_SEND ? real.send(fd, data, size, flags) : real.write(fd, data, size);
-    return sent == (ssize_t)size ? sent : send_kept(&kept, call, sent, true, CALLER);
+    if (sent != (ssize_t)size)
+        return send_kept(&kept, call, sent, true, CALLER);
+    handshake_look(entry, data, size);
+    return sent;
 }
 
 /* Apart, so that the common path need not move its arguments out of the way. */

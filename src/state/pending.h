@@ -115,6 +115,8 @@ struct pending {
         is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
     /* ANSWER: changed without a claim too, by who sends and receives; with answer_due_ns and room_due_ns */
     _Atomic uint32_t unsent_bytes; /* when room began to be awaited */
+    _Atomic uint32_t asked_bytes;  /* the most that one call has sent of what is to be answered */
+    _Atomic uint32_t may_be_http2; /* 1: over TLS, perhaps */
     _Atomic uint32_t was_unsent;   /* 1: a part of the request was, at the last look */
 };
 

@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 
-from stage import HANG_S, PATIENCE_S, RULED, Stage, main
+from stage import BARE, EMPTIED, HANG_S, PATIENCE_S, RULED, Stage, main
 
 NGINX = """
 daemon off;
@@ -28,6 +28,7 @@ http {
         ssl_certificate %(folder)s/cert.pem;
         ssl_certificate_key %(folder)s/key.pem;
         location / { return 200 "[$server_protocol, request $connection_requests]"; }
+        location /large { alias %(folder)s/large; }
         location /silent { proxy_pass http://127.0.0.1:%(behind)d; }
     }
 }
@@ -128,6 +129,22 @@ class Http2:
         self.assertEqual(self.events("connect_failed") + self.events("response_timeout"), [])
         self.assert_nothing_passed_through()
 
+    def test_it_is_left_alone_when_it_has_said_how_much_more_it_takes(self):
+        """Nobody answers that. It says so when it has read some 32 KB, and then rests."""
+        port = self.free_port()
+        self.write("large", "x" * 70000)
+        self.nginx(port)
+        rules = self.rules(RULE % port)
+        for how in BARE, EMPTIED, RULED:
+            ended = self.run_program(self.asking(port, "/large", "1500", "/"), rules, how)
+            self.assertEqual((ended.status, ended.out[70000:]), (0, "[HTTP/2.0, request 2]"), ended)
+        self.assertEqual(self.events("response_timeout"), [])
+        self.assert_answered_at_least(2)
+
+    def assert_answered_at_least(self, number):
+        answered = sum(host["answered"] for report in self.reports() for host in report["hosts"])
+        self.assertGreaterEqual(answered, number)
+
     def test_it_is_told_that_no_answer_comes(self):
         port = self.mute()
         rules = self.rules(RULE % port)
@@ -171,10 +188,11 @@ class Node(Http2, Stage):
         return ["node", "-e", NODE, url, "/"]
 
     def test_it_is_told_that_a_later_request_is_not_answered(self):
+        """One that is longer than what nobody has to answer."""
         port = self.free_port()
         self.nginx(port, self.server("hang").port)
         rules = self.rules(RULE % port)
-        self.only_with_rules(lambda how: self.told_in_time(self.asking(port, "/", "/silent"), rules, how))
+        self.only_with_rules(lambda how: self.told_in_time(self.asking(port, "/", "/silent?for=a-long-long-long-time"), rules, how))
         self.assertEqual(len(self.events("response_timeout")), 1)
         self.assert_nothing_passed_through()
 
