@@ -326,17 +326,15 @@ static void *carry_out(void *unused)
     return unused;
 }
 
-/* Not later than that, and nobody is calm, as long as it was not carried out. While a run goes on it is said to be soon. */
+/* Not later than that, and nobody is calm, as long as it was not carried out. While a run goes on, or has found the slot claimed
+ * (by its owner too, who has just armed it and not given it back yet), it is said to be soon. */
 static void expect_nearest(unsigned number, uint32_t before, uint64_t due_ns)
 {
-    uint64_t runs = atomic_load(&pending_head->runs), now = atomic_load(&clock_ns);
-    uint64_t nearest = pending_nearest(now);
+    uint64_t nearest = pending_nearest(atomic_load(&clock_ns));
     bool is_busy = pending_is_busy();
-    bool is_run_seen = runs & 0xffff || atomic_load(&pending_head->runs) != runs;
     if (atomic_load(&carried_out[number]) != before)
         return;
-    /* Or what another run has claimed is: soon after that run's time, which may be later than ours. */
-    if (nearest > due_ns && (!is_run_seen || nearest > atomic_load(&clock_ns) + NS_PER_MS))
+    if (nearest > due_ns && nearest > atomic_load(&clock_ns) + NS_PER_MS)
         atomic_store(&is_late, true);
     if (!is_busy)
         atomic_store(&is_calm_too_soon, true);
