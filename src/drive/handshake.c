@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "state/pending.h"
-
 #define LARGEST_IN_PARTS 256u
 
 static struct iovec first_of(const struct transfer *transfer);

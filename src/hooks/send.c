@@ -17,7 +17,7 @@ static GUARDED ssize_t send_quickly(struct descriptor *entry, struct transfer *t
 {
     ssize_t result = perform(transfer);
     if (result > 0 && (size_t)result == perform_size(transfer)) {
-        if (is_of(entry, transfer))
+        if (is_of(entry, transfer) && __builtin_expect(handshake_concerns(entry), 0))
             handshake_sent(entry, transfer, (size_t)result, true);
         return result;
     }
