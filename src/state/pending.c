@@ -34,6 +34,7 @@ static void raise(_Atomic uint64_t *nearness, uint64_t value);
 static void arm(struct pending *pending, uint64_t due_ns);
 static void announce(struct pending *pending, uint64_t due_ns);
 static bool try_claim(struct pending *pending);
+static void let_go(struct pending *pending);
 static void let_others_go(unsigned turn);
 static bool belongs(const struct pending *pending, const struct descriptor *entry);
 
@@ -82,7 +83,7 @@ struct pending *pending_claim(struct descriptor *entry)
         if (try_claim(pending)) {
             if (belongs(pending, entry))
                 return pending;
-            atomic_store_explicit(&pending->claim, 0, memory_order_release);
+            let_go(pending);
             return NULL;
         }
         let_others_go(turn);
@@ -111,12 +112,12 @@ void pending_release(struct pending *pending, uint64_t due_ns)
     if (out_ns && out_ns < due_ns)
         due_ns = out_ns;
     arm(pending, due_ns);
-    atomic_store_explicit(&pending->claim, 0, memory_order_release);
+    let_go(pending);
 }
 
 void pending_put_back(struct pending *pending)
 {
-    atomic_store_explicit(&pending->claim, 0, memory_order_release);
+    let_go(pending);
 }
 
 void pending_withhold(struct pending *pending, uint64_t in_ns, uint64_t out_ns)
@@ -295,7 +296,7 @@ static void run_chunk(struct pending *slots, _Atomic uint64_t *nearness, uint64_
             if (pending->phase != PENDING_FREE && atomic_load(&pending->due_ns) <= now_ns)
                 act(pending, context);
             else
-                atomic_store_explicit(&pending->claim, 0, memory_order_release);
+                let_go(pending);
         }
         raise(nearness, ~again_ns(pending, now_ns));
     }
@@ -447,6 +448,15 @@ static bool try_claim(struct pending *pending)
     uint32_t unclaimed = 0;
     return atomic_compare_exchange_strong_explicit(&pending->claim, &unclaimed, 1, memory_order_acq_rel,
                                                    memory_order_relaxed);
+}
+
+/* Whoever has come by meanwhile took it for seen to (again_ns): it is told again when it is due. */
+static void let_go(struct pending *pending)
+{
+    atomic_store(&pending->claim, 0);
+    uint64_t due_ns = atomic_load(&pending->due_ns);
+    if (due_ns != NEVER)
+        announce(pending, due_ns);
 }
 
 static bool belongs(const struct pending *pending, const struct descriptor *entry)

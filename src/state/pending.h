@@ -147,8 +147,7 @@ struct pending_head {
 };
 extern struct pending_head *_Atomic pending_head HIDDEN; /* never NULL: one without slots at first */
 
-/* Nothing is due before that time, but for what somebody sees to already, or did a moment ago, which may be late by 1 ms; NEVER
- * where nothing is due at all. */
+/* Nothing is due before that time, but for what somebody sees to already; NEVER where nothing is due at all. */
 uint64_t pending_nearest(uint64_t now_ns);
 
 /* May there be anything for a wait to do? A hint that is never wrong when it says no (PENDING_CALM); pending_calm takes it
