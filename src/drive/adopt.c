@@ -116,8 +116,8 @@ void transfer_let_go_of_socket(int fd)
     transfer_let_go(fd);
     if (!is_shared)
         return;
-    for (int copy = descriptor_next(0, ~0u); copy >= 0; copy = descriptor_next((unsigned)copy + 1, ~0u))
-        if (descriptor_of(copy) == entry && entry->cookie == cookie)
+    for (int copy = -1; (copy = descriptor_next_of(entry, (unsigned)copy + 1)) >= 0;)
+        if (entry->cookie == cookie)
             transfer_let_go(copy);
 }
 

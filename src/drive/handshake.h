@@ -9,8 +9,8 @@
 /* The call has sent `sent` bytes, 1 or more. Are they the end of a handshake, and nothing else? */
 bool handshake_is_over(const struct transfer *transfer, size_t sent);
 
-/* Keeps what the call has sent, of which the answer is timed: how much it was, and whether the client speaks HTTP/2 perhaps.
- * `is_begun`: nothing was awaited before. */
+/* Keeps what the call has sent, of which the answer is timed: how much it was (1 or more), and whether the client speaks HTTP/2
+ * perhaps. `is_begun`: nothing was awaited before. */
 void handshake_sent(struct descriptor *entry, const struct transfer *transfer, size_t sent, bool is_begun);
 
 /* Is that of any use? Only to connections of such clients, and to find out which are. */

@@ -94,12 +94,7 @@ static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t af
 static int number_of(const struct pending *pending, const struct descriptor *entry)
 {
     int fd = pending->fd;
-    if (descriptor_of(fd) == entry)
-        return fd;
-    for (int copy = descriptor_next(0, ~0u); copy >= 0; copy = descriptor_next((unsigned)copy + 1, ~0u))
-        if (descriptor_of(copy) == entry)
-            return copy;
-    return fd;
+    return descriptor_of(fd) == entry ? fd : descriptor_next_of(entry, 0);
 }
 
 static bool is_timed(uint64_t coarse_ns)

@@ -11,8 +11,8 @@
     (SEND_ERROR_DUE | RECV_ERROR_DUE | NOT_AS_USUAL | FAULTY | WAITS_ARE_TIMED | JUDGING | ANSWER_OVERDUE |  \
      HANDED_OVER | MESSAGES | CONNECTIONLESS)
 
-/* A request of that size (0: not known yet) is about to be sent: its answer is awaited, and due. False: nothing is done. After true a call that did not send
- * all of it goes the long way with `is_begun`. */
+/* A request of that size (0: not known yet) is about to be sent: its answer is awaited, and due. False: nothing is done. After
+ * true a call that did not send all of it goes the long way with `is_begun`. */
 bool quick_begin(struct descriptor *entry, size_t size);
 
 /* May a receive be made first, and thought about afterwards? Then EAGAIN is the program's to hear, and what has come ... */

@@ -435,7 +435,7 @@ static bool is_still_there(struct pending *pending)
         return false;
     if (is_at(pending, pending->fd))
         return true;
-    for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u))
+    for (int fd = -1; (fd = descriptor_next_of(pending->entry, (unsigned)fd + 1)) >= 0;)
         if (is_at(pending, fd))
             return true;
     return false;

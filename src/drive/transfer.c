@@ -150,7 +150,7 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     if (is_begun && (result < 0 || is_nothing || (result > 0 && handshake_is_over(transfer, (size_t)result))))
         exchange_undo(entry);
     time_send(entry, transfer, result, began_ns);
-    if (result > 0)
+    if (result > 0 && handshake_concerns(entry))
         handshake_sent(entry, transfer, (size_t)result, is_begun);
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) & WAITS_ARE_TIMED)
         late_sent(entry, result, began_ns);

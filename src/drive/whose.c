@@ -175,8 +175,8 @@ static int number_of(int epoll, const struct pending *pending, uint64_t data, st
         return pending->fd;
     if (is_known && atomic_load_explicit(&entry->references, memory_order_relaxed) < 2)
         return -1;
-    for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u))
-        if (descriptor_of(fd) == entry && is_with(epoll, fd, data, found))
+    for (int fd = -1; (fd = descriptor_next_of(entry, (unsigned)fd + 1)) >= 0;)
+        if (is_with(epoll, fd, data, found))
             return fd;
     return -1;
 }

@@ -196,8 +196,8 @@ static void report_anew(struct pending *pending)
         report_anew_of(pending, pending->fd);
     if (atomic_load_explicit(&entry->references, memory_order_relaxed) < 2)
         return;
-    for (int fd = descriptor_next(0, ~0u); fd >= 0; fd = descriptor_next((unsigned)fd + 1, ~0u))
-        if (descriptor_of(fd) == entry && fd != pending->fd)
+    for (int fd = -1; (fd = descriptor_next_of(entry, (unsigned)fd + 1)) >= 0;)
+        if (fd != pending->fd)
             report_anew_of(pending, fd);
 }
 

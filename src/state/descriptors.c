@@ -265,6 +265,15 @@ int descriptor_next(unsigned fd, unsigned last)
     return -1;
 }
 
+int descriptor_next_of(const struct descriptor *entry, unsigned fd)
+{
+    unsigned end = __atomic_load_n(&descriptor_guarded_end, __ATOMIC_ACQUIRE);
+    for (; fd < end; fd++)
+        if (__atomic_load_n(&descriptor_table[fd], __ATOMIC_RELAXED) == entry)
+            return (int)fd;
+    return -1;
+}
+
 const struct guard *guard_of(const struct policy *policy)
 {
     struct guard wanted;

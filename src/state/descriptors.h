@@ -185,6 +185,9 @@ void descriptor_drop(int fd, struct descriptor *last);
 /* All numbers from `first` to `last` that are guarded, in turn: the next one at or after `fd`, -1 when there is none. */
 int descriptor_next(unsigned fd, unsigned last);
 
+/* The first number at or after `fd` that leads to the entry; -1: none. */
+int descriptor_next_of(const struct descriptor *entry, unsigned fd);
+
 /* In shadow: is it to be seen how long its waits take? */
 static inline bool guard_times_waits(const struct guard *guard)
 {

@@ -1,5 +1,5 @@
-/* Preloaded behind libresil: counts the waits that reach the kernel, and those of them that find nothing. `waits_signal`: the first one that finds something
- * gets that signal at the moment when it has ended. */
+/* Preloaded behind libresil: counts the waits that reach the kernel, and those of them that find nothing. `waits_signal`: the
+ * first one that finds something gets that signal at the moment when it has ended. */
 #include <dlfcn.h>
 #include <poll.h>
 #include <signal.h>

@@ -149,8 +149,7 @@ static void look_at_rules(struct diagnosis *diagnosis, const char *named)
     else if (is_script && set->rule_count)
         findings_add(findings, FINDING_NOTE, "rules",
                      "%s: none of %s is for a program called %s, which runs this script; should it start "
-                     "another program, "
-                     "ask about that one (or: resil doctor --run)",
+                     "another program, ask about that one (or: resil doctor --run)",
                      path, counted(set->rule_count, "rule").text, asked.program);
     else if (set->rule_count || !has_others)
         findings_add(findings, FINDING_BAD, "rules", "%s: none of %s is for a program called %s", path,
