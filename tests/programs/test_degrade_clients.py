@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 
+import nginx
 from stage import BARE, EMPTIED, MISBEHAVE, PYTHON, RULED, Stage, main
 from test_degrade_names import Named
 
@@ -18,28 +19,15 @@ degrade:
 CANNED = "HTTP/1.1 200 OK\\r\\nContent-Length: 6\\r\\n\\r\\ncanned"
 
 # Says, and writes down, which server it is and for which name it was asked in the handshake.
-NGINX = """
-daemon off;
-master_process off;
-pid %(folder)s/%(who)s.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 64; }
-http {
-    log_format told "%(who)s $ssl_server_name";
-    access_log %(folder)s/access.log told;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
+NGINX = nginx.configuration("""
     server {
         listen 127.0.0.1:%(port)d ssl;
         ssl_certificate %(folder)s/%(certificate)s.pem;
         ssl_certificate_key %(folder)s/%(certificate)s.key;
         location / { return 200 "%(who)s $ssl_server_name"; }
     }
-}
-"""
+""", log="""log_format told "%(who)s $ssl_server_name";
+    access_log %(folder)s/access.log told;""", pid="%(who)s")
 
 URLLIB = ("import ssl, sys, urllib.request as u\n"
           "print(u.urlopen(sys.argv[1], context=ssl.create_default_context(cafile=sys.argv[2])).read().decode(), end='')\n")

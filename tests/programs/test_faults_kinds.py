@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 
+import nginx
 from faults import DatagramStage, FaultStage
 from stage import PYTHON, RULED, main
 from test_faults import BODY, Server
@@ -310,13 +311,9 @@ class Servers(FaultStage):
 
     def test_nginx_serves_in_slices(self):
         port = self.free_port()
-        conf = self.write("nginx.conf", f"""
-daemon off; master_process off; pid {self.folder}/pid; error_log {self.folder}/log;
-events {{}}
-http {{ access_log off; client_body_temp_path {self.folder}/b; proxy_temp_path {self.folder}/p; fastcgi_temp_path {self.folder}/f;
-uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
-server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{'y' * 900}"; }} }} }}
-""")
+        conf = self.write("nginx.conf", nginx.configuration(f"""
+    server {{ listen 127.0.0.1:{port}; location / {{ return 200 "{'y' * 900}"; }} }}
+""") % {"folder": self.folder})
         rules = self.faults(f"match: {{port: {port}}}, slice: 40")
         process = self.start(["nginx", "-c", conf], rules, RESIL_FAULTS="1")
         self.addCleanup(lambda: (process.terminate(), process.communicate()))

@@ -1,5 +1,6 @@
 """Faults in programs that do not block: what needs no waiting happens at once, and looks like the real thing."""
 
+import nginx
 from faults import FaultStage
 from stage import PYTHON, main
 from test_faults import Server
@@ -87,13 +88,9 @@ class Loops(FaultStage):
     def test_nginx_as_a_proxy_answers_bad_gateway(self):
         port, behind = self.free_port(), self.server("answer").port
         rules = self.faults(f"match: {{port: {behind}}}, on: [recv], error: ECONNRESET")
-        conf = self.write("nginx.conf", f"""
-daemon off; master_process off; pid {self.folder}/pid; error_log {self.folder}/log;
-events {{}}
-http {{ access_log off; client_body_temp_path {self.folder}/b; proxy_temp_path {self.folder}/p; fastcgi_temp_path {self.folder}/f;
-uwsgi_temp_path {self.folder}/u; scgi_temp_path {self.folder}/s;
-server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{behind}; }} }} }}
-""")
+        conf = self.write("nginx.conf", nginx.configuration(f"""
+    server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{behind}; }} }}
+""") % {"folder": self.folder})
 
         def story(how):
             environment = {} if how == "with faults that are not armed" else {"RESIL_FAULTS": "1"}

@@ -7,31 +7,19 @@ import subprocess
 import time
 import unittest
 
+import nginx
 from faults import FaultStage
 from stage import BARE, RULED, main
 
 BODY = 200_000
 
-NGINX = """
-daemon off;
-master_process off;
-pid %(folder)s/nginx.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 64; }
-http {
-    access_log off;
+NGINX = nginx.configuration("""
     sendfile %(sendfile)s;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
     server {
         listen 127.0.0.1:%(port)d%(tls)s;
         root %(folder)s/pages;
     }
-}
-"""
+""")
 
 
 @unittest.skipUnless(shutil.which("nginx"), "nginx is not installed")

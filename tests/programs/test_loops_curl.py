@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import loops
+import nginx
 from stage import HANG_S, PATIENCE_S, RULED, main
 
 MANY = 200
@@ -115,27 +116,14 @@ class Shadow(loops.Shadow, Curl):
     pass
 
 
-NGINX = """
-daemon off;
-master_process off;
-pid %(folder)s/nginx.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
+NGINX = nginx.configuration("""
     server {
         listen 127.0.0.1:%(port)d ssl;
         ssl_certificate %(folder)s/cert.pem;
         ssl_certificate_key %(folder)s/key.pem;
         location / { return 200 over-tls; }
     }
-}
-"""
+""")
 
 
 class Tls(Curl):

@@ -8,21 +8,10 @@ import ssl
 import subprocess
 import threading
 
+import nginx
 from stage import BARE, EMPTIED, HANG_S, PATIENCE_S, RULED, Stage, main
 
-NGINX = """
-daemon off;
-master_process off;
-pid %(folder)s/nginx.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
+NGINX = nginx.configuration("""
     server {
         listen 127.0.0.1:%(port)d ssl http2;
         ssl_certificate %(folder)s/cert.pem;
@@ -31,8 +20,7 @@ http {
         location /large { alias %(folder)s/large; }
         location /silent { proxy_pass http://127.0.0.1:%(behind)d; }
     }
-}
-"""
+""")
 
 # Asks for each path in turn, over one session; a number is a rest of so many ms.
 NODE = """

@@ -5,6 +5,7 @@ import os
 import shutil
 
 import loops
+import nginx
 from stage import BARE, HANG_S, LIBRARY, PATIENCE_S, RULED, Stage, main
 
 MANY = 50
@@ -15,19 +16,7 @@ timeout: {connect: 2s, total: 30s}
 retry: {max_retries: 100, base_delay: 100ms, factor: 1, jitter: none, budget: {floor: 10000/s}}
 """
 
-NGINX = """
-daemon off;
-%(process)s;
-pid %(folder)s/nginx.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 1024; }
-http {
-    access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
+NGINX = nginx.configuration("""
     upstream behind { server 127.0.0.1:%(upstream)d max_fails=0; keepalive %(idle)d; }
     server {
         listen 127.0.0.1:%(port)d backlog=1024;
@@ -39,8 +28,7 @@ http {
             client_max_body_size 0;
         }
     }
-}
-"""
+""", process="%(process)s;", connections=1024)
 
 HAPROXY = """
 defaults

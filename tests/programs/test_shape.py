@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 
+import nginx
 from faults import FaultStage
 from stage import BARE, LIBRARY, PYTHON, RULED, main
 from test_faults import BODY, Server
@@ -107,25 +108,12 @@ import os
 os._exit(0)
 """
 
-NGINX = """
-daemon off;
-master_process off;
-pid %(folder)s/nginx.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
+NGINX = nginx.configuration("""
     server {
         listen 127.0.0.1:%(port)d;
         location / { proxy_pass http://127.0.0.1:%(upstream)d; proxy_read_timeout %(patience)s; }
     }
-}
-"""
+""")
 
 
 class Shape(FaultStage):

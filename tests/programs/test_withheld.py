@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 
+import nginx
 from stage import BARE, LIBRARY, PYTHON, RULED, Stage, main
 from test_unix import PATIENT, Local
 
@@ -65,25 +66,12 @@ s.setblocking(True)
 print(s.recv(100).decode())
 """
 
-NGINX = """
-daemon off;
-master_process off;
-pid %(folder)s/nginx.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
+NGINX = nginx.configuration("""
     server {
         listen 127.0.0.1:%(port)d;
         location / { proxy_pass http://unix:%(path)s:/; }
     }
-}
-"""
+""")
 
 
 class Late(Stage):

@@ -5,6 +5,7 @@ import os
 import shutil
 import unittest
 
+import nginx
 from stage import BARE, HANG_S, PYTHON, RULED, Stage, main
 
 BOUNDED = "match: {address: 127.0.0.1, port: %d}\ntimeout: {response: 300ms, recv: 300ms}\n"
@@ -18,26 +19,12 @@ def ask(port):
     except OSError as e: return e.errno
 """
 
-NGINX = """
-daemon off;
-worker_processes 2;
-user root root;
-pid %(folder)s/nginx.pid;
-error_log %(folder)s/error.log;
-events { worker_connections 64; }
-http {
-    access_log off;
-    client_body_temp_path %(folder)s/body;
-    proxy_temp_path %(folder)s/proxy;
-    fastcgi_temp_path %(folder)s/fastcgi;
-    uwsgi_temp_path %(folder)s/uwsgi;
-    scgi_temp_path %(folder)s/scgi;
+NGINX = nginx.configuration("""
     server {
         listen 127.0.0.1:%(port)d;
         location / { proxy_pass http://127.0.0.1:%(upstream)d; }
     }
-}
-"""
+""", process="worker_processes 2;\nuser root root;")
 
 
 class Nginx(Stage):
