@@ -8,7 +8,6 @@
  *
  * OPEN_MS: all of them begin before the first wait, so that what is due to them is due at about the same time, and begin
  * anew once all have ended; the servers are up from so long on after they have begun. */
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,13 +19,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "servers.h"
 #include "unseen.h"
 
 #define AT_ONCE_MAX 10000
@@ -37,8 +36,6 @@
 #define NO_NUMBER   (UINT64_C(1) << 30)
 
 enum loop { LEVEL, EDGE, POLL, SELECT, LOOPS };
-enum kind { LATE, REFUSED, SILENT, KINDS };
-static const int expected[KINDS] = {0, ECONNREFUSED, ETIMEDOUT};
 
 struct connection {
     enum { FREE, CONNECTING, READING } at;
@@ -48,17 +45,12 @@ struct connection {
     uint64_t began_ns;
 };
 
-struct server {
-    int fd;
-    bool is_up;
-    struct sockaddr_in address;
-};
-
 static enum loop loop;
 static int epoll;
 static struct connection connections[AT_ONCE_MAX], *by_number[NUMBERS_MAX];
 static unsigned at_once;
-static struct server servers[SERVERS], refusing, silent;
+static struct server servers[SERVERS];
+static bool is_up[SERVERS];
 static uint64_t patience_ns, random_state = 1, change_ns, open_ns;
 static unsigned begun, ended[KINDS], unexpected, stray, hidden_seen, idle, early, events_seen, waits;
 
@@ -69,58 +61,12 @@ static unsigned draw(unsigned below)
     return (unsigned)((z ^ z >> 31) >> 16) % below;
 }
 
-/* The servers. Each process has addresses of its own. */
-static void bind_once(struct server *server)
+static void change_server(unsigned number)
 {
-    int on = 1;
-    socklen_t length = sizeof server->address;
-    server->fd = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (server->fd < 0 ||
-        syscall(SYS_setsockopt, server->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-        syscall(SYS_bind, server->fd, &server->address, length) != 0 ||
-        syscall(SYS_getsockname, server->fd, &server->address, &length) != 0)
-        die("server");
-}
-
-/* Twice: only a port that was asked for stays with a socket that does not listen any more. */
-static void bind_server(struct server *server, unsigned net, unsigned number)
-{
-    uint32_t host = ((uint32_t)getpid() & 0x3fff) << 2 | number;
-    server->address = (struct sockaddr_in){.sin_family = AF_INET,
-                                           .sin_addr.s_addr = htonl(127u << 24 | (81 + net) << 16 | host)};
-    bind_once(server);
-    syscall(SYS_close, server->fd);
-    bind_once(server);
-}
-
-static void open_servers(void)
-{
-    for (unsigned i = 0; i < SERVERS; i++)
-        bind_server(&servers[i], LATE, i);
-    bind_server(&refusing, REFUSED, 0);
-    bind_server(&silent, SILENT, 0);
-    int filler = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (syscall(SYS_listen, silent.fd, 0) != 0 ||
-        syscall(SYS_connect, filler, &silent.address, sizeof silent.address) != 0)
-        die("silent server");
-}
-
-static void answer_all(void)
-{
-    for (unsigned i = 0; i < SERVERS; i++) {
-        int fd;
-        while (servers[i].is_up && (fd = (int)syscall(SYS_accept4, servers[i].fd, NULL, NULL, 0)) >= 0) {
-            syscall(SYS_sendto, fd, "!", 1, MSG_NOSIGNAL, NULL, 0);
-            syscall(SYS_close, fd);
-        }
-    }
-}
-
-static void change_server(struct server *server)
-{
-    if (server->is_up ? syscall(SYS_shutdown, server->fd, SHUT_RDWR) : syscall(SYS_listen, server->fd, 4096))
+    int fd = servers[number].fd;
+    if (is_up[number] ? syscall(SYS_shutdown, fd, SHUT_RDWR) : syscall(SYS_listen, fd, 4096))
         die("change");
-    server->is_up = !server->is_up;
+    is_up[number] = !is_up[number];
 }
 
 /* All that has come is answered before a server goes down. */
@@ -130,11 +76,11 @@ static void change_servers(void)
         return;
     if (open_ns) {
         for (unsigned i = 0; i < SERVERS; i++)
-            change_server(&servers[i]);
+            change_server(i);
         change_ns = UINT64_MAX;
         return;
     }
-    change_server(&servers[draw(SERVERS)]);
+    change_server(draw(SERVERS));
     change_ns = now_ns() + 1000000 + draw(4000000);
 }
 
@@ -162,13 +108,6 @@ static void end(struct connection *connection, int error)
     ended[connection->kind]++;
     connection->at = FREE;
     by_number[connection->fd] = NULL;
-}
-
-static int so_error(int fd)
-{
-    int error = 0;
-    socklen_t length = sizeof error;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
 static void begin(struct connection *connection)
@@ -316,8 +255,8 @@ static void wait_once(void)
 static void close_servers(void)
 {
     for (unsigned i = 0; i < SERVERS; i++)
-        if (servers[i].is_up)
-            change_server(&servers[i]);
+        if (is_up[i])
+            change_server(i);
     change_ns = now_ns() + open_ns;
 }
 
@@ -339,21 +278,11 @@ static void run_lap(unsigned until, bool is_first)
         }
         if (left)
             wait_once();
-        answer_all();
+        for (unsigned i = 0; i < SERVERS; i++)
+            if (is_up[i])
+                answer_all(&servers[i]);
         change_servers();
     }
-}
-
-static void measure(long *pages, long *mapped, long *descriptors)
-{
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file || fscanf(file, "%ld %ld", mapped, pages) != 2)
-        die("statm");
-    fclose(file);
-    DIR *folder = opendir("/proc/self/fd");
-    for (*descriptors = 0; folder && readdir(folder);)
-        ++*descriptors;
-    closedir(folder);
 }
 
 int main(int count, char **arguments)
@@ -368,26 +297,23 @@ int main(int count, char **arguments)
     patience_ns = (uint64_t)atoi(arguments[4]) * 1000000;
     open_ns = count == 6 ? (uint64_t)atoi(arguments[5]) * 1000000 : 0;
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct rlimit most;
-    if (getrlimit(RLIMIT_NOFILE, &most) == 0 && loop != SELECT) {
-        most.rlim_cur = most.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &most);
-    }
+    if (loop != SELECT)
+        raise_limit();
     if (loop == LOOPS || at_once > AT_ONCE_MAX || epoll < 0)
         return 2;
-    open_servers();
-    long pages[2], mapped[2], descriptors[2];
+    open_servers(servers, SERVERS);
+    struct usage usage[2];
     for (unsigned lap = 1; lap <= LAPS; lap++) {
         run_lap(total / LAPS * lap, lap == 1);
         if (lap == 1 || lap == LAPS)
-            measure(&pages[lap > 1], &mapped[lap > 1], &descriptors[lap > 1]);
+            usage[lap > 1] = measure();
     }
     unsigned long *made = dlsym(RTLD_DEFAULT, "waits_made");
     printf("{\"late\": %u, \"refused\": %u, \"silent\": %u, \"unexpected\": %u, \"stray\": %u, "
            "\"hidden_seen\": %u, \"idle\": %u, \"early\": %u, \"events\": %u, \"waits\": %u, "
            "\"kernel_waits\": %lu, \"pages\": %ld, \"mapped\": %ld, \"descriptors\": %ld}\n",
            ended[LATE], ended[REFUSED], ended[SILENT], unexpected, stray, hidden_seen, idle, early,
-           events_seen, waits, made ? *made : 0, pages[1] - pages[0], mapped[1] - mapped[0],
-           descriptors[1] - descriptors[0]);
+           events_seen, waits, made ? *made : 0, usage[1].pages - usage[0].pages,
+           usage[1].mapped - usage[0].mapped, usage[1].descriptors - usage[0].descriptors);
     return 0;
 }

@@ -9,7 +9,6 @@
  * PATIENCE_MS; `doubled` is who was told of one that another thread was told of too.
  *
  * all: those of a lap begin at once, and none when another one ends; the servers come up together. */
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -21,11 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "servers.h"
 #include "unseen.h"
 
 #define AT_ONCE_MAX 10000
@@ -34,9 +33,6 @@
 #define AT_A_TIME   16 /* events of one wait */
 #define TICK_MS     20
 #define LAPS        4 /* after the first nothing grows */
-
-enum kind { LATE, REFUSED, SILENT, KINDS };
-static const int expected[KINDS] = {0, ECONNREFUSED, ETIMEDOUT};
 
 /* Only who has set `is_seen_to` reads or writes the rest. */
 struct connection {
@@ -47,62 +43,15 @@ struct connection {
     uint32_t life; /* how often it has begun */
 };
 
-struct server {
-    int fd;
-    struct sockaddr_in address;
-};
-
 static int epoll;
 static bool is_all_at_once;
 static struct connection connections[AT_ONCE_MAX];
-static struct server servers[SERVERS], refusing, silent;
+static struct server servers[SERVERS];
 static uint64_t open_ns;
 static _Atomic uint64_t lap_began_ns, served_ns; /* the lap that the servers are in */
 static _Atomic bool is_over;
 static _Atomic unsigned until, begun, ended[KINDS], unexpected, stray, doubled, hidden_seen, idle, early,
     events_seen, waits;
-
-/* Twice: only a port that was asked for stays with a socket that does not listen any more. Each process has addresses of its
- * own. */
-static void bind_server(struct server *server, enum kind kind, unsigned number)
-{
-    uint32_t host = ((uint32_t)getpid() & 0x1fff) << 3 | number;
-    int on = 1;
-    server->fd = -1;
-    server->address = (struct sockaddr_in){.sin_family = AF_INET,
-                                           .sin_addr.s_addr = htonl(127u << 24 | (81 + kind) << 16 | host)};
-    for (unsigned i = 0; i < 2; i++) {
-        socklen_t length = sizeof server->address;
-        syscall(SYS_close, server->fd);
-        server->fd = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (server->fd < 0 ||
-            syscall(SYS_setsockopt, server->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-            syscall(SYS_bind, server->fd, &server->address, length) != 0 ||
-            syscall(SYS_getsockname, server->fd, &server->address, &length) != 0)
-            die("server");
-    }
-}
-
-static void open_servers(void)
-{
-    for (unsigned i = 0; i < SERVERS; i++)
-        bind_server(&servers[i], LATE, i);
-    bind_server(&refusing, REFUSED, 0);
-    bind_server(&silent, SILENT, 0);
-    int filler = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (syscall(SYS_listen, silent.fd, 0) != 0 ||
-        syscall(SYS_connect, filler, &silent.address, sizeof silent.address) != 0)
-        die("silent server");
-}
-
-static void answer_all(const struct server *server)
-{
-    int fd;
-    while ((fd = (int)syscall(SYS_accept4, server->fd, NULL, NULL, 0)) >= 0) {
-        syscall(SYS_sendto, fd, "!", 1, MSG_NOSIGNAL, NULL, 0);
-        syscall(SYS_close, fd);
-    }
-}
 
 /* They go down when a lap is over, and nothing is under way: what has just connected would be reset. */
 static void *serve(void *unused)
@@ -175,13 +124,6 @@ static void end(struct connection *connection, int error)
     if (!is_all_at_once && may_begin(&number))
         begin(connection, number);
     ended[kind]++; /* what is counted here has left nothing behind */
-}
-
-static int so_error(int fd)
-{
-    int error = 0;
-    socklen_t length = sizeof error;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
 }
 
 static void read_answer(struct connection *connection)
@@ -268,20 +210,6 @@ static bool run_lap(unsigned last, unsigned at_once, uint64_t patience_ns)
     return true;
 }
 
-static void measure(long *pages, long *mapped, long *descriptors)
-{
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file || fscanf(file, "%ld %ld", mapped, pages) != 2)
-        die("statm");
-    fclose(file);
-    DIR *folder = opendir("/proc/self/fd");
-    if (!folder)
-        die("descriptors");
-    for (*descriptors = 0; readdir(folder);)
-        ++*descriptors;
-    closedir(folder);
-}
-
 int main(int count, char **arguments)
 {
     if (count != 5 && count != 6)
@@ -291,24 +219,20 @@ int main(int count, char **arguments)
     open_ns = (uint64_t)atoi(arguments[4]) * 1000000;
     is_all_at_once = count == 6;
     epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct rlimit most;
-    if (getrlimit(RLIMIT_NOFILE, &most) == 0) {
-        most.rlim_cur = most.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &most);
-    }
+    raise_limit();
     if (at_once > AT_ONCE_MAX || total % LAPS || epoll < 0)
         return 2;
-    open_servers();
+    open_servers(servers, SERVERS);
     pthread_t server, threads[THREADS];
     if (pthread_create(&server, NULL, serve, NULL) != 0)
         die("thread");
     for (unsigned i = 0; i < THREADS; i++)
         if (pthread_create(&threads[i], NULL, wait_for_all, NULL) != 0)
             die("thread");
-    long pages[2] = {0}, mapped[2] = {0}, descriptors[2] = {0};
+    struct usage usage[2] = {0};
     for (unsigned lap = 1; lap <= LAPS && run_lap(total / LAPS * lap, at_once, patience_ns); lap++)
         if (lap == 1 || lap == LAPS)
-            measure(&pages[lap > 1], &mapped[lap > 1], &descriptors[lap > 1]);
+            usage[lap > 1] = measure();
     is_over = true;
     for (unsigned i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
@@ -322,7 +246,7 @@ int main(int count, char **arguments)
         hidden_seen, idle, early, events_seen, waits);
     printf("\"kernel_waits\": %lu, \"kernel_empty\": %lu, \"pages\": %ld, \"mapped\": %ld, "
            "\"descriptors\": %ld}\n",
-           made ? *made : 0, empty ? *empty : 0, pages[1] - pages[0], mapped[1] - mapped[0],
-           descriptors[1] - descriptors[0]);
+           made ? *made : 0, empty ? *empty : 0, usage[1].pages - usage[0].pages,
+           usage[1].mapped - usage[0].mapped, usage[1].descriptors - usage[0].descriptors);
     return 0;
 }

@@ -24,7 +24,7 @@ for line in sys.stdin:
     client.close()
 """
 
-# Has no descriptor left when it connects first, and connects again until its error is another one.
+# Has no descriptor left when it connects first, and connects again, with a pause, until its error is another one.
 AT_ITS_LIMIT = """
 import errno, os, resource, socket, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

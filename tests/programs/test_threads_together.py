@@ -19,7 +19,8 @@ for _ in range(int(sys.argv[2])): threading.Thread(target=begin).start()
 """
 
 # Each sends a request, waits for its answer in a wait of its own for less than twice the time that it may take, and then
-# receives. Some begin later than others.
+# receives. They begin at once, or `apart` seconds after each other: then the first ones' time is over while others sleep, which
+# is what it is about, and no condition that could be waited for.
 WAITS = """
 PATIENCE = 3.5
 import select, socket, sys, threading, time
