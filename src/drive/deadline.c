@@ -6,12 +6,12 @@
 
 #include "base/clock.h"
 #include "drive/exchange.h"
+#include "drive/handshake.h"
 #include "drive/nudge.h"
 #include "drive/raw.h"
 #include "drive/tell.h"
 #include "drive/withhold.h"
 #include "hooks/real.h"
-#include "policy/tls_flight.h"
 #include "state/left_answers.h"
 #include "state/process.h"
 #include "state/segment.h"
@@ -21,7 +21,6 @@
 uint32_t waits_seen;
 
 static struct pending *timed_slot(struct descriptor *entry);
-static struct pending *slot_of(struct descriptor *entry, int fd);
 static unsigned seen_of(const struct pending *pending);
 static uint64_t earlier(uint64_t a, uint64_t b);
 static uint32_t unsent_bytes(int fd);
@@ -45,7 +44,7 @@ void deadline_catch_up(void)
 
 void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
 {
-    struct pending *pending = descriptor_guard(entry)->response_ns ? slot_of(entry, fd) : NULL;
+    struct pending *pending = descriptor_guard(entry)->response_ns ? deadline_slot(entry, fd) : NULL;
     if (!pending)
         return;
     uint64_t due_ns = now_ns + descriptor_guard(entry)->response_ns;
@@ -69,7 +68,7 @@ void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
 
 void deadline_room(struct descriptor *entry, int fd)
 {
-    struct pending *pending = descriptor_of(fd) == entry ? slot_of(entry, fd) : NULL;
+    struct pending *pending = descriptor_of(fd) == entry ? deadline_slot(entry, fd) : NULL;
     if (!pending || pending->room_due_ns != NEVER)
         return;
     pending->unsent_bytes = unsent_bytes(fd);
@@ -101,6 +100,23 @@ unsigned deadline_overdue(int fd, unsigned asked)
                       atomic_load_explicit(&entry->state, memory_order_relaxed) & CONNECT_ERROR_DUE &&
                       transfer_is_same(entry, fd);
     return is_overdue ? POLLERR | (asked & (POLLIN | POLLOUT)) : 0;
+}
+
+struct pending *deadline_slot(struct descriptor *entry, int fd)
+{
+    struct pending *pending = pending_of(entry);
+    if (pending || !process_owns_memory())
+        return pending && pending->phase == PENDING_ANSWER ? pending : NULL;
+    pending = pending_take(entry);
+    if (!pending) {
+        segment_passed(PASSED_NO_MEMORY);
+        return NULL;
+    }
+    pending->fd = fd;
+    if (!pending_publish(pending, PENDING_ANSWER))
+        return timed_slot(entry);
+    pending_release(pending, NEVER);
+    return pending;
 }
 
 uint64_t deadline_of(const struct pending *pending)
@@ -145,11 +161,18 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
         atomic_compare_exchange_strong(&pending->answer_due_ns, &due_ns, NEVER);
         return false;
     }
-    if (atomic_load_explicit(&pending->may_be_http2, memory_order_relaxed) &&
-        tls_may_be_http2_control(atomic_load_explicit(&pending->asked_bytes, memory_order_relaxed))) {
+    if (handshake_is_unanswerable(pending)) {
         pending->answer_due_ns = NEVER;
         exchange_undo(entry);
         return false;
+    }
+    if (handshake_is_open(state) && handshake_is_in_doubt(entry)) {
+        exchange_settle(entry);
+        state = atomic_load_explicit(&entry->state, memory_order_acquire);
+        if (!(state & AWAITING_ANSWER)) {
+            pending->answer_due_ns = NEVER;
+            return false;
+        }
     }
     /* A thread may wait for it inside a call that ends it by itself, unless this wait is about it. */
     bool is_ours = state & NON_BLOCKING || (waiter && waiter->has(waiter, pending->fd));
@@ -169,6 +192,11 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
     }
     if (seen_of(pending) & (POLLIN | POLLRDHUP | POLLERR | POLLHUP)) {
         pending->answer_due_ns = NEVER; /* it has come, and the program has not looked yet */
+        return false;
+    }
+    /* The beginning of what may be one has come. */
+    if (handshake_is_open(state) && handshake_is_midway(pending)) {
+        pending->answer_due_ns = now_ns + response_ns;
         return false;
     }
     return true;
@@ -249,23 +277,6 @@ static struct pending *timed_slot(struct descriptor *entry)
 {
     struct pending *pending = pending_of(entry);
     return pending && pending->phase == PENDING_ANSWER ? pending : NULL;
-}
-
-static struct pending *slot_of(struct descriptor *entry, int fd)
-{
-    struct pending *pending = pending_of(entry);
-    if (pending || !process_owns_memory())
-        return pending && pending->phase == PENDING_ANSWER ? pending : NULL;
-    pending = pending_take(entry);
-    if (!pending) {
-        segment_passed(PASSED_NO_MEMORY);
-        return NULL;
-    }
-    pending->fd = fd;
-    if (!pending_publish(pending, PENDING_ANSWER))
-        return timed_slot(entry);
-    pending_release(pending, NEVER);
-    return pending;
 }
 
 /* What the program could see of it by now. */

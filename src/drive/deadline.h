@@ -35,6 +35,9 @@ void deadline_over(struct descriptor *entry);
  * one. Where pending_shows_overdue. */
 unsigned deadline_overdue(int fd, unsigned asked);
 
+/* Its slot, where the connection is there; one is made where it has none, and is not due. NULL without memory. */
+struct pending *deadline_slot(struct descriptor *entry, int fd);
+
 /* When it is due. The slot may be armed for an earlier time, and is then armed anew: that costs less than to arm it for each
  * answer. */
 uint64_t deadline_of(const struct pending *pending);

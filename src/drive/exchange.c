@@ -4,17 +4,36 @@
 
 #include "base/clock.h"
 #include "drive/deadline.h"
+#include "drive/handshake.h"
 #include "drive/late.h"
+#include "drive/pieces.h"
 #include "state/latencies.h"
 #include "state/process.h"
 
+/* What of the state says how an answer is judged. Without that the same bits say other things, of which one lasts longer. */
 #define JUDGEMENT (JUDGING | PREFIX_MASK)
+static inline uint32_t without_judgement(uint32_t state)
+{
+    return state & ~(state & JUDGING ? JUDGEMENT : SECOND_EXCHANGE);
+}
 
+/* What answers a request. */
+struct answer {
+    const struct transfer *transfer; /* which has brought it; NULL: it came before, at `came_us` */
+    size_t size;
+    bool is_handshake; /* what it answers is not a request */
+    uint32_t came_us;  /* 0: now */
+};
+
+static void count_answer(struct descriptor *entry, const struct answer *of);
+static bool is_content(uint32_t state);
 static bool is_judged(const struct descriptor *entry, uint32_t state);
 static struct prefix_answer judge(const struct descriptor *entry, uint32_t state,
                                   const struct transfer *transfer, size_t result);
 static bool judge_parts(const struct failure_prefixes *prefixes, struct prefix_answer *answer,
                         const struct iovec *parts, size_t count, size_t size);
+static void judge_messages(const struct failure_prefixes *prefixes, struct prefix_answer *answer,
+                           const struct mmsghdr *messages, size_t count);
 static void end_judgement(struct descriptor *entry);
 static int send_error(int error);
 static void tell_about(const struct descriptor *entry, enum event_kind kind, int error);
@@ -23,6 +42,10 @@ static void report(struct descriptor *entry, enum breaker_report what, uint64_t 
 bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    if (handshake_is_open(state)) {
+        exchange_settle(entry);
+        state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    }
     do {
         if (!(state & IDLE))
             return false;
@@ -30,7 +53,7 @@ bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
             deadline_over(entry);
         atomic_store_explicit(&entry->sent_us, exchange_us(now_ns), memory_order_relaxed);
     } while (!atomic_compare_exchange_weak_explicit(&entry->state, &state,
-                                                    (state & ~(IDLE | JUDGEMENT)) | AWAITING_ANSWER,
+                                                    (without_judgement(state) & ~IDLE) | AWAITING_ANSWER,
                                                     memory_order_acq_rel, memory_order_relaxed));
     if (state & JUDGING) /* whoever goes on has had his answer, and it was none of the failures */
         report(entry, BREAKER_SUCCESS, 0);
@@ -94,25 +117,48 @@ void exchange_undo(struct descriptor *entry)
 
 void exchange_answered(struct descriptor *entry, const struct transfer *transfer, ssize_t result)
 {
-    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     if (transfer->flags & MSG_ERRQUEUE)
+        return;
+    bool is_opening = handshake_is_open(state);
+    enum opening_says says =
+        is_opening ? handshake_received(entry, transfer, (size_t)result) : OPENING_IS_OVER;
+    if (says == OPENING_PREPARES || says == OPENING_DOUBTS)
         return;
     /* What would close a circuit is worth a look whether the number still leads there; so is, once for each connection, what
      * would make up for failures. */
-    bool is_weighty = state & FIRST_EXCHANGE
+    bool is_weighty = state & FIRST_EXCHANGE || is_opening
                           ? state & (AWAITING_ANSWER | HOLDS_TICKET) && !exchange_is_unharmed(entry)
                           : state & HOLDS_TICKET && entry->ticket.is_probe;
     if (is_weighty && !transfer_is_same(entry, transfer->fd))
         return;
+    struct answer answer = {transfer, (size_t)result, .is_handshake = says == OPENING_HANDSHAKES};
+    count_answer(entry, &answer);
+}
+
+void exchange_settle(struct descriptor *entry)
+{
+    struct answer answer = {.transfer = NULL};
+    if (!handshake_is_in_doubt(entry))
+        return;
+    enum opening_says says = handshake_settled(entry, &answer.came_us);
+    answer.is_handshake = says == OPENING_HANDSHAKES;
+    if (says != OPENING_PREPARES)
+        count_answer(entry, &answer);
+}
+
+static void count_answer(struct descriptor *entry, const struct answer *of)
+{
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     struct prefix_answer answer;
     /* A server that speaks first proves that it is there as well as one that answers. */
     do {
         if (!(state & (AWAITING_ANSWER | HOLDS_TICKET | JUDGING)))
             return;
         answer = (struct prefix_answer){.verdict = PREFIX_NO};
-        if (is_judged(entry, state))
-            answer = judge(entry, state, transfer, (size_t)result);
-        after = (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE | JUDGEMENT)) | IDLE;
+        if (of->transfer && !of->is_handshake && is_judged(entry, state))
+            answer = judge(entry, state, of->transfer, of->size);
+        after = (without_judgement(state) & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE)) | IDLE;
         if (answer.verdict == PREFIX_NEED_MORE)
             after |= JUDGING | (uint32_t)answer.state << PREFIX_SHIFT;
         else if (state & FIRST_EXCHANGE && state & AWAITING_ANSWER)
@@ -127,17 +173,21 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
     if (state & AWAITING_ANSWER) {
         uint32_t sent_us = atomic_load_explicit(&entry->sent_us, memory_order_relaxed);
         now = clock_now_ns();
+        uint32_t came_us = of->came_us ? of->came_us : exchange_us(now);
         host_count(entry->host, HOST_ANSWERED);
         if (sent_us)
-            host_took(entry->host, LATENCY_FIRST_BYTE, (exchange_us(now) - sent_us) * NS_PER_US);
-        if (state & WAITS_ARE_TIMED && late_answer(entry)) { /* what it begins with no longer matters */
-            atomic_fetch_and_explicit(&entry->state, ~JUDGEMENT, memory_order_acq_rel);
+            host_took(entry->host, LATENCY_FIRST_BYTE, (came_us - sent_us) * NS_PER_US);
+        if (state & WAITS_ARE_TIMED && of->transfer && late_answer(entry)) {
+            /* What it begins with no longer matters. */
+            state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+            if (state & JUDGING)
+                atomic_fetch_and_explicit(&entry->state, ~JUDGEMENT, memory_order_acq_rel);
             report(entry, BREAKER_FAILURE, now);
             return;
         }
     }
-    if (answer.verdict == PREFIX_NEED_MORE)
-        return;
+    if (answer.verdict == PREFIX_NEED_MORE || of->is_handshake)
+        return; /* whoever shakes hands need not be who serves */
     if (answer.verdict == PREFIX_MATCH) {
         host_count(entry->host, HOST_FAILURE_ANSWERS);
         tell_about(entry, EVENT_FAILURE_ANSWER, 0);
@@ -158,6 +208,7 @@ void exchange_broken(struct descriptor *entry, int fd, int error)
     if (!(state & (AWAITING_ANSWER | JUDGING)) || !transfer_is_same(entry, fd))
         return;
     end_judgement(entry);
+    exchange_settle(entry);
     state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     do {
         if (!(state & AWAITING_ANSWER) || state & ANSWER_OVERDUE)
@@ -170,7 +221,8 @@ void exchange_broken(struct descriptor *entry, int fd, int error)
         deadline_over(entry);
     /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
     bool is_late = state & WAITS_ARE_TIMED && late_answer(entry);
-    if (!is_late && error != ETIMEDOUT && !(state & (FIRST_EXCHANGE | CONNECTIONLESS))) {
+    bool is_first = state & FIRST_EXCHANGE || handshake_is_open(state);
+    if (!is_late && error != ETIMEDOUT && !is_first && !(state & CONNECTIONLESS)) {
         if (state & HOLDS_TICKET)
             report(entry, BREAKER_NEUTRAL, 0);
         return;
@@ -195,11 +247,12 @@ void exchange_abandoned(struct descriptor *entry)
     if (entry->owner != process_id())
         return;
     end_judgement(entry);
+    exchange_settle(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     if (state & WAITS_ARE_TIMED && state & AWAITING_ANSWER && late_answer(entry))
         report(entry, BREAKER_FAILURE, 0); /* the program had no more patience, but more than the rule */
     else if (state & HOLDS_TICKET)
-        report(entry, BREAKER_NEUTRAL, 0);
+        report(entry, is_content(state) ? BREAKER_SUCCESS : BREAKER_NEUTRAL, 0);
 }
 
 void exchange_given_up(struct descriptor *entry, int fd)
@@ -211,6 +264,12 @@ void exchange_given_up(struct descriptor *entry, int fd)
         exchange_undo(entry);
     }
     errno = error;
+}
+
+/* A handshake was made, and nothing else was asked. */
+static bool is_content(uint32_t state)
+{
+    return handshake_is_open(state) && state & IDLE && !(state & FIRST_EXCHANGE);
 }
 
 /* An answer that came late was a failure already. */
@@ -229,38 +288,24 @@ static struct prefix_answer judge(const struct descriptor *entry, uint32_t state
     };
     if (transfer->flags & (MSG_PEEK | MSG_OOB)) /* what the answer begins with is still to be received */
         return answer;
-    const struct mmsghdr *messages = transfer->data;
-    const struct msghdr *message = transfer->data;
-    const struct iovec whole = {transfer->data, transfer->size};
-    switch (transfer->call) {
-    case TRANSFER_READV:
-        judge_parts(prefixes, &answer, transfer->data, transfer->count, result);
-        return answer;
-    case TRANSFER_RECVMSG:
-        if (transfer->flags & MSG_TRUNC)
-            break;
-        judge_parts(prefixes, &answer, message->msg_iov, message->msg_iovlen, result);
-        return answer;
-    case TRANSFER_RECVMMSG:
-        if (transfer->flags & MSG_TRUNC)
-            break;
-        for (size_t i = 0; i < result; i++)
-            if (!judge_parts(prefixes, &answer, messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen,
-                             messages[i].msg_len))
-                break;
-        return answer;
-    case TRANSFER_READ:
-    case TRANSFER_RECV:
-    case TRANSFER_RECVFROM:
-        if (transfer->flags & MSG_TRUNC)
-            break;
-        judge_parts(prefixes, &answer, &whole, 1, result);
-        return answer;
-    default:
-        break;
-    }
-    return (struct prefix_answer){.verdict =
-                                      PREFIX_NO}; /* bytes that nobody gets to see: dropped, or spliced */
+    struct pieces pieces;
+    pieces_of(&pieces, transfer);
+    if (pieces.count)
+        judge_parts(prefixes, &answer, pieces.first, pieces.count, result);
+    else if (transfer->call == TRANSFER_RECVMMSG && !(transfer->flags & MSG_TRUNC))
+        judge_messages(prefixes, &answer, transfer->data, result);
+    else /* bytes that nobody gets to see: dropped, or spliced */
+        answer.verdict = PREFIX_NO;
+    return answer;
+}
+
+static void judge_messages(const struct failure_prefixes *prefixes, struct prefix_answer *answer,
+                           const struct mmsghdr *messages, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!judge_parts(prefixes, answer, messages[i].msg_hdr.msg_iov, messages[i].msg_hdr.msg_iovlen,
+                         messages[i].msg_len))
+            return;
 }
 
 /* The first `size` bytes of these buffers. True: more are needed. */

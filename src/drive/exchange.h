@@ -32,6 +32,9 @@ static inline enum admitted exchange_admit(struct descriptor *entry, int fd, uin
 /* The call has received `result` bytes, or messages. */
 void exchange_answered(struct descriptor *entry, const struct transfer *transfer, ssize_t result);
 
+/* What has come was held back, for it may have been something else than the answer (policy/opening.h): nothing more has. */
+void exchange_settle(struct descriptor *entry);
+
 /* Is its circuit closed, and has nothing failed? */
 bool exchange_is_unharmed(const struct descriptor *entry);
 

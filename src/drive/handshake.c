@@ -1,84 +1,184 @@
 #include "drive/handshake.h"
 
-#include <string.h>
+#include "base/clock.h"
+#include "drive/deadline.h"
+#include "drive/exchange.h"
+#include "drive/pieces.h"
+#include "policy/http2.h"
+#include "policy/tls_flight.h"
 
+/* pending.http2 */
+enum { NO_HTTP2, PERHAPS_OVER_TLS, IN_PLAINTEXT };
 #define LARGEST_IN_PARTS 256u
+#define NEEDS_NO_ANSWER  0 /* as asked_bytes */
 
-/* What one call has sent, in memory. */
-struct pieces {
-    struct iovec whole; /* where it is one */
-    const struct iovec *first;
-    size_t count;
-};
+static bool begin(struct descriptor *entry, int fd, const void *data, size_t size);
+static void note_sent(struct pending *pending, const void *data, size_t size, size_t sent);
+bool handshake_is_in_doubt(const struct descriptor *entry)
+{
+    const struct pending *pending = pending_of(entry);
+    struct opening opening = {.stage = 0};
+    if (pending)
+        opening = atomic_load_explicit(&pending->opening, memory_order_relaxed);
+    return opening_is_in_doubt(&opening);
+}
 
-static void look_at(const struct transfer *transfer, struct pieces *pieces);
+enum opening_says handshake_settled(struct descriptor *entry, uint32_t *since_us)
+{
+    struct pending *pending = pending_of(entry);
+    enum opening_says says = OPENING_PREPARES;
+    if (!pending)
+        return says;
+    struct opening before = atomic_load_explicit(&pending->opening, memory_order_relaxed), after;
+    do {
+        after = before;
+        if (!opening_is_in_doubt(&before))
+            return OPENING_PREPARES; /* another thread was quicker */
+        says = opening_settled(&after);
+    } while (!atomic_compare_exchange_weak_explicit(&pending->opening, &before, after, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *since_us = atomic_load_explicit(&pending->doubted_us, memory_order_relaxed);
+    if (says == OPENING_IS_OVER)
+        atomic_fetch_and_explicit(&entry->state, ~OPENING, memory_order_acq_rel);
+    return says;
+}
+
+static enum opening_says feed(struct opening *opening, const struct pieces *pieces, size_t size);
 
 /* The kernel has just read what is looked at. */
-bool handshake_is_over(const struct transfer *transfer, size_t sent)
+bool handshake_is_unanswered(const struct descriptor *entry, const struct transfer *transfer, size_t sent)
 {
     struct pieces pieces;
-    uint8_t joined[LARGEST_IN_PARTS];
-    size_t size = 0;
-    look_at(transfer, &pieces);
-    const struct iovec *first = pieces.first;
-    if (!pieces.count || !first->iov_len || *(const uint8_t *)first->iov_base != TLS_FLIGHT_BEGINS)
+    uint8_t room[LARGEST_IN_PARTS];
+    pieces_of(&pieces, transfer);
+    if (!pieces.count || !pieces.first->iov_len)
         return false;
-    if (first->iov_len >= sent)
-        return tls_flight_is_last(first->iov_base, sent);
-    if (sent > sizeof joined)
+    const struct pending *pending = pending_of(entry);
+    bool is_frames = pending && atomic_load_explicit(&pending->http2, memory_order_relaxed) == IN_PLAINTEXT;
+    if (!is_frames && *(const uint8_t *)pieces.first->iov_base != TLS_FLIGHT_BEGINS)
         return false;
-    for (size_t i = 0; i < pieces.count && size < sent; i++) {
-        size_t here = first[i].iov_len < sent - size ? first[i].iov_len : sent - size;
-        memcpy(joined + size, first[i].iov_base, here);
-        size += here;
-    }
-    return tls_flight_is_last(joined, size);
+    const void *joined = pieces_joined(&pieces, sent, room, sizeof room);
+    if (!joined)
+        return false;
+    return is_frames ? http2_needs_no_answer(joined, sent) : tls_flight_is_last(joined, sent);
 }
 
 void handshake_sent(struct descriptor *entry, const struct transfer *transfer, size_t sent, bool is_begun)
 {
-    struct pending *pending = pending_of(entry);
     struct pieces pieces;
+    uint8_t room[LARGEST_IN_PARTS];
+    pieces_of(&pieces, transfer);
+    size_t size = sent;
+    const void *data = pieces_joined(&pieces, sent, room, sizeof room);
+    if (!data && pieces.count) {
+        data = pieces.first->iov_base;
+        size = pieces.first->iov_len;
+    } else if (!data) {
+        size = 0;
+    }
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    bool is_new =
+        state & FIRST_EXCHANGE && !handshake_is_open(state) && size && begin(entry, transfer->fd, data, size);
+    struct pending *pending = pending_of(entry);
     if (!pending)
         return;
     uint32_t before = is_begun ? 0 : atomic_load_explicit(&pending->asked_bytes, memory_order_relaxed);
     uint32_t bytes = sent < UINT32_MAX ? (uint32_t)sent : UINT32_MAX;
     atomic_store_explicit(&pending->asked_bytes, bytes > before ? bytes : before, memory_order_relaxed);
-    look_at(transfer, &pieces);
-    if (pieces.count && pieces.first->iov_len)
-        handshake_look(entry, pieces.first->iov_base,
-                       pieces.first->iov_len < sent ? pieces.first->iov_len : sent);
+    if (!is_new && handshake_is_open(state))
+        note_sent(pending, data, size, sent);
 }
 
 void handshake_offered(struct descriptor *entry, const void *data, size_t size)
 {
-    struct pending *pending = tls_hello_offers_http2(data, size) ? pending_of(entry) : NULL;
-    if (pending)
-        atomic_store_explicit(&pending->may_be_http2, 1, memory_order_relaxed);
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    struct pending *pending = pending_of(entry);
+    if (!pending)
+        return;
+    if (state & FIRST_EXCHANGE)
+        begin(entry, pending->fd, data, size);
+    else if (atomic_load_explicit(&pending->http2, memory_order_relaxed) == IN_PLAINTEXT &&
+             http2_needs_no_answer(data, size))
+        atomic_store_explicit(&pending->asked_bytes, NEEDS_NO_ANSWER, memory_order_relaxed);
 }
 
-/* None where it came from elsewhere. */
-static void look_at(const struct transfer *transfer, struct pieces *pieces)
+bool handshake_is_unanswerable(const struct pending *pending)
 {
-    const struct msghdr *message = transfer->data;
-    pieces->whole = (struct iovec){transfer->data, transfer->size};
-    pieces->first = &pieces->whole;
-    pieces->count = 0;
-    switch (transfer->call) {
-    case TRANSFER_WRITE:
-    case TRANSFER_SEND:
-    case TRANSFER_SENDTO:
-        pieces->count = 1;
-        break;
-    case TRANSFER_WRITEV:
-        pieces->first = transfer->data;
-        pieces->count = transfer->count;
-        break;
-    case TRANSFER_SENDMSG:
-        pieces->first = message->msg_iov;
-        pieces->count = message->msg_iovlen;
-        break;
+    uint32_t asked = atomic_load_explicit(&pending->asked_bytes, memory_order_relaxed);
+    switch (atomic_load_explicit(&pending->http2, memory_order_relaxed)) {
+    case PERHAPS_OVER_TLS:
+        return http2_may_need_no_answer(asked);
+    case IN_PLAINTEXT:
+        return asked == NEEDS_NO_ANSWER;
     default:
-        break;
+        return false;
     }
+}
+
+bool handshake_is_midway(const struct pending *pending)
+{
+    struct opening opening = atomic_load_explicit(&pending->opening, memory_order_relaxed);
+    return opening_is_midway(&opening);
+}
+
+/* What follows may be sent and received by two threads at once. */
+enum opening_says handshake_received(struct descriptor *entry, const struct transfer *transfer, size_t result)
+{
+    struct pending *pending = pending_of(entry);
+    struct pieces pieces;
+    pieces_of(&pieces, transfer);
+    enum opening_says says = OPENING_IS_OVER;
+    if (pending && pieces.count && !(transfer->flags & (MSG_PEEK | MSG_OOB))) {
+        struct opening before = atomic_load_explicit(&pending->opening, memory_order_relaxed), after;
+        do {
+            after = before;
+            says = feed(&after, &pieces, result);
+        } while (!atomic_compare_exchange_weak_explicit(&pending->opening, &before, after,
+                                                        memory_order_relaxed, memory_order_relaxed));
+        if (says == OPENING_DOUBTS)
+            atomic_store_explicit(&pending->doubted_us, exchange_us(clock_now_ns()), memory_order_relaxed);
+    }
+    if (says == OPENING_IS_OVER)
+        atomic_fetch_and_explicit(&entry->state, ~OPENING, memory_order_acq_rel);
+    return says;
+}
+
+static enum opening_says feed(struct opening *opening, const struct pieces *pieces, size_t size)
+{
+    enum opening_says says = OPENING_PREPARES;
+    for (size_t i = 0; i < pieces->count && size && says != OPENING_IS_OVER; i++) {
+        size_t here = pieces->first[i].iov_len < size ? pieces->first[i].iov_len : size;
+        enum opening_says before = says;
+        if (here)
+            says = opening_received(opening, pieces->first[i].iov_base, here);
+        if (says == OPENING_PREPARES)
+            says = before;
+        size -= here;
+    }
+    return says;
+}
+
+static bool begin(struct descriptor *entry, int fd, const void *data, size_t size)
+{
+    struct opening opening;
+    struct pending *pending = opening_begins(&opening, data, size) ? deadline_slot(entry, fd) : NULL;
+    if (!pending)
+        return false;
+    uint32_t http2 = opening_is_plain(&opening) ? IN_PLAINTEXT
+                     : opening.offers_http2     ? PERHAPS_OVER_TLS
+                                                : NO_HTTP2;
+    atomic_store_explicit(&pending->http2, http2, memory_order_relaxed);
+    atomic_store_explicit(&pending->opening, opening, memory_order_relaxed);
+    atomic_fetch_or_explicit(&entry->state, OPENING, memory_order_release);
+    return true;
+}
+
+static void note_sent(struct pending *pending, const void *data, size_t size, size_t sent)
+{
+    struct opening before = atomic_load_explicit(&pending->opening, memory_order_relaxed), after;
+    do {
+        after = before;
+        opening_sent(&after, data, size, sent);
+    } while (!atomic_compare_exchange_weak_explicit(&pending->opening, &before, after, memory_order_relaxed,
+                                                    memory_order_relaxed));
 }

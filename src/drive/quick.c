@@ -25,7 +25,7 @@ bool quick_begin(struct descriptor *entry, size_t size)
     struct pending *pending = pending_of(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
     /* What is sent second may be the end of a handshake. */
-    if ((state & (NOT_SIMPLE | SECOND_EXCHANGE | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) ||
+    if ((state & (NOT_SIMPLE | SECOND_EXCHANGE | OPENING | IDLE | NON_BLOCKING)) != (IDLE | NON_BLOCKING) ||
         !guard->is_simple || !pending || pending->phase != PENDING_ANSWER ||
         atomic_load_explicit(&pending->room_due_ns, memory_order_relaxed) != NEVER)
         return false;
@@ -53,7 +53,7 @@ bool quick_answered(struct descriptor *entry)
     const struct guard *guard = descriptor_guard(entry);
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     do {
-        if (state & NOT_SIMPLE)
+        if (state & (NOT_SIMPLE | OPENING))
             return false;
         if (!(state & AWAITING_ANSWER))
             return !(state & HOLDS_TICKET);

@@ -147,7 +147,8 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
     else if (result < 0)
         exchange_broken(entry, transfer->fd, errno);
     bool is_nothing = result == 0 && !(atomic_load_explicit(&entry->state, memory_order_relaxed) & MESSAGES);
-    if (is_begun && (result < 0 || is_nothing || (result > 0 && handshake_is_over(transfer, (size_t)result))))
+    if (is_begun && (result < 0 || is_nothing ||
+                     (result > 0 && handshake_is_unanswered(entry, transfer, (size_t)result))))
         exchange_undo(entry);
     time_send(entry, transfer, result, began_ns);
     if (result > 0 && handshake_concerns(entry))
@@ -246,6 +247,9 @@ static ssize_t go_on(struct descriptor *entry, const struct transfer *transfer, 
     if (done && (is_signal || (own_ns && own_ns <= tick)))
         goto as_it_is; /* after a signal the kernel returns what is done, whether the handler restarts calls or not */
 
+    if (direction == RECEIVING &&
+        handshake_is_open(atomic_load_explicit(&entry->state, memory_order_relaxed)))
+        exchange_settle(entry);
     uint64_t began = done || is_signal ? now : now - tick;
     struct limits limits = limits_of(entry, direction, began, start->was_awaiting ? began : now);
     sigset_t mask;

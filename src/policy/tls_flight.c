@@ -4,10 +4,7 @@
 
 /* RFC 8446, 5.1: type 1 byte | version 2 | length 2. */
 #define HEADER_BYTES 5
-enum record_type { CHANGE_CIPHER = TLS_FLIGHT_BEGINS, HANDSHAKE = TLS_HELLO_BEGINS, APPLICATION_DATA = 23 };
-#define CLIENT_HELLO      1
-#define RANDOM_BYTES      32
-#define EXTENSION_OF_ALPN 16
+enum record_type { CHANGE_CIPHER = TLS_FLIGHT_BEGINS, HANDSHAKE = 22, APPLICATION_DATA = 23 };
 
 struct record {
     uint8_t type;
@@ -15,14 +12,7 @@ struct record {
     const uint8_t *bytes;
 };
 
-struct reader {
-    const uint8_t *bytes;
-    size_t size;
-};
-
 static bool take_record(const uint8_t **bytes, size_t *size, struct record *record);
-static size_t take_number(struct reader *from, size_t width);
-static struct reader take_bytes(struct reader *from, size_t size);
 static bool is_hello(const struct record *record);
 static bool is_as_long_as_finished(size_t length);
 
@@ -45,60 +35,14 @@ bool tls_flight_is_last(const void *bytes, size_t size)
     return record.type == APPLICATION_DATA && is_as_long_as_finished(record.length);
 }
 
-/* RFC 8446, 4.1.2: version 2 | random 32 | session 1+ | ciphers 2+ | compressions 1+ | extensions 2+, each type 2 | data 2+; a list
- * of names in it: 2+, each 1+. */
-bool tls_hello_offers_http2(const void *bytes, size_t size)
+size_t tls_flight_before_requests(const void *bytes, size_t size)
 {
-    struct reader hello = {bytes, size};
-    if (take_number(&hello, 1) != HANDSHAKE || take_number(&hello, 1) != 3)
-        return false;
-    take_number(&hello, 1 + 2); /* may go on in another record, after what is looked for */
-    if (take_number(&hello, 1) != CLIENT_HELLO)
-        return false;
-    take_bytes(&hello, 3 + 2 + RANDOM_BYTES);
-    take_bytes(&hello, take_number(&hello, 1));
-    take_bytes(&hello, take_number(&hello, 2));
-    take_bytes(&hello, take_number(&hello, 1));
-    struct reader extensions = take_bytes(&hello, take_number(&hello, 2));
-    while (extensions.size) {
-        bool is_it = take_number(&extensions, 2) == EXTENSION_OF_ALPN;
-        struct reader names = take_bytes(&extensions, take_number(&extensions, 2));
-        take_number(&names, 2);
-        while (is_it && names.size) {
-            struct reader name = take_bytes(&names, take_number(&names, 1));
-            if (name.size == 2 && name.bytes[0] == 'h' && name.bytes[1] == '2')
-                return true;
-        }
-    }
-    return false;
-}
-
-bool tls_may_be_http2_control(size_t size)
-{
-    static const size_t frames[] = {9, 13, 17, 9 + 13, 13 + 13};
-    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
-        if (size == frames[i] + 22 || size == frames[i] + 29)
-            return true;
-    return false;
-}
-
-/* A number of so many bytes; 0 where there are fewer, and then nothing is left. */
-static size_t take_number(struct reader *from, size_t width)
-{
-    struct reader taken = take_bytes(from, width);
-    size_t number = 0;
-    for (size_t i = 0; taken.size == width && i < width; i++)
-        number = number << 8 | taken.bytes[i];
-    return number;
-}
-
-/* So many bytes, or all that are there. */
-static struct reader take_bytes(struct reader *from, size_t size)
-{
-    struct reader taken = {from->bytes, size < from->size ? size : from->size};
-    from->bytes += taken.size;
-    from->size -= taken.size;
-    return taken;
+    const uint8_t *rest = bytes;
+    struct record record;
+    while (take_record(&rest, &size, &record))
+        if (record.type == APPLICATION_DATA && is_as_long_as_finished(record.length))
+            return (size_t)(rest - (const uint8_t *)bytes);
+    return 0;
 }
 
 /* The next record, if it is there as a whole. */

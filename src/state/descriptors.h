@@ -58,8 +58,9 @@ struct guard {
 #define PREFIX_MASK       (0x1fffu << PREFIX_SHIFT)
 #define SECOND_EXCHANGE                                                                                      \
     (1u << PREFIX_SHIFT) /* without JUDGING: the first answer has come, and nothing was sent since */
-#define CONNECTING      (1u << 29) /* not connected yet: drive/readiness.h */
-#define INHERITED       (1u << 30) /* they are another process's, and end no wait here */
+#define OPENING         (2u << PREFIX_SHIFT) /* without JUDGING: what comes may be no answer yet: drive/handshake.h */
+#define CONNECTING      (1u << 29)           /* not connected yet: drive/readiness.h */
+#define INHERITED       (1u << 30)           /* they are another process's, and end no wait here */
 #define WAITS_ARE_TIMED INHERITED /* under a guard in shadow, which has no timeouts that could be another's */
 #define TIMED           (1u << 31) /* a wait is to end when no answer, or no room, comes in time: drive/deadline.h */
 

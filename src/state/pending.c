@@ -49,7 +49,8 @@ struct pending *pending_take(struct descriptor *entry)
     atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
     atomic_store_explicit(&pending->nudged, 0, memory_order_relaxed);
     atomic_store_explicit(&pending->was_unsent, 0, memory_order_relaxed);
-    atomic_store_explicit(&pending->may_be_http2, 0, memory_order_relaxed);
+    atomic_store_explicit(&pending->http2, 0, memory_order_relaxed);
+    atomic_store_explicit(&pending->opening, (struct opening){0}, memory_order_relaxed);
     pending->saved_user_timeout_ms = -1;
     pending->is_withheld = pending->turn.is_waiting = false;
     pending->phase = PENDING_FREE;

@@ -17,6 +17,7 @@
 #include "policy/budget.h"
 #include "policy/call.h"
 #include "policy/limit.h"
+#include "policy/opening.h"
 #include "state/descent.h"
 #include "state/descriptors.h"
 #include "state/limits.h"
@@ -114,10 +115,12 @@ struct pending {
     _Atomic uint32_t
         is_overdue; /* 1: FAILED, and the kernel shows nothing of it: it is a datagram's answer that did not come */
     /* ANSWER: changed without a claim too, by who sends and receives; with answer_due_ns and room_due_ns */
-    _Atomic uint32_t unsent_bytes; /* when room began to be awaited */
-    _Atomic uint32_t asked_bytes;  /* the most that one call has sent of what is to be answered */
-    _Atomic uint32_t may_be_http2; /* 1: over TLS, perhaps */
-    _Atomic uint32_t was_unsent;   /* 1: a part of the request was, at the last look */
+    _Atomic uint32_t unsent_bytes;  /* when room began to be awaited */
+    _Atomic uint32_t asked_bytes;   /* the most that one call has sent of what is to be answered */
+    _Atomic uint32_t http2;         /* does it speak it? drive/handshake.c */
+    _Atomic uint32_t was_unsent;    /* 1: a part of the request was, at the last look */
+    _Atomic uint32_t doubted_us;    /* when something came that may be the first answer, and may not */
+    struct opening _Atomic opening; /* what has been said before the first answer */
 };
 
 #define PENDING_CHUNK  64u

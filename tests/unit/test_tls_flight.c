@@ -1,6 +1,5 @@
 #include "policy/tls_flight.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "suite.h"
@@ -118,92 +117,24 @@ TEST(what_is_cut_or_something_else_is_to_be_answered)
     ck_assert(!is_last());
 }
 
-/* A hello that offers these protocols, each with its length before it. */
-static void send_hello(const char *protocols, size_t size)
+TEST(a_request_may_come_behind_a_finished_in_the_same_call)
 {
-    static const uint8_t begins[] = {22, 3, 1, 0, 0, 1, 0, 0, 0, 3, 3};
-    static const uint8_t names[] = {0, 0, 0, 6, 0, 4, 0, 0, 1, 'x'}; /* another extension */
-    sent_bytes = sizeof begins;
-    memcpy(sent, begins, sizeof begins);
-    memset(sent + sent_bytes, 0xaa, 32);
-    sent_bytes += 32;
-    sent[sent_bytes++] = 2; /* session */
-    sent_bytes += 2;
-    memcpy(sent + sent_bytes, (uint8_t[]){0, 4, 0x13, 1, 0x13, 2, 1, 0}, 8);
-    sent_bytes += 8;
-    size_t extensions = sizeof names + (protocols ? 6 + size : 0);
-    sent[sent_bytes++] = (uint8_t)(extensions >> 8);
-    sent[sent_bytes++] = (uint8_t)extensions;
-    memcpy(sent + sent_bytes, names, sizeof names);
-    sent_bytes += sizeof names;
-    if (protocols) {
-        memcpy(sent + sent_bytes, (uint8_t[]){0, 16, 0, (uint8_t)(size + 2), 0, (uint8_t)size}, 6);
-        memcpy(sent + sent_bytes + 6, protocols, size);
-        sent_bytes += 6 + size;
-    }
-}
-
-TEST(a_hello_offers_http2_or_does_not)
-{
-    send_hello("\2h2\10http/1.1", 12);
-    ck_assert(tls_hello_offers_http2(sent, sent_bytes));
-    send_hello("\10http/1.1\2h2", 12);
-    ck_assert(tls_hello_offers_http2(sent, sent_bytes));
-    send_hello("\10http/1.1", 9);
-    ck_assert(!tls_hello_offers_http2(sent, sent_bytes));
-    send_hello("\3h2c\2h3", 7);
-    ck_assert(!tls_hello_offers_http2(sent, sent_bytes));
-    send_hello(NULL, 0);
-    ck_assert(!tls_hello_offers_http2(sent, sent_bytes));
-}
-
-TEST(no_other_bytes_are_such_a_hello)
-{
-    send_hello("\2h2", 3);
-    for (size_t size = 0; size < sent_bytes; size++)
-        ck_assert(!tls_hello_offers_http2(sent, size));
-    static const unsigned each[] = {0, 1, 5};
-    for (unsigned i = 0; i < 3; i++) {
-        sent[each[i]] ^= 1;
-        ck_assert(!tls_hello_offers_http2(sent, sent_bytes));
-        sent[each[i]] ^= 1;
-    }
     begin();
-    send_record(23, 40);
-    ck_assert(!tls_hello_offers_http2(sent, sent_bytes));
-}
-
-TEST(what_need_not_be_answered_is_of_few_lengths)
-{
-    unsigned count = 0;
-    for (size_t size = 0; size < 1000; size++)
-        count += tls_may_be_http2_control(size);
-    ck_assert_uint_eq(count, 10);
-    ck_assert(tls_may_be_http2_control(31));
-    ck_assert(tls_may_be_http2_control(55));
-    ck_assert(!tls_may_be_http2_control(43));
-}
-
-TEST(whatever_lengths_it_has_it_is_read_within_its_bounds)
-{
-    uint32_t state = 1;
-    for (unsigned round = 0; round < 20000; round++) {
-        send_hello("\2h2\10http/1.1", 12);
-        for (unsigned i = 0; i < 4; i++) {
-            state = state * 1664525 + 1013904223;
-            sent[5 + (state >> 8) % (sent_bytes - 5)] = (uint8_t)(state >> 24);
-        }
-        uint8_t *exact = malloc(sent_bytes); /* for the sanitizer */
-        memcpy(exact, sent, sent_bytes);
-        tls_hello_offers_http2(exact, sent_bytes);
-        free(exact);
-    }
+    send_record(23, 69);
+    ck_assert_uint_eq(tls_flight_before_requests(sent, sent_bytes), 6 + 74);
+    send_record(23, 100);
+    ck_assert_uint_eq(tls_flight_before_requests(sent, sent_bytes), 6 + 74);
+    sent_bytes = 0; /* its change of cipher was sent before */
+    send_record(23, 53);
+    ck_assert_uint_eq(tls_flight_before_requests(sent, sent_bytes), 58);
+    ck_assert_uint_eq(tls_flight_before_requests(sent, sent_bytes - 1), 0);
+    sent_bytes = 0;
+    send_record(23, 100);
+    ck_assert_uint_eq(tls_flight_before_requests(sent, sent_bytes), 0);
 }
 
 SUITE("tls_flight", a_finished_of_tls_1_3_is_the_last, so_is_one_that_follows_a_certificate,
       so_is_that_of_a_resumed_session_of_tls_1_2, a_request_behind_it_is_to_be_answered,
       a_flight_of_tls_1_2_that_exchanges_keys_is_to_be_answered, a_second_hello_is_to_be_answered,
       what_is_as_long_as_a_finished_is_to_be_answered_where_no_cipher_changes,
-      what_is_cut_or_something_else_is_to_be_answered, a_hello_offers_http2_or_does_not,
-      no_other_bytes_are_such_a_hello, what_need_not_be_answered_is_of_few_lengths,
-      whatever_lengths_it_has_it_is_read_within_its_bounds)
+      what_is_cut_or_something_else_is_to_be_answered, a_request_may_come_behind_a_finished_in_the_same_call)

@@ -1,0 +1,104 @@
+#include "policy/http2.h"
+
+#include <string.h>
+
+#define PREFACE       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+#define PREFACE_BYTES (sizeof PREFACE - 1)
+
+/* RFC 9113, 6. */
+enum type { HEADERS = 1, PRIORITY = 2, RESET = 3, SETTINGS = 4, PING = 6, GO_AWAY = 7, WINDOW_UPDATE = 8 };
+#define HEARD 1u /* the flag ACK */
+
+struct frame {
+    size_t length;
+    uint8_t type, flags;
+};
+
+static bool take_frame(const uint8_t **bytes, size_t *size, struct frame *frame);
+
+bool http2_is_preface(const void *bytes, size_t size)
+{
+    return size >= PREFACE_BYTES && memcmp(bytes, PREFACE, PREFACE_BYTES) == 0;
+}
+
+bool http2_has_request(const void *bytes, size_t size)
+{
+    const uint8_t *rest = bytes;
+    struct frame frame;
+    if (http2_is_preface(bytes, size)) {
+        rest += PREFACE_BYTES;
+        size -= PREFACE_BYTES;
+    }
+    while (take_frame(&rest, &size, &frame))
+        if (frame.type == HEADERS)
+            return true;
+    return false;
+}
+
+bool http2_needs_no_answer(const void *bytes, size_t size)
+{
+    const uint8_t *rest = bytes;
+    struct frame frame;
+    do {
+        if (!take_frame(&rest, &size, &frame))
+            return false;
+        bool is_heard = frame.flags == HEARD;
+        bool is_one = (frame.type == SETTINGS && is_heard && frame.length == 0) ||
+                      (frame.type == PING && is_heard && frame.length == 8) ||
+                      ((frame.type == WINDOW_UPDATE || frame.type == RESET) && frame.length == 4) ||
+                      (frame.type == PRIORITY && frame.length == 5) ||
+                      (frame.type == GO_AWAY && frame.length >= 8);
+        if (!is_one)
+            return false;
+    } while (size);
+    return true;
+}
+
+bool http2_is_about_connection(uint8_t type)
+{
+    return type == SETTINGS || type == PING || type == WINDOW_UPDATE;
+}
+
+bool http2_may_need_no_answer(size_t size)
+{
+    static const size_t frames[] = {9, 13, 17, 9 + 13, 13 + 13};
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
+        if (size == frames[i] + 22 || size == frames[i] + 29)
+            return true;
+    return false;
+}
+
+/* No more than 8 settings are sent by anyone. What fits with that may be in up to 2 records. */
+bool http2_may_be_request(size_t before, size_t sent)
+{
+    size_t least = 24 + 9 + 22, most = 24 + (9 + 8 * 6) + 13 + 2 * 22;
+    return before < least ? before + sent > most : !http2_may_need_no_answer(sent);
+}
+
+/* Its settings, 8 at most, with how much it takes, and that it has heard the client's, in one record. RFC 8446 adds 17 bytes,
+ * RFC 5288 24. */
+bool http2_may_be_settings(size_t record_bytes)
+{
+    return record_bytes >= 9 + 16 && record_bytes <= (9 + 8 * 6) + 13 + 9 + 24;
+}
+
+/* RFC 7905 adds 16 bytes. */
+bool http2_is_settings_heard(size_t record_bytes, bool is_sealed)
+{
+    return is_sealed ? record_bytes == 9 + 17 : record_bytes == 9 + 24 || record_bytes == 9 + 16;
+}
+
+/* The next frame, if it is there as a whole. */
+static bool take_frame(const uint8_t **bytes, size_t *size, struct frame *frame)
+{
+    const uint8_t *header = *bytes;
+    if (*size < HTTP2_FRAME_HEADER_BYTES)
+        return false;
+    *frame =
+        (struct frame){(size_t)header[0] << 16 | (size_t)header[1] << 8 | header[2], header[3], header[4]};
+    if (frame->length > *size - HTTP2_FRAME_HEADER_BYTES)
+        return false;
+    *bytes += HTTP2_FRAME_HEADER_BYTES + frame->length;
+    *size -= HTTP2_FRAME_HEADER_BYTES + frame->length;
+    return true;
+}
