@@ -68,10 +68,10 @@ bool http2_may_need_no_answer(size_t size)
     return false;
 }
 
-/* No more than 8 settings are sent by anyone. What fits with that may be in up to 2 records. */
-bool http2_may_be_request(size_t before, size_t sent)
+/* No more than 8 settings are sent by anyone. The preface may be in a record of its own. */
+bool http2_is_request(size_t before, size_t sent)
 {
-    size_t least = 24 + 9 + 22, most = 24 + (9 + 8 * 6) + 13 + 2 * 22;
+    size_t least = 24 + 9 + 22, most = 24 + (9 + 8 * 6) + 13 + (before ? 2 : 1) * 29;
     return before < least ? before + sent > most : !http2_may_need_no_answer(sent);
 }
 

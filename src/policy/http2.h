@@ -31,8 +31,8 @@ bool http2_may_need_no_answer(size_t size);
 bool http2_may_be_settings(size_t record_bytes);
 bool http2_is_settings_heard(size_t record_bytes, bool is_sealed);
 
-/* A client has sent `before` bytes over TLS, and then `sent`. Is there a request in them, as far as sizes tell? First it sends its
- * preface of 24 bytes and its settings, and perhaps how much it takes. */
-bool http2_may_be_request(size_t before, size_t sent);
+/* A client has sent `before` bytes over TLS, and then `sent`. Is there certainly a request in them? First it sends its preface of
+ * 24 bytes and its settings, and perhaps how much it takes: a short request that comes with these cannot be told from them. */
+bool http2_is_request(size_t before, size_t sent);
 
 #endif

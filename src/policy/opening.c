@@ -17,9 +17,10 @@ enum { NO_TICKET, ONE_TICKET, TICKETS_OVER };
 #define LARGEST_TICKET   600u
 #define AROUND_TICKET    (25u + 17u)
 #define EARLY_DATA_BYTES 8u
-#define MOST_ASKED_BYTES 127u
+#define MOST_ASKED_BYTES 63u
 
 static bool header_is_complete(struct opening *opening, const uint8_t **bytes, size_t *size);
+static void look_at_hello(struct opening *opening, const uint8_t *bytes, size_t size);
 static enum opening_says record_of_handshake(struct opening *opening);
 static enum opening_says record_of_server(struct opening *opening);
 static enum opening_says record_of_http2(struct opening *opening, size_t length);
@@ -63,8 +64,8 @@ void opening_sent(struct opening *opening, const void *bytes, size_t size, size_
     }
     if (opening->stage == TLS) {
         size_t all = opening->asked_bytes + asked;
-        opening->has_request |= http2_may_be_request(opening->asked_bytes, asked);
-        opening->asked_bytes = all < MOST_ASKED_BYTES ? all & 0x7fu : MOST_ASKED_BYTES;
+        opening->has_request |= http2_is_request(opening->asked_bytes, asked);
+        opening->asked_bytes = all < MOST_ASKED_BYTES ? all & 0x3fu : MOST_ASKED_BYTES;
     }
 }
 
@@ -80,9 +81,8 @@ enum opening_says opening_received(struct opening *opening, const void *bytes, s
     while (opening->stage != OVER && size) {
         if (!opening->header_bytes && opening->rest) {
             size_t here = opening->rest < size ? opening->rest : size;
-            if (opening->is_at_start && opening->offers_http2 && tls_server_hello_agrees_on_http2(next, here))
-                opening->speaks_http2 = 1;
-            opening->is_at_start = 0;
+            if (opening->is_at_start)
+                look_at_hello(opening, next, here);
             opening->rest -= here & 0x7fffu;
             next += here;
             size -= here;
@@ -150,6 +150,15 @@ static bool header_is_complete(struct opening *opening, const uint8_t **bytes, s
     return false;
 }
 
+/* As much of it as has come with its beginning. */
+static void look_at_hello(struct opening *opening, const uint8_t *bytes, size_t size)
+{
+    struct tls_server_hello hello = tls_server_hello(bytes, size);
+    opening->is_at_start = 0;
+    opening->is_old |= hello.is_old;
+    opening->speaks_http2 |= opening->offers_http2 && hello.agrees_on_http2;
+}
+
 /* In TLS 1.3 all but the hello is encrypted, and in earlier versions nothing of that type comes before an answer. What it says
  * first there is which protocol it agrees on (RFC 8446, 4.3.1: header 4 | all 2+ | each type 2 | content 2+), and perhaps that
  * it knows the name: 4 bytes more. */
@@ -161,6 +170,11 @@ static enum opening_says record_of_handshake(struct opening *opening)
         opening->is_at_start = 1;
         return OPENING_HANDSHAKES;
     case APPLICATION_DATA: {
+        if (opening->is_old) { /* its handshake is over, and it speaks first */
+            opening->stage = TLS;
+            opening->tickets = TICKETS_OVER;
+            return record_of_server(opening);
+        }
         size_t agreed = 4 + 2 + (2 + 2 + 2 + 1 + 2) + 17;
         if (!opening->is_sealed)
             opening->speaks_http2 = opening->offers_http2 && (length == agreed || length == agreed + 4);

@@ -19,9 +19,10 @@ struct opening {
     uint64_t tickets : 2;        /* that have come; TICKETS_OVER: no more are expected */
     uint64_t ticket_bytes : 10;  /* the length of the first */
     uint64_t session_bytes : 10; /* the length of the client's */
-    uint64_t asked_bytes : 7;    /* that the client has sent after the handshake; at most 127 */
+    uint64_t asked_bytes : 6;    /* that the client has sent after the handshake; at most 63 */
     uint64_t offers_http2 : 1;
     uint64_t speaks_http2 : 1;
+    uint64_t is_old : 1;    /* the server's hello was one of TLS 1.2 or less */
     uint64_t is_sealed : 1; /* the server's handshake is encrypted: TLS 1.3 */
     uint64_t has_settings : 1;
     uint64_t is_at_start : 1; /* of a server's handshake: its hello may come */

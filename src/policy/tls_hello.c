@@ -7,7 +7,7 @@
 #define SERVER_HELLO 2
 #define RANDOM_BYTES 32
 
-enum extension { PROTOCOLS = 16, SESSIONS = 41 };
+enum extension { PROTOCOLS = 16, SESSIONS = 41, VERSIONS = 43 };
 
 struct reader {
     const uint8_t *bytes;
@@ -48,21 +48,30 @@ struct tls_client_hello tls_client_hello(const void *bytes, size_t size)
 }
 
 /* RFC 5246, 7.4.1.3: version 2 | random 32 | session 1+ | cipher 2 | compression 1 | extensions 2+. */
-bool tls_server_hello_agrees_on_http2(const void *bytes, size_t size)
+struct tls_server_hello tls_server_hello(const void *bytes, size_t size)
 {
+    struct tls_server_hello found = {.is_old = false};
     struct reader hello = {bytes, size};
     if (take_number(&hello, 1) != SERVER_HELLO)
-        return false;
-    take_bytes(&hello, 3 + 2 + RANDOM_BYTES);
+        return found;
+    size_t length = take_number(&hello, 3);
+    if (length > hello.size)
+        return found;
+    found.is_old = true;
+    hello.size = length;
+    take_bytes(&hello, 2 + RANDOM_BYTES);
     take_bytes(&hello, take_number(&hello, 1));
     take_bytes(&hello, 2 + 1);
     struct reader extensions = take_bytes(&hello, take_number(&hello, 2));
     while (extensions.size) {
         struct reader content;
-        if (take_extension(&extensions, &content) == PROTOCOLS)
-            return has_http2(content);
+        enum extension extension = take_extension(&extensions, &content);
+        if (extension == PROTOCOLS)
+            found.agrees_on_http2 = has_http2(content);
+        else if (extension == VERSIONS) /* RFC 8446, 4.2.1: TLS 1.3 says it there */
+            found.is_old = false;
     }
-    return false;
+    return found;
 }
 
 /* RFC 7301: 2+, each 1+. */

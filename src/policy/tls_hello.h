@@ -16,8 +16,12 @@ struct tls_client_hello {
 /* `bytes` are the beginning of what a client sends: a hello in its record, or something else. */
 struct tls_client_hello tls_client_hello(const void *bytes, size_t size);
 
-/* `bytes` are what a record of a server begins with, without its header: a hello that agrees on HTTP/2? TLS 1.3 keeps that to
- * itself. */
-bool tls_server_hello_agrees_on_http2(const void *bytes, size_t size);
+struct tls_server_hello {
+    bool is_old;          /* it is there as a whole, and speaks TLS 1.2 or less */
+    bool agrees_on_http2; /* TLS 1.3 keeps that to itself */
+};
+
+/* `bytes` are what a record of a server begins with, without its header: a hello, or something else. */
+struct tls_server_hello tls_server_hello(const void *bytes, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
-"""HTTP/2, over TLS from a real nginx and in plaintext: curl, and node's own client of it. Its frames are opaque to libresil, so
-what holds is what holds for any protocol; what of that does not hold for HTTP/2 is told in docs/limits.md."""
+"""HTTP/2, over TLS from a real nginx and in plaintext: curl, and node's own client of it. What both sides say of themselves is
+neither a request nor an answer (policy/http2.h, opening.h); what does not hold for HTTP/2 is told in docs/limits.md."""
 
 import os
 import shutil
@@ -13,7 +13,8 @@ from stage import BARE, EMPTIED, HANG_S, PATIENCE_S, RULED, Stage, main
 
 NGINX = nginx.configuration("""
     server {
-        listen 127.0.0.1:%(port)d ssl http2;
+        listen 127.0.0.1:%(port)d %(listen)s;
+        ssl_protocols %(versions)s;
         ssl_certificate %(folder)s/cert.pem;
         ssl_certificate_key %(folder)s/key.pem;
         location / { return 200 "[$server_protocol, request $connection_requests]"; }
@@ -61,18 +62,19 @@ class Http2:
         """The command that asks for those paths over one connection, with rests between them."""
         raise NotImplementedError
 
-    def asking_in_plaintext(self, url):
+    def asking_in_plaintext(self, port, *words):
         raise NotImplementedError
 
-    def nginx(self, port, behind=9):
+    def nginx(self, port, behind=9, listen="ssl http2", versions="TLSv1.2 TLSv1.3"):
         """A path of it waits for the server behind it."""
-        config = self.write(f"nginx-{port}.conf", NGINX % {"folder": self.folder, "port": port, "behind": behind})
+        config = self.write(f"nginx-{port}.conf", NGINX % {"folder": self.folder, "port": port, "behind": behind,
+                                                           "listen": listen, "versions": versions})
         return self.daemon(["nginx", "-c", config], port)
 
-    def mute(self):
-        """The port of a server that agrees on HTTP/2 and then says nothing. By TLS 1.3 it would: session tickets."""
+    def mute(self, version):
+        """The port of a server that agrees on HTTP/2 and then says nothing, but the session tickets of TLS 1.3."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.maximum_version = version
         context.load_cert_chain(self.certificate, os.path.join(self.folder, "key.pem"))
         context.set_alpn_protocols(["h2"])
         server = socket.create_server(("127.0.0.1", 0))
@@ -117,37 +119,61 @@ class Http2:
         self.assertEqual(self.events("connect_failed") + self.events("response_timeout"), [])
         self.assert_nothing_passed_through()
 
-    def test_it_is_left_alone_when_it_has_said_how_much_more_it_takes(self):
+    def is_left_alone_when_it_has_said_how_much_more_it_takes(self, asking, **nginx):
         """Nobody answers that. It says so when it has read some 32 KB, and then rests."""
         port = self.free_port()
         self.write("large", "x" * 70000)
-        self.nginx(port)
+        self.nginx(port, **nginx)
         rules = self.rules(RULE % port)
         for how in BARE, EMPTIED, RULED:
-            ended = self.run_program(self.asking(port, "/large", "1500", "/"), rules, how)
+            ended = self.run_program(asking(port, "/large", "1500", "/"), rules, how)
             self.assertEqual((ended.status, ended.out[70000:]), (0, "[HTTP/2.0, request 2]"), ended)
         self.assertEqual(self.events("response_timeout"), [])
         self.assert_answered_at_least(2)
+
+    def test_it_is_left_alone_when_it_has_said_how_much_more_it_takes(self):
+        self.is_left_alone_when_it_has_said_how_much_more_it_takes(self.asking)
 
     def assert_answered_at_least(self, number):
         answered = sum(host["answered"] for report in self.reports() for host in report["hosts"])
         self.assertGreaterEqual(answered, number)
 
-    def test_it_is_told_that_no_answer_comes(self):
-        port = self.mute()
+    def is_told(self, command, port):
         rules = self.rules(RULE % port)
-        self.only_with_rules(lambda how: self.told_in_time(self.asking(port, "/"), rules, how))
-        self.assertEqual(self.agreed, ["h2"] * 3)
+        self.only_with_rules(lambda how: self.told_in_time(command, rules, how))
         self.assertEqual(len(self.events("response_timeout")), 1)
         self.assert_nothing_passed_through()
 
+    def is_told_that_no_answer_comes(self, version):
+        port = self.mute(version)
+        self.is_told(self.asking(port, "/"), port)
+        self.assertEqual(self.agreed, ["h2"] * 3)
+
+    def test_it_is_told_that_no_answer_comes(self):
+        self.is_told_that_no_answer_comes(ssl.TLSVersion.TLSv1_2)
+
+    def test_tickets_are_no_answer(self):
+        self.is_told_that_no_answer_comes(ssl.TLSVersion.TLSv1_3)
+
+    def settings_are_no_answer(self, asking, **nginx):
+        """nginx is there, and what is behind it is not. Over TLS a short request cannot be told from the settings it comes with."""
+        port = self.free_port()
+        self.nginx(port, self.server("hang").port, **nginx)
+        self.is_told(asking(port, "/silent?and=" + "so-on-" * 16), port)
+
+    def test_settings_are_no_answer(self):
+        self.settings_are_no_answer(self.asking, versions="TLSv1.3")
+
+    def test_settings_are_no_answer_over_tls_1_2(self):
+        self.settings_are_no_answer(self.asking, versions="TLSv1.2")
+
+    def test_settings_are_no_answer_in_plaintext(self):
+        self.settings_are_no_answer(self.asking_in_plaintext, listen="http2")
+
     def test_it_is_told_that_nobody_speaks(self):
         """In plaintext, from the first byte on."""
-        server = self.server("hang")
-        rules = self.rules(RULE % server.port)
-        self.only_with_rules(lambda how: self.told_in_time(self.asking_in_plaintext(server.url()), rules, how))
-        self.assertEqual(len(self.events("response_timeout")), 1)
-        self.assert_nothing_passed_through()
+        port = self.server("hang").port
+        self.is_told(self.asking_in_plaintext(port, "/"), port)
 
 
 class Curl(Http2, Stage):
@@ -155,14 +181,17 @@ class Curl(Http2, Stage):
     timed_out = "Connection timed out"
 
     def asking(self, port, *words):
+        return self.curl("https", port, words, "--http2", "--cacert", self.certificate)
+
+    def asking_in_plaintext(self, port, *words):
+        return self.curl("http", port, words, "--http2-prior-knowledge")
+
+    def curl(self, scheme, port, words, *options):
         """What it has of rests is a rate: each request begins so long after the one before."""
         rests = [int(word) for word in words if not word.startswith("/")]
         rate = ["--rate", f"{60000 // rests[0]}/m"] if rests else []
-        urls = [f"https://127.0.0.1:{port}{word}" for word in words if word.startswith("/")]
-        return ["curl", "-sSN", "--http2", "--cacert", self.certificate, *rate, *urls]
-
-    def asking_in_plaintext(self, url):
-        return ["curl", "-sS", "--http2-prior-knowledge", url]
+        urls = [f"{scheme}://127.0.0.1:{port}{word}" for word in words if word.startswith("/")]
+        return ["curl", "-sSN", *options, *rate, *urls]
 
 
 class Node(Http2, Stage):
@@ -172,17 +201,34 @@ class Node(Http2, Stage):
     def asking(self, port, *words):
         return ["env", f"CA={self.certificate}", "node", "-e", NODE, f"https://127.0.0.1:{port}", *words]
 
-    def asking_in_plaintext(self, url):
-        return ["node", "-e", NODE, url, "/"]
+    def asking_in_plaintext(self, port, *words):
+        return ["node", "-e", NODE, f"http://127.0.0.1:{port}", *words]
 
     def test_it_is_told_that_a_later_request_is_not_answered(self):
         """One that is longer than what nobody has to answer."""
         port = self.free_port()
         self.nginx(port, self.server("hang").port)
+        self.is_told(self.asking(port, "/", "/silent?for=a-long-long-long-time"), port)
+
+    def test_it_is_left_alone_then_in_plaintext_too(self):
+        self.is_left_alone_when_it_has_said_how_much_more_it_takes(self.asking_in_plaintext, listen="http2")
+
+    def is_left_alone_when_it_has_asked_for_nothing(self, asking, **nginx):
+        """It connects a while before it asks, as pools do."""
+        port = self.free_port()
+        self.nginx(port, **nginx)
         rules = self.rules(RULE % port)
-        self.only_with_rules(lambda how: self.told_in_time(self.asking(port, "/", "/silent?for=a-long-long-long-time"), rules, how))
-        self.assertEqual(len(self.events("response_timeout")), 1)
-        self.assert_nothing_passed_through()
+        for how in BARE, EMPTIED, RULED:
+            ended = self.run_program(asking(port, "1500", "/"), rules, how)
+            self.assertEqual((ended.status, ended.out), (0, "[HTTP/2.0, request 1]"), ended)
+        self.assertEqual(self.events("response_timeout"), [])
+        self.assert_answered_at_least(1)
+
+    def test_it_is_left_alone_when_it_has_asked_for_nothing(self):
+        self.is_left_alone_when_it_has_asked_for_nothing(self.asking, versions="TLSv1.3")
+
+    def test_it_is_left_alone_then_in_plaintext_as_well(self):
+        self.is_left_alone_when_it_has_asked_for_nothing(self.asking_in_plaintext, listen="http2")
 
 
 if __name__ == "__main__":

@@ -94,12 +94,12 @@ TEST(over_tls_what_need_not_be_answered_is_of_few_lengths)
 TEST(over_tls_a_request_is_what_comes_after_the_settings)
 {
     size_t settings = 24 + 27 + 13 + 22;
-    ck_assert(!http2_may_be_request(0, settings));
-    ck_assert(http2_may_be_request(settings, 67));
-    ck_assert(!http2_may_be_request(settings, 31));
-    ck_assert(http2_may_be_request(0, settings + 67));  /* both at once */
-    ck_assert(!http2_may_be_request(0, 24 + 22));       /* the preface by itself, */
-    ck_assert(!http2_may_be_request(24 + 22, 27 + 22)); /* and its settings */
+    ck_assert(!http2_is_request(0, settings));
+    ck_assert(http2_is_request(settings, 67));
+    ck_assert(!http2_is_request(settings, 31));
+    ck_assert(http2_is_request(0, settings + 67));  /* both at once */
+    ck_assert(!http2_is_request(0, 24 + 22));       /* the preface by itself, */
+    ck_assert(!http2_is_request(24 + 22, 27 + 22)); /* and its settings */
 }
 
 SUITE("http2", a_preface_is_known, headers_are_a_request, what_a_client_says_of_itself_needs_no_answer,

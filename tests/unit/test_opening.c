@@ -296,6 +296,17 @@ TEST(settings_over_tls_1_2_answer_no_request)
     ck_assert_int_eq(server_says(120, 0), OPENING_IS_OVER);
 }
 
+TEST(a_server_of_tls_1_2_may_speak_first)
+{
+    shake_hands_of_tls_1_2(true);
+    ck_assert_int_eq(server_says(64, 0), OPENING_HANDSHAKES);
+    ask(24 + 27 + 13 + 24);
+    ask(69);
+    ck_assert_int_eq(server_says(33, 0), OPENING_PREPARES);
+    shake_hands_of_tls_1_2(false);
+    ck_assert_int_eq(server_says(250, 0), OPENING_IS_OVER);
+}
+
 TEST(a_client_need_not_wait_for_the_end_of_a_handshake_of_tls_1_2)
 {
     client_says_hello(false, 0);

@@ -67,6 +67,7 @@ static void server_says_hello(const char *protocols, size_t size)
     hello_bytes += 32;
     put("\2xx\x13\1\0", 6);
     put_extensions(protocols, size, 0);
+    hello[3] = (uint8_t)(hello_bytes - 4);
 }
 
 static bool offers_http2(void)
@@ -115,15 +116,24 @@ TEST(no_other_bytes_are_such_a_hello)
 TEST(a_server_agrees_on_http2_or_does_not)
 {
     server_says_hello("\2h2", 3);
-    ck_assert(tls_server_hello_agrees_on_http2(hello, hello_bytes));
+    ck_assert(tls_server_hello(hello, hello_bytes).agrees_on_http2);
     for (size_t size = 0; size < hello_bytes; size++)
-        ck_assert(!tls_server_hello_agrees_on_http2(hello, size));
+        ck_assert(!tls_server_hello(hello, size).agrees_on_http2);
     hello[0] = 4;
-    ck_assert(!tls_server_hello_agrees_on_http2(hello, hello_bytes));
+    ck_assert(!tls_server_hello(hello, hello_bytes).agrees_on_http2);
     server_says_hello("\10http/1.1", 9);
-    ck_assert(!tls_server_hello_agrees_on_http2(hello, hello_bytes));
+    ck_assert(!tls_server_hello(hello, hello_bytes).agrees_on_http2);
     server_says_hello(NULL, 0);
-    ck_assert(!tls_server_hello_agrees_on_http2(hello, hello_bytes));
+    ck_assert(!tls_server_hello(hello, hello_bytes).agrees_on_http2);
+}
+
+TEST(a_server_tells_its_version)
+{
+    server_says_hello("\2h2", 3);
+    ck_assert(tls_server_hello(hello, hello_bytes).is_old);
+    ck_assert(!tls_server_hello(hello, hello_bytes - 1).is_old);
+    hello[6 + 32 + 6 + 3] = 43; /* the other extension */
+    ck_assert(!tls_server_hello(hello, hello_bytes).is_old);
 }
 
 TEST(whatever_lengths_it_has_it_is_read_within_its_bounds)
@@ -141,11 +151,11 @@ TEST(whatever_lengths_it_has_it_is_read_within_its_bounds)
         uint8_t *exact = malloc(hello_bytes); /* for the sanitizer */
         memcpy(exact, hello, hello_bytes);
         tls_client_hello(exact, hello_bytes);
-        tls_server_hello_agrees_on_http2(exact, hello_bytes);
+        tls_server_hello(exact, hello_bytes);
         free(exact);
     }
 }
 
 SUITE("tls_hello", a_hello_offers_http2_or_does_not, a_hello_shows_a_ticket_or_does_not,
-      no_other_bytes_are_such_a_hello, a_server_agrees_on_http2_or_does_not,
+      no_other_bytes_are_such_a_hello, a_server_agrees_on_http2_or_does_not, a_server_tells_its_version,
       whatever_lengths_it_has_it_is_read_within_its_bounds)
