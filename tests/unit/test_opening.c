@@ -372,5 +372,6 @@ SUITE("opening", two_tickets_of_one_length_are_no_answer, one_is_in_doubt_until_
       where_the_end_of_the_handshake_is_not_recognized_all_is_an_answer, settings_of_http2_answer_no_request,
       they_answer_the_clients_settings, settings_as_long_as_a_ticket_are_known_by_what_follows,
       without_http2_there_are_no_settings, tls_1_2_knows_no_tickets_then,
-      settings_over_tls_1_2_answer_no_request, a_client_need_not_wait_for_the_end_of_a_handshake_of_tls_1_2,
-      in_plaintext_frames_are_seen, whoever_speaks_otherwise_has_no_opening)
+      settings_over_tls_1_2_answer_no_request, a_server_of_tls_1_2_may_speak_first,
+      a_client_need_not_wait_for_the_end_of_a_handshake_of_tls_1_2, in_plaintext_frames_are_seen,
+      whoever_speaks_otherwise_has_no_opening)
