@@ -161,6 +161,9 @@ static enum opening_says feed(struct opening *opening, const struct pieces *piec
 static bool begin(struct descriptor *entry, int fd, const void *data, size_t size)
 {
     struct opening opening;
+    uint8_t first = *(const uint8_t *)data;
+    if (first != TLS_HELLO_BEGINS && first != HTTP2_BEGINS)
+        return false;
     struct pending *pending = opening_begins(&opening, data, size) ? deadline_slot(entry, fd) : NULL;
     if (!pending)
         return false;
