@@ -9,6 +9,7 @@
 #include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/epoll_files.h"
+#include "state/registered_data.h"
 #include "state/registrations.h"
 #include "state/segment.h"
 
@@ -131,6 +132,26 @@ static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
     return is_known ? now.events | EPOLLERR | EPOLLHUP : ~0u;
 }
 
+/* Most events can be shown as they are: where no other thread can be doing anything about it, the only descriptor that it can be of
+ * is none of ours, or is connected, or this is the good end of its attempt. False: it is to be looked into. */
+static bool is_plain(const struct epoll_wait *mine, const struct epoll_event *event)
+{
+    uint32_t asked;
+    if (!real_is_alone() || withhold_is_on() ||
+        atomic_load_explicit(&pending_head->nudges, memory_order_relaxed) ||
+        (event->events & FAILURES && wait_is_overtaken(&mine->wait)))
+        return false;
+    int fd = registered_data_only(mine->epoll, event->data.u64, &asked);
+    if (fd < 0 || asked & EPOLLONESHOT || event->events & ~(asked | FAILURES))
+        return false;
+    struct descriptor *entry = descriptor_of(fd);
+    uint32_t state = entry ? atomic_load_explicit(&entry->state, memory_order_acquire) : 0;
+    if (!(state & (CONNECTING | CONNECT_ERROR_DUE)))
+        return true;
+    return !(state & CONNECT_ERROR_DUE) && event->events & EPOLLOUT && !(event->events & FAILURES) &&
+           readiness_is_up(fd, entry);
+}
+
 static int sift(struct wait *wait, int ready)
 {
     struct epoll_wait *mine = (struct epoll_wait *)wait;
@@ -139,6 +160,10 @@ static int sift(struct wait *wait, int ready)
         struct epoll_event event = mine->events[i];
         struct registration found;
         struct whose whose;
+        if (is_plain(mine, &event)) {
+            mine->events[left++] = event;
+            continue;
+        }
         int fd = whose_event(&whose, mine->epoll, &event, wait_is_overtaken(wait), &found);
         if (fd >= 0)
             complete(&found, event.events);
