@@ -208,7 +208,7 @@ static inline void make_ready(struct connecting *call)
     call->error_before = errno;
     call->is_exhausted = call->is_limited = call->is_led = call->is_falling = call->has_place = false;
     call->turn_ns = 0;
-    call->seed = process_next_seed();
+    call->seed = process_next_seed_at(call->begun_ns);
     connect_text(call);
     if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
         connect_in_earnest(call->fd);

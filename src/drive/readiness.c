@@ -27,6 +27,7 @@
 static bool is_anothers_error(int fd, struct descriptor *entry);
 static struct pending *claim(int fd, struct descriptor *entry);
 static bool is_at(struct pending *pending, int fd);
+static void act_through(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
 static bool is_in_flight(const struct pending *pending);
 static bool is_only_timed(int fd, struct descriptor *entry);
@@ -396,7 +397,7 @@ bool readiness_is_up(int fd, struct descriptor *entry)
     struct pending *pending = entry->ticket.is_probe ? NULL : pending_claim(entry);
     if (!pending)
         return false;
-    pending->fd = fd;
+    act_through(pending, fd);
     bool is_up = is_in_flight(pending) && clock_coarse_ns() < pending->began_ns + AT_ONCE_NS;
     if (is_up)
         flight_succeed(pending);
@@ -423,8 +424,15 @@ static bool is_at(struct pending *pending, int fd)
     struct descriptor *entry = descriptor_of(fd);
     if (!entry || entry != pending->entry || option_cookie(fd) != entry->cookie)
         return false;
-    pending->fd = fd;
+    act_through(pending, fd);
     return true;
+}
+
+/* Mostly it is that number already. */
+static void act_through(struct pending *pending, int fd)
+{
+    if (pending->fd != fd)
+        pending->fd = fd;
 }
 
 static bool is_still_there(struct pending *pending)

@@ -76,9 +76,12 @@ void descriptor_note_without(int fd, unsigned bits)
 
 void descriptor_note_unblocked(int fd)
 {
-    descriptor_note_without(fd, SOCKET_FRESH);
-    if (!descriptor_is_copied(fd))
-        descriptor_note_with(fd, SOCKET_UNBLOCKED);
+    uint16_t known = (uint16_t)descriptor_note(fd), wanted;
+    do {
+        bool is_only = known & SOCKET_KIND && !(known & SOCKET_COPIED);
+        wanted = (uint16_t)((known & ~SOCKET_FRESH) | (is_only ? SOCKET_UNBLOCKED : 0));
+    } while (wanted != known && !__atomic_compare_exchange_n(&descriptor_notes[fd], &known, wanted, true,
+                                                             __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
 void descriptor_note_shut(int fd)
@@ -172,7 +175,8 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
 {
     if ((unsigned)fd >= descriptor_limit)
         return NULL;
-    descriptor_drop(fd, NULL);
+    if (descriptor_of(fd))
+        descriptor_drop(fd, NULL);
     struct descriptor *entry = pool_take();
     if (!entry)
         return NULL;

@@ -31,10 +31,12 @@ static bool open_table(void);
 static void *map_emptied_on_fork(size_t size);
 static struct pending *take_slot(void);
 static void raise(_Atomic uint64_t *nearness, uint64_t value);
-static void arm(struct pending *pending, uint64_t due_ns);
 static void announce(struct pending *pending, uint64_t due_ns);
 static bool try_claim(struct pending *pending);
 static void let_go(struct pending *pending);
+static __attribute__((noinline)) struct pending *claim_later(struct pending *pending,
+                                                             const struct descriptor *entry);
+static struct pending *if_it_belongs(struct pending *pending, const struct descriptor *entry);
 static void let_others_go(unsigned turn);
 static bool belongs(const struct pending *pending, const struct descriptor *entry);
 
@@ -52,8 +54,9 @@ struct pending *pending_take(struct descriptor *entry)
     atomic_store_explicit(&pending->may_be_http2, 0, memory_order_relaxed);
     pending->saved_user_timeout_ms = -1;
     pending->is_withheld = pending->turn.is_waiting = false;
-    pending->phase = PENDING_FREE;
-    pending->answer_due_ns = pending->room_due_ns = NEVER;
+    atomic_store_explicit(&pending->phase, PENDING_FREE, memory_order_relaxed);
+    atomic_store_explicit(&pending->answer_due_ns, NEVER, memory_order_relaxed);
+    atomic_store_explicit(&pending->room_due_ns, NEVER, memory_order_relaxed);
     atomic_store_explicit(&pending->left_due_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&pending->entry, entry, memory_order_relaxed);
     return pending;
@@ -75,19 +78,30 @@ struct pending *pending_claim(struct descriptor *entry)
 {
     uint32_t number = atomic_load_explicit(&entry->pending, memory_order_acquire);
     struct pending *pending = number ? pending_number(number - 1) : NULL;
-    if (!pending)
+    if (!pending || !belongs(pending, entry))
         return NULL;
+    return try_claim(pending) ? if_it_belongs(pending, entry) : claim_later(pending, entry);
+}
+
+/* Somebody else has it. */
+static struct pending *claim_later(struct pending *pending, const struct descriptor *entry)
+{
     for (unsigned turn = 0; turn < YIELDS + NAPS; turn++) {
+        let_others_go(turn);
         if (!belongs(pending, entry))
             return NULL;
-        if (try_claim(pending)) {
-            if (belongs(pending, entry))
-                return pending;
-            let_go(pending);
-            return NULL;
-        }
-        let_others_go(turn);
+        if (try_claim(pending))
+            return if_it_belongs(pending, entry);
     }
+    return NULL;
+}
+
+/* Still, now that it is claimed. */
+static struct pending *if_it_belongs(struct pending *pending, const struct descriptor *entry)
+{
+    if (belongs(pending, entry))
+        return pending;
+    let_go(pending);
     return NULL;
 }
 
@@ -111,8 +125,8 @@ void pending_release(struct pending *pending, uint64_t due_ns)
         due_ns = in_ns;
     if (out_ns && out_ns < due_ns)
         due_ns = out_ns;
-    arm(pending, due_ns);
-    let_go(pending);
+    atomic_store_explicit(&pending->due_ns, due_ns, memory_order_release);
+    let_go(pending); /* which tells of it */
 }
 
 void pending_put_back(struct pending *pending)
@@ -221,7 +235,7 @@ void pending_enter(struct pending *pending, enum pending_phase phase)
         atomic_fetch_sub_explicit(&pending_head->connects, 1, memory_order_relaxed);
     if (was != is)
         atomic_fetch_add(&pending_head->changes, 1);
-    pending->phase = phase;
+    atomic_store_explicit(&pending->phase, phase, memory_order_release);
 }
 
 void pending_due(struct pending *pending, const struct descriptor *entry, uint64_t due_ns)
@@ -424,16 +438,6 @@ static void raise(_Atomic uint64_t *nearness, uint64_t value)
     uint64_t known = atomic_load(nearness);
     while (known < value && !atomic_compare_exchange_weak(nearness, &known, value))
         ;
-}
-
-static void arm(struct pending *pending, uint64_t due_ns)
-{
-    if (due_ns == NEVER) {
-        atomic_store_explicit(&pending->due_ns, due_ns, memory_order_release);
-        return;
-    }
-    atomic_store(&pending->due_ns, due_ns);
-    announce(pending, due_ns);
 }
 
 static void announce(struct pending *pending, uint64_t due_ns)

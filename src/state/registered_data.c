@@ -9,7 +9,8 @@ static bool is_all_cut;
 static bool take(uint32_t home, int fd);
 static bool is_taken(uint32_t place, int32_t there);
 static void cut_around(uint32_t place);
-static uint32_t home_of(int epoll, uint64_t data);
+static inline bool is_cut_at(uint32_t home);
+static inline uint32_t home_of(int epoll, uint64_t data);
 static bool is_so(int epoll, int fd, uint64_t data, struct registration *found);
 
 void registered_data_begin(void *memory)
@@ -100,25 +101,24 @@ int registered_data_next(int epoll, uint64_t data, unsigned *turn, struct regist
 /* For the most common of all events: registered_data_next until there are no more, in one go. */
 int registered_data_only(int epoll, uint64_t data, uint32_t *events)
 {
-    static const struct registration nothing;
     const int32_t *all = __atomic_load_n(&places, __ATOMIC_ACQUIRE);
-    if (!all || registered_data_is_cut(epoll, data))
+    uint32_t home = home_of(epoll, data);
+    int only = -1, fd = (int)(uint32_t)data; /* data.fd */
+    if (!all || is_cut_at(home))
         return -1;
-    const int32_t *place = &all[home_of(epoll, data)], *end = place + REGISTERED_DATA_EACH;
-    int fd = (int)(uint32_t)data, only = -1; /* data.fd */
-    for (;;) {
-        bool has_place = (unsigned)fd < registration_limit;
-        const struct registration *known = has_place ? &registration_table[fd] : &nothing;
-        int32_t there = __atomic_load_n(&known->epoll, __ATOMIC_ACQUIRE);
-        if (there == REGISTERED_WITH_SEVERAL)
-            return -1;
-        if (there == epoll + 1 && __atomic_load_n(&known->data, __ATOMIC_RELAXED) == data) {
-            if (only >= 0 && only != fd)
+    for (uint32_t i = 0;; i++) {
+        if ((unsigned)fd < registration_limit) {
+            const struct registration *known = &registration_table[fd];
+            int32_t there = __atomic_load_n(&known->epoll, __ATOMIC_ACQUIRE);
+            bool is_so = there == epoll + 1 && __atomic_load_n(&known->data, __ATOMIC_RELAXED) == data;
+            if (there == REGISTERED_WITH_SEVERAL || (is_so && only >= 0 && only != fd))
                 return -1;
-            only = fd;
-            *events = __atomic_load_n(&known->events, __ATOMIC_RELAXED);
+            if (is_so) {
+                only = fd;
+                *events = __atomic_load_n(&known->events, __ATOMIC_RELAXED);
+            }
         }
-        int32_t next = place < end ? __atomic_load_n(place++, __ATOMIC_ACQUIRE) : 0;
+        int32_t next = i < REGISTERED_DATA_EACH ? __atomic_load_n(&all[home + i], __ATOMIC_ACQUIRE) : 0;
         if (!next)
             return only;
         fd = next - 1;
@@ -133,8 +133,12 @@ void registered_data_cut(void)
 bool registered_data_is_cut(int epoll, uint64_t data)
 {
     return __atomic_load_n(&is_all_cut, __ATOMIC_ACQUIRE) ||
-           (__atomic_load_n(&places, __ATOMIC_ACQUIRE) &&
-            __atomic_load_n(&cuts[home_of(epoll, data)], __ATOMIC_ACQUIRE));
+           (__atomic_load_n(&places, __ATOMIC_ACQUIRE) && is_cut_at(home_of(epoll, data)));
+}
+
+static inline bool is_cut_at(uint32_t home)
+{
+    return __atomic_load_n(&is_all_cut, __ATOMIC_ACQUIRE) || __atomic_load_n(&cuts[home], __ATOMIC_ACQUIRE);
 }
 
 int registered_data_next_of_all(int epoll, uint64_t data, unsigned *turn, struct registration *found)
@@ -150,7 +154,7 @@ int registered_data_next_of_all(int epoll, uint64_t data, unsigned *turn, struct
     return -1;
 }
 
-static uint32_t home_of(int epoll, uint64_t data)
+static inline uint32_t home_of(int epoll, uint64_t data)
 {
     uint64_t mixed = (data ^ (uint64_t)(uint32_t)epoll << 40) * 0x9e3779b97f4a7c15;
     return (uint32_t)(mixed >> (64 - REGISTERED_DATA_BITS));
