@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "state/faults.h"
+#include "state/own.h"
 #include "state/pool.h"
 
 #define LIMIT_MAX  (1u << 20)
@@ -32,6 +33,7 @@ static const struct guard **guards;
 static void fill(struct guard *values, const struct policy *policy);
 static const struct guard *shared(struct guard *wanted);
 static void put(int fd, struct descriptor *entry);
+static bool is_last_reference(struct descriptor *entry);
 static void raise_end(unsigned *end, int fd);
 
 bool descriptors_open(void)
@@ -228,13 +230,24 @@ void descriptor_drop(int fd, struct descriptor *last)
         last->guard = NULL;
     if ((unsigned)fd >= descriptor_limit)
         return;
-    struct descriptor *entry = __atomic_exchange_n(&descriptor_table[fd], NULL, __ATOMIC_ACQ_REL);
-    if (!entry || atomic_fetch_sub_explicit(&entry->references, 1, memory_order_acq_rel) != 1)
+    void *there = __atomic_load_n(&descriptor_table[fd], __ATOMIC_ACQUIRE);
+    while (there && !own_replace_pointer((void **)&descriptor_table[fd], &there, NULL))
+        ;
+    struct descriptor *entry = there;
+    if (!entry || !is_last_reference(entry))
         return;
     if (last)
         memcpy(last, entry, sizeof *last);
     flow_detach(entry); /* while it is ours: what is back in the pool may be given a flow at once */
     pool_give(entry);
+}
+
+static bool is_last_reference(struct descriptor *entry)
+{
+    uint32_t references = atomic_load_explicit(&entry->references, memory_order_relaxed);
+    while (!own_replace_32(&entry->references, &references, references - 1))
+        ;
+    return references == 1;
 }
 
 struct target_name descriptor_target(const struct descriptor *entry)

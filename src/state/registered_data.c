@@ -2,12 +2,16 @@
 
 #include <stddef.h>
 
+#include "state/alone.h"
+
 static int32_t *places;     /* by epoll and data: a number + 1, or 0 */
 static unsigned char *cuts; /* 1: what has its home there may be nowhere */
 static bool is_all_cut;
 
 static bool take(uint32_t home, int fd);
 static bool is_taken(uint32_t place, int32_t there);
+static bool is_taken_by_one_of_several(uint32_t place, int fd);
+static inline bool is_from(uint32_t place, int epoll, uint64_t data);
 static void cut_around(uint32_t place);
 static inline bool is_cut_at(uint32_t home);
 static inline uint32_t home_of(int epoll, uint64_t data);
@@ -28,7 +32,8 @@ void registered_data_remember(int epoll, int fd, uint64_t data)
     uint32_t home = home_of(epoll, data);
     if (!__atomic_load_n(&places, __ATOMIC_ACQUIRE))
         return;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!real_is_alone())
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
     while (!take(home, fd))
         ;
 }
@@ -62,12 +67,29 @@ static bool take(uint32_t home, int fd)
 
 static bool is_taken(uint32_t place, int32_t there)
 {
+    if (!there)
+        return false;
+    const struct registration *known = &registration_table[there - 1];
+    int32_t epoll = __atomic_load_n(&known->epoll, __ATOMIC_ACQUIRE);
+    if (epoll == REGISTERED_WITH_SEVERAL)
+        return is_taken_by_one_of_several(place, there - 1);
+    return epoll > 0 && is_from(place, epoll - 1, __atomic_load_n(&known->data, __ATOMIC_RELAXED));
+}
+
+static bool is_taken_by_one_of_several(uint32_t place, int fd)
+{
     struct registration one;
     unsigned turn = 0;
-    while (there && registration_known(there - 1, &turn, &one))
-        if (place - home_of(one.epoll - 1, one.data) < REGISTERED_DATA_EACH)
+    while (registration_known(fd, &turn, &one))
+        if (is_from(place, one.epoll - 1, one.data))
             return true;
     return false;
+}
+
+/* Is that where what is with that epoll under those data may be? */
+static inline bool is_from(uint32_t place, int epoll, uint64_t data)
+{
+    return place - home_of(epoll, data) < REGISTERED_DATA_EACH;
 }
 
 static void cut_around(uint32_t place)
