@@ -116,6 +116,7 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     call.address = address;
     call.length = length;
     call.rules = rules;
+    call.host.host = NULL; /* not known yet */
     call.cookie = 0;
     call.flow = NULL;
     call.begun_ns = visit->entered_ns;
@@ -332,7 +333,6 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
     }
     call->rule = recent_find(rules, &call->target, &call->host, call->begun_ns);
     if (!call->rule) {
-        call->host.host = NULL; /* not known yet */
         call->rule = ruleset_find(rules, &call->target, process_program());
         if (!call->rule || !has_policy(&call->rule->policy))
             return false;

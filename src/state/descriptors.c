@@ -82,8 +82,7 @@ void descriptor_note_unblocked(int fd)
     do {
         bool is_only = known & SOCKET_KIND && !(known & SOCKET_COPIED);
         wanted = (uint16_t)((known & ~SOCKET_FRESH) | (is_only ? SOCKET_UNBLOCKED : 0));
-    } while (wanted != known && !__atomic_compare_exchange_n(&descriptor_notes[fd], &known, wanted, true,
-                                                             __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    } while (wanted != known && !own_replace_16(&descriptor_notes[fd], &known, wanted));
 }
 
 void descriptor_note_shut(int fd)
@@ -94,10 +93,10 @@ void descriptor_note_shut(int fd)
 
 unsigned descriptor_note_begun(int fd)
 {
-    static uint8_t begun;
+    static _Atomic uint32_t begun;
     if ((unsigned)fd >= descriptor_limit)
         return SOCKET_UNKNOWN;
-    unsigned number = __atomic_fetch_add(&begun, 1, __ATOMIC_RELAXED) % 127 + 1;
+    unsigned number = own_count_32(&begun) % 127 + 1;
     unsigned note =
         (descriptor_note(fd) & ~(SOCKET_SHUT | SOCKET_BEGUN)) | number * (SOCKET_BEGUN & -SOCKET_BEGUN);
     descriptor_note_kind(fd, note);

@@ -40,6 +40,12 @@ static inline void own_add(_Atomic uint32_t *word, uint32_t by)
 }
 
 /* As atomic_compare_exchange_strong. */
+static inline bool own_replace_16(uint16_t *word, uint16_t *expected, uint16_t wanted)
+{
+    OWN_REPLACE(word, expected, wanted)
+    return __atomic_compare_exchange_n(word, expected, wanted, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 static inline bool own_replace_32(_Atomic uint32_t *word, uint32_t *expected, uint32_t wanted)
 {
     OWN_REPLACE(word, expected, wanted)
@@ -56,6 +62,23 @@ static inline bool own_replace_pointer(void **place, void **expected, void *want
 {
     OWN_REPLACE(place, expected, wanted)
     return __atomic_compare_exchange_n(place, expected, wanted, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+/* Counts one more; the number of it, from 1 on. */
+static inline uint32_t own_count_32(_Atomic uint32_t *word)
+{
+    uint32_t before = atomic_load_explicit(word, memory_order_relaxed);
+    while (!own_replace_32(word, &before, before + 1))
+        ;
+    return before + 1;
+}
+
+static inline uint64_t own_count_64(_Atomic uint64_t *word)
+{
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
+    while (!own_replace_64(word, &before, before + 1))
+        ;
+    return before + 1;
 }
 
 static inline void own_store_32(_Atomic uint32_t *word, uint32_t value)

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "state/own.h"
 
 struct settings settings;
 
@@ -26,7 +27,7 @@ static bool is_shared; /* ever */
 static bool is_shared = true;
 #endif
 static pid_t born; /* in ordinary memory: a fork child keeps it */
-static uint64_t calls;
+static _Atomic uint64_t calls;
 
 static __attribute__((noinline)) bool find_out_who_owns_memory(struct identity *mine);
 static bool is_set(const char *value, const char *variable);
@@ -223,7 +224,7 @@ uint64_t process_next_seed(void)
 
 uint64_t process_next_seed_at(uint64_t now_ns)
 {
-    uint64_t call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
+    uint64_t call = own_count_64(&calls);
     if (settings.has_seed)
         return hash_bytes(&call, sizeof call, settings.seed);
     /* The clock tells a fork child from its parent, the stack one thread from another. */
