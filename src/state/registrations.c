@@ -227,7 +227,7 @@ static void note_one_asked(int fd, bool is_there, const struct registration *reg
 }
 
 /* What was registered with it before rules were in force. */
-static void learn(int epoll)
+static __attribute__((noinline)) void learn(int epoll)
 {
     unsigned count = __atomic_load_n(&unseen_count, __ATOMIC_ACQUIRE);
     for (unsigned i = 0; i < count && i < UNSEEN; i++) {
