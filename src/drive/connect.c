@@ -25,6 +25,7 @@
 #include "state/descriptors.h"
 #include "state/faults.h"
 #include "state/process.h"
+#include "state/recent.h"
 #include "state/tally.h"
 
 typedef int (*pass_through)(int fd, __CONST_SOCKADDR_ARG address, socklen_t length);
@@ -115,6 +116,7 @@ static int connect_under(const struct ruleset *rules, const struct visit *visit,
     call.address = address;
     call.length = length;
     call.rules = rules;
+    call.host.host = NULL; /* not known yet */
     call.cookie = 0;
     call.flow = NULL;
     call.begun_ns = visit->entered_ns;
@@ -208,7 +210,7 @@ static inline void make_ready(struct connecting *call)
     call->error_before = errno;
     call->is_exhausted = call->is_limited = call->is_led = call->is_falling = call->has_place = false;
     call->turn_ns = 0;
-    call->seed = process_next_seed();
+    call->seed = process_next_seed_at(call->begun_ns);
     connect_text(call);
     if (descriptor_note(call->fd) & SOCKET_FASTOPEN)
         connect_in_earnest(call->fd);
@@ -329,9 +331,12 @@ static bool find_target(struct connecting *call, const struct ruleset *rules)
     } else {
         return false;
     }
-    call->rule = ruleset_find(rules, &call->target, process_program());
-    if (!call->rule || !has_policy(&call->rule->policy))
-        return false;
+    call->rule = recent_find(rules, &call->target, &call->host, call->begun_ns);
+    if (!call->rule) {
+        call->rule = ruleset_find(rules, &call->target, process_program());
+        if (!call->rule || !has_policy(&call->rule->policy))
+            return false;
+    }
     /* MPTCP and SCTP connect differently. */
     if (call->kind == SOCKET_OTHER)
         segment_passed(PASSED_NOT_TCP);
@@ -351,7 +356,10 @@ static void connect_in_earnest(int fd)
  * is meant by, it is open only if the circuits of all of them are. False: by one of them no rule is for it. */
 static bool find_host(struct connecting *call, const struct ruleset *rules, uint64_t *until_ns)
 {
-    call->host = hosts_find(call->rule, &call->target, call->begun_ns);
+    if (!call->host.host) {
+        call->host = hosts_find(call->rule, &call->target, call->begun_ns);
+        recent_remember(rules, &call->target, call->rule, call->host);
+    }
     *until_ns = open_until(call, &call->rule->policy, call->host);
     return !*until_ns || !call->target.name || find_other_host(call, rules, until_ns);
 }

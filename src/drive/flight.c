@@ -20,6 +20,7 @@
 #include "state/credits.h"
 #include "state/faults.h"
 #include "state/latencies.h"
+#include "state/own.h"
 #include "state/segment.h"
 
 #define QUEUE_LOOK_NS      NS_PER_MS
@@ -259,7 +260,6 @@ void flight_succeed(struct pending *pending)
         flight_report(pending, is_late ? BREAKER_FAILURE : BREAKER_SUCCESS, 0);
     uint32_t set = (guard->has_exchanges ? IDLE | FIRST_EXCHANGE : 0) |
                    (is_decided_later ? HOLDS_TICKET : 0) | (guard_times_waits(guard) ? WAITS_ARE_TIMED : 0);
-    atomic_fetch_or_explicit(&entry->state, set, memory_order_relaxed);
     int fd = pending->fd;
     if (!(atomic_load_explicit(&entry->state, memory_order_relaxed) & NON_BLOCKING))
         transfer_connected_midway(entry, fd);
@@ -272,7 +272,10 @@ void flight_succeed(struct pending *pending)
     /* Another thread that is shown that it is connected may close the number at once: it waits for the slot, and what has the number
      * afterwards is another's. Who finds nothing there any more is to know that something has ended. */
     pending_enter(pending, PENDING_ANSWER);
-    atomic_fetch_and_explicit(&entry->state, ~CONNECTING, memory_order_release);
+    uint32_t before =
+        atomic_load_explicit(&entry->state, memory_order_relaxed); /* others change other bits */
+    while (!own_replace_32(&entry->state, &before, (before | set) & ~CONNECTING))
+        ;
     if (!has_more)
         descriptor_drop(fd, NULL); /* nothing to watch: the data path is as it was */
     if (guard->response_ns)

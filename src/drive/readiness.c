@@ -27,9 +27,9 @@
 static bool is_anothers_error(int fd, struct descriptor *entry);
 static struct pending *claim(int fd, struct descriptor *entry);
 static bool is_at(struct pending *pending, int fd);
+static void act_through(struct pending *pending, int fd);
 static bool is_still_there(struct pending *pending);
 static bool is_in_flight(const struct pending *pending);
-static bool is_up(int fd, struct descriptor *entry);
 static bool is_only_timed(int fd, struct descriptor *entry);
 static unsigned retransmits(int fd);
 static void act(struct pending *pending, void *context);
@@ -351,7 +351,7 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
         return seen;
     if (seen && !(seen & ~withheld))
         return 0;
-    if (state & CONNECTING && !(seen & (POLLERR | POLLHUP)) && real_is_alone() && is_up(fd, entry))
+    if (state & CONNECTING && !(seen & (POLLERR | POLLHUP)) && real_is_alone() && readiness_is_up(fd, entry))
         return seen & ~withheld_of(entry);
     struct pending *pending = state & CONNECTING ? claim(fd, entry) : NULL;
     if (pending) {
@@ -390,15 +390,14 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
     return seen | POLLERR | POLLHUP | (asked & (POLLIN | POLLOUT | POLLRDHUP));
 }
 
-/* The wait has found that an attempt is over, and no failure: the common end. Nobody can have begun another since, and nothing
- * is done to the socket, so neither it nor its number is asked for once more; unless it has taken so long that the program may
- * have given it up and closed it behind our back. False: it is not as simple. */
-static bool is_up(int fd, struct descriptor *entry)
+/* Nobody can have begun another attempt since, and nothing is done to the socket, so neither it nor its number is asked for once
+ * more; unless it has taken so long that the program may have given it up and closed it behind our back. */
+bool readiness_is_up(int fd, struct descriptor *entry)
 {
     struct pending *pending = entry->ticket.is_probe ? NULL : pending_claim(entry);
     if (!pending)
         return false;
-    pending->fd = fd;
+    act_through(pending, fd);
     bool is_up = is_in_flight(pending) && clock_coarse_ns() < pending->began_ns + AT_ONCE_NS;
     if (is_up)
         flight_succeed(pending);
@@ -425,8 +424,15 @@ static bool is_at(struct pending *pending, int fd)
     struct descriptor *entry = descriptor_of(fd);
     if (!entry || entry != pending->entry || option_cookie(fd) != entry->cookie)
         return false;
-    pending->fd = fd;
+    act_through(pending, fd);
     return true;
+}
+
+/* Mostly it is that number already. */
+static void act_through(struct pending *pending, int fd)
+{
+    if (pending->fd != fd)
+        pending->fd = fd;
 }
 
 static bool is_still_there(struct pending *pending)

@@ -61,4 +61,8 @@ bool readiness_is_left_to(const struct waiter *waiter);
  * blocked. */
 unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigned asked);
 
+/* A wait of the only thread has found that the attempt of a CONNECTING descriptor is over, and no failure: the common end. False:
+ * it is not as simple. Signals are blocked. */
+bool readiness_is_up(int fd, struct descriptor *entry);
+
 #endif

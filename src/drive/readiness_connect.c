@@ -173,7 +173,7 @@ static struct pending *begin(struct connecting *call)
         descriptor_drop(call->fd, NULL);
         return NULL;
     }
-    pending->fd = call->fd;
+    atomic_store_explicit(&pending->fd, call->fd, memory_order_relaxed); /* nobody sees it yet */
     begin_call(pending, call);
     pending->budget = policy->retry.budget;
     pending->seed = call->seed;

@@ -8,17 +8,18 @@
 #include "hooks/real.h"
 #include "policy/call.h"
 
+#define BIT(signal) (1ul << ((signal)-1))
+
 static bool has_handler_without(int flags, const sigset_t *blocked);
 
 void signals_block(sigset_t *before)
 {
-    sigset_t all;
-    sigfillset(&all);
-    /* What the program does wrong must still stop it at once. */
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_BLOCK, &all, before);
+    /* What the program does wrong must still stop it at once. As the kernel has it, written down: to take them out of all
+     * signals one by one would take longer than the call. */
+    static const sigset_t all_but_faults = {{~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) |
+                                               BIT(SIGTRAP) | BIT(SIGSYS) | BIT(SIGABRT)),
+                                             ~0ul}};
+    pthread_sigmask(SIG_BLOCK, &all_but_faults, before);
 }
 
 void signals_restore(const sigset_t *before)

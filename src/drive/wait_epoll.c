@@ -9,6 +9,7 @@
 #include "drive/withhold.h"
 #include "hooks/real.h"
 #include "state/epoll_files.h"
+#include "state/registered_data.h"
 #include "state/registrations.h"
 #include "state/segment.h"
 
@@ -24,6 +25,7 @@ struct epoll_wait {
     bool is_exact;
 };
 
+static __attribute__((noinline)) unsigned look_into(struct epoll_wait *mine, const struct epoll_event *event);
 static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registration *found, unsigned seen);
 static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
                              const struct registration *found, unsigned seen);
@@ -131,30 +133,57 @@ static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
     return is_known ? now.events | EPOLLERR | EPOLLHUP : ~0u;
 }
 
+/* Most events can be shown as they are: where no other thread can be doing anything about it, the only descriptor that it can be of
+ * is none of ours, or is connected, or this is the good end of its attempt. False: it is to be looked into. */
+static bool is_plain(const struct epoll_wait *mine, const struct epoll_event *event)
+{
+    uint32_t asked;
+    if (!real_is_alone() || withhold_is_on() ||
+        atomic_load_explicit(&pending_head->nudges, memory_order_relaxed) ||
+        (event->events & FAILURES && wait_is_overtaken(&mine->wait)))
+        return false;
+    int fd = registered_data_only(mine->epoll, event->data.u64, &asked);
+    if (fd < 0 || asked & EPOLLONESHOT || event->events & ~(asked | FAILURES))
+        return false;
+    struct descriptor *entry = descriptor_of(fd);
+    uint32_t state = entry ? atomic_load_explicit(&entry->state, memory_order_acquire) : 0;
+    if (!(state & (CONNECTING | CONNECT_ERROR_DUE)))
+        return true;
+    return !(state & CONNECT_ERROR_DUE) && event->events & EPOLLOUT && !(event->events & FAILURES) &&
+           readiness_is_up(fd, entry);
+}
+
 static int sift(struct wait *wait, int ready)
 {
     struct epoll_wait *mine = (struct epoll_wait *)wait;
     int left = 0;
     for (int i = 0; i < ready; i++) {
-        struct epoll_event event = mine->events[i];
-        struct registration found;
-        struct whose whose;
-        int fd = whose_event(&whose, mine->epoll, &event, wait_is_overtaken(wait), &found);
-        if (fd >= 0)
-            complete(&found, event.events);
-        if (fd >= 0 && is_not_of(mine->epoll, fd, &found, event.events))
-            fd = whose_else(&whose);
-        if (fd == SEVERAL_MAY)
-            event.events = sift_shared(mine, &whose, event.events);
-        else if (fd >= 0)
-            event.events = sift_of(mine, fd, &found, event.events);
-        /* Another thread has been told of it since, perhaps by something newer than this, and has closed it. */
-        if (whose.is_gone || (fd >= 0 && !real_is_alone() && !whose_is_still(&whose, fd)))
-            event.events = 0;
-        if (event.events)
-            mine->events[left++] = event;
+        struct epoll_event *event = &mine->events[i];
+        unsigned shown = is_plain(mine, event) ? event->events : look_into(mine, event);
+        if (shown)
+            mine->events[left++] = (struct epoll_event){.events = shown, .data = event->data};
     }
     return left;
+}
+
+/* What the program sees of an event, whosever it is. */
+static unsigned look_into(struct epoll_wait *mine, const struct epoll_event *event)
+{
+    struct registration found;
+    struct whose whose;
+    unsigned shown = event->events;
+    int fd = whose_event(&whose, mine->epoll, event, wait_is_overtaken(&mine->wait), &found);
+    if (fd >= 0)
+        complete(&found, event->events);
+    if (fd >= 0 && is_not_of(mine->epoll, fd, &found, event->events))
+        fd = whose_else(&whose);
+    if (fd == SEVERAL_MAY)
+        shown = sift_shared(mine, &whose, event->events);
+    else if (fd >= 0)
+        shown = sift_of(mine, fd, &found, event->events);
+    /* Another thread has been told of it since, perhaps by something newer than this, and has closed it. */
+    bool is_over = whose.is_gone || (fd >= 0 && !real_is_alone() && !whose_is_still(&whose, fd));
+    return is_over ? 0 : shown;
 }
 
 /* The kernel does not tell any more what a registration that it has disarmed was for: for what it has reported at least. */

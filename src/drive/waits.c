@@ -51,7 +51,8 @@ int wait_carry_out(struct wait *wait, int ready)
     for (;;) {
         if ((ready < 0 && ready != NOT_YET) || (ready > 0 && !is_ours && !is_doubtful(wait)))
             break;
-        uint64_t now = wait->now_ns = clock_now_ns();
+        bool is_for_show = ready > 0 && is_ours; /* the time matters only if nothing of it is shown */
+        uint64_t now = is_for_show ? 0 : (wait->now_ns = clock_now_ns());
         if (!is_ours &&
             (is_doubtful(wait) || pending_nearest(now) <= now || readiness_is_left_to(&wait->waiter))) {
             is_ours = process_owns_memory();
@@ -71,6 +72,8 @@ int wait_carry_out(struct wait *wait, int ready)
             break;
         }
         wait->was_open = false;
+        if (is_for_show)
+            now = wait->now_ns = clock_now_ns();
         if (is_ours)
             readiness_run(now, &wait->waiter);
         if (ready == 0 && now >= wait->deadline_ns)

@@ -50,9 +50,6 @@
 #undef HOOK_LIST
 #pragma GCC diagnostic pop
 
-static const char is_not_known;
-_Alignas(64) HOT const char *real_single_threaded = &is_not_known;
-
 struct real real = {
 #define HOOK(result, name, parameters, arguments, absent)  .name = first_##name,
 #define HOOK_VARIADIC(result, name, first, second, absent) .name = first_##name,

@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "base/hidden.h"
+#include "state/alone.h"
 
 struct real {
 #define HOOK(result, name, parameters, arguments, absent)  result(*name) parameters;
@@ -28,14 +29,6 @@ struct real {
 };
 
 extern struct real real HIDDEN;
-
-/* Does this process have one thread only? glibc's own variable; false where there is none. Threads that were made without
- * libc are not known to it. */
-extern const char *real_single_threaded HIDDEN;
-static inline bool real_is_alone(void)
-{
-    return __builtin_expect(*(const volatile char *)real_single_threaded != 0, 1);
-}
 
 /* Looks all of them up; may be called more than once and by several threads. Changes no errno. */
 void real_look_up(void);

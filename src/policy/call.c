@@ -99,12 +99,17 @@ static struct call_step attempt_ended(struct call *call, enum outcome outcome, i
 struct call_step call_begin(struct call *call, const struct call_params *params, enum breaker_verdict verdict,
                             uint64_t seed, uint64_t now_ns)
 {
-    *call = (struct call){
-        .params = *params,
-        .random = {.state = seed},
-        .begun_ns = now_ns,
-        .is_probe = verdict == BREAKER_PROBE,
-    };
+    /* One by one: to clear all of it first would take longer than all the rest. */
+    call->params = *params;
+    call->random.state = seed;
+    call->begun_ns = now_ns;
+    call->previous_delay_ns = 0;
+    call->attempts = call->rounds = call->address = 0;
+    call->last_outcome = OUTCOME_SUCCESS;
+    call->last_error = 0;
+    call->ending = CALL_SUCCEEDED;
+    call->why = CALL_NOT_RETRYABLE;
+    call->is_probe = verdict == BREAKER_PROBE;
     if (verdict != BREAKER_REJECT)
         return attempt(call, 0, now_ns);
     call->last_outcome = OUTCOME_OURS;

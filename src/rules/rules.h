@@ -168,6 +168,9 @@ struct ruleset {
     uint32_t fallback_name_count;
     struct arena *arena;
     const struct index *index; /* what ruleset_find asks */
+    /* What was asked for of late: state/recent.c keeps it here, atomically. All zeros at first. */
+#define RULES_RECENT 8u
+    uint64_t recent[RULES_RECENT][8];
 };
 
 /* What is wrong with a rule file, or worth a second look. */

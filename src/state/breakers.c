@@ -27,6 +27,7 @@ static struct host *claim(struct host *host, uint64_t old, uint64_t key, const s
 static struct host *evict(struct segment *segment, uint64_t key, const struct rule *rule,
                           const struct target *target);
 static bool is_still(struct host_handle handle);
+static void note_used(struct host *host, uint64_t now_ns);
 static bool is_held(struct host_handle handle, struct breaker_answer *answer);
 static void forget_addresses(struct host *host);
 static void forget_times(struct host *host);
@@ -56,9 +57,23 @@ struct host_handle hosts_find(const struct rule *rule, const struct target *targ
         handle.host = evict(segment, key, rule, target);
     if (!handle.host)
         segment_passed(PASSED_TABLE_FULL);
-    else if (atomic_load_explicit(&handle.host->used_ns, memory_order_relaxed) != now_ns)
-        atomic_store_explicit(&handle.host->used_ns, now_ns, memory_order_relaxed);
+    else
+        note_used(handle.host, now_ns);
     return handle;
+}
+
+bool hosts_again(struct host_handle handle, uint64_t now_ns)
+{
+    if (!is_still(handle))
+        return false;
+    note_used(handle.host, now_ns);
+    return true;
+}
+
+static void note_used(struct host *host, uint64_t now_ns)
+{
+    if (atomic_load_explicit(&host->used_ns, memory_order_relaxed) != now_ns)
+        atomic_store_explicit(&host->used_ns, now_ns, memory_order_relaxed);
 }
 
 struct breaker_answer breakers_admit(struct host_handle handle, const struct breaker_params *params,

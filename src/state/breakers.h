@@ -18,6 +18,9 @@ struct host_handle {
 /* The place of that target under that rule, claimed if need be. */
 struct host_handle hosts_find(const struct rule *rule, const struct target *target, uint64_t now_ns);
 
+/* The same one again, if it is still there. */
+bool hosts_again(struct host_handle handle, uint64_t now_ns);
+
 static inline void host_count(struct host_handle handle, enum host_count what)
 {
     if (handle.host)

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "state/faults.h"
+#include "state/own.h"
 #include "state/pool.h"
 
 #define LIMIT_MAX  (1u << 20)
@@ -32,6 +33,7 @@ static const struct guard **guards;
 static void fill(struct guard *values, const struct policy *policy);
 static const struct guard *shared(struct guard *wanted);
 static void put(int fd, struct descriptor *entry);
+static bool is_last_reference(struct descriptor *entry);
 static void raise_end(unsigned *end, int fd);
 
 bool descriptors_open(void)
@@ -76,9 +78,11 @@ void descriptor_note_without(int fd, unsigned bits)
 
 void descriptor_note_unblocked(int fd)
 {
-    descriptor_note_without(fd, SOCKET_FRESH);
-    if (!descriptor_is_copied(fd))
-        descriptor_note_with(fd, SOCKET_UNBLOCKED);
+    uint16_t known = (uint16_t)descriptor_note(fd), wanted;
+    do {
+        bool is_only = known & SOCKET_KIND && !(known & SOCKET_COPIED);
+        wanted = (uint16_t)((known & ~SOCKET_FRESH) | (is_only ? SOCKET_UNBLOCKED : 0));
+    } while (wanted != known && !own_replace_16(&descriptor_notes[fd], &known, wanted));
 }
 
 void descriptor_note_shut(int fd)
@@ -89,10 +93,10 @@ void descriptor_note_shut(int fd)
 
 unsigned descriptor_note_begun(int fd)
 {
-    static uint8_t begun;
+    static _Atomic uint32_t begun;
     if ((unsigned)fd >= descriptor_limit)
         return SOCKET_UNKNOWN;
-    unsigned number = __atomic_fetch_add(&begun, 1, __ATOMIC_RELAXED) % 127 + 1;
+    unsigned number = own_count_32(&begun) % 127 + 1;
     unsigned note =
         (descriptor_note(fd) & ~(SOCKET_SHUT | SOCKET_BEGUN)) | number * (SOCKET_BEGUN & -SOCKET_BEGUN);
     descriptor_note_kind(fd, note);
@@ -172,7 +176,8 @@ struct descriptor *descriptor_adopt(int fd, uint64_t cookie, const struct guard 
 {
     if ((unsigned)fd >= descriptor_limit)
         return NULL;
-    descriptor_drop(fd, NULL);
+    if (descriptor_of(fd))
+        descriptor_drop(fd, NULL);
     struct descriptor *entry = pool_take();
     if (!entry)
         return NULL;
@@ -224,13 +229,24 @@ void descriptor_drop(int fd, struct descriptor *last)
         last->guard = NULL;
     if ((unsigned)fd >= descriptor_limit)
         return;
-    struct descriptor *entry = __atomic_exchange_n(&descriptor_table[fd], NULL, __ATOMIC_ACQ_REL);
-    if (!entry || atomic_fetch_sub_explicit(&entry->references, 1, memory_order_acq_rel) != 1)
+    void *there = __atomic_load_n(&descriptor_table[fd], __ATOMIC_ACQUIRE);
+    while (there && !own_replace_pointer((void **)&descriptor_table[fd], &there, NULL))
+        ;
+    struct descriptor *entry = there;
+    if (!entry || !is_last_reference(entry))
         return;
     if (last)
         memcpy(last, entry, sizeof *last);
     flow_detach(entry); /* while it is ours: what is back in the pool may be given a flow at once */
     pool_give(entry);
+}
+
+static bool is_last_reference(struct descriptor *entry)
+{
+    uint32_t references = atomic_load_explicit(&entry->references, memory_order_relaxed);
+    while (!own_replace_32(&entry->references, &references, references - 1))
+        ;
+    return references == 1;
 }
 
 struct target_name descriptor_target(const struct descriptor *entry)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "state/own.h"
 
 #define RUN_BEGINS ((1ull << 16) + 1)
 #define GOING_ON   0xffffull
@@ -31,10 +32,12 @@ static bool open_table(void);
 static void *map_emptied_on_fork(size_t size);
 static struct pending *take_slot(void);
 static void raise(_Atomic uint64_t *nearness, uint64_t value);
-static void arm(struct pending *pending, uint64_t due_ns);
 static void announce(struct pending *pending, uint64_t due_ns);
 static bool try_claim(struct pending *pending);
 static void let_go(struct pending *pending);
+static __attribute__((noinline)) struct pending *claim_later(struct pending *pending,
+                                                             const struct descriptor *entry);
+static struct pending *if_it_belongs(struct pending *pending, const struct descriptor *entry);
 static void let_others_go(unsigned turn);
 static bool belongs(const struct pending *pending, const struct descriptor *entry);
 
@@ -53,8 +56,9 @@ struct pending *pending_take(struct descriptor *entry)
     atomic_store_explicit(&pending->opening, (struct opening){0}, memory_order_relaxed);
     pending->saved_user_timeout_ms = -1;
     pending->is_withheld = pending->turn.is_waiting = false;
-    pending->phase = PENDING_FREE;
-    pending->answer_due_ns = pending->room_due_ns = NEVER;
+    atomic_store_explicit(&pending->phase, PENDING_FREE, memory_order_relaxed);
+    atomic_store_explicit(&pending->answer_due_ns, NEVER, memory_order_relaxed);
+    atomic_store_explicit(&pending->room_due_ns, NEVER, memory_order_relaxed);
     atomic_store_explicit(&pending->left_due_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&pending->entry, entry, memory_order_relaxed);
     return pending;
@@ -62,11 +66,11 @@ struct pending *pending_take(struct descriptor *entry)
 
 bool pending_publish(struct pending *pending, enum pending_phase phase)
 {
-    atomic_fetch_add_explicit(&pending_head->used, 1, memory_order_relaxed);
+    own_add(&pending_head->used, 1);
     pending_enter(pending, phase);
     uint32_t none_yet = 0;
     struct descriptor *entry = atomic_load_explicit(&pending->entry, memory_order_relaxed);
-    if (atomic_compare_exchange_strong(&entry->pending, &none_yet, pending->number + 1))
+    if (own_replace_32(&entry->pending, &none_yet, pending->number + 1))
         return true;
     pending_end(pending);
     return false;
@@ -76,19 +80,30 @@ struct pending *pending_claim(struct descriptor *entry)
 {
     uint32_t number = atomic_load_explicit(&entry->pending, memory_order_acquire);
     struct pending *pending = number ? pending_number(number - 1) : NULL;
-    if (!pending)
+    if (!pending || !belongs(pending, entry))
         return NULL;
+    return try_claim(pending) ? if_it_belongs(pending, entry) : claim_later(pending, entry);
+}
+
+/* Somebody else has it. */
+static struct pending *claim_later(struct pending *pending, const struct descriptor *entry)
+{
     for (unsigned turn = 0; turn < YIELDS + NAPS; turn++) {
+        let_others_go(turn);
         if (!belongs(pending, entry))
             return NULL;
-        if (try_claim(pending)) {
-            if (belongs(pending, entry))
-                return pending;
-            let_go(pending);
-            return NULL;
-        }
-        let_others_go(turn);
+        if (try_claim(pending))
+            return if_it_belongs(pending, entry);
     }
+    return NULL;
+}
+
+/* Still, now that it is claimed. */
+static struct pending *if_it_belongs(struct pending *pending, const struct descriptor *entry)
+{
+    if (belongs(pending, entry))
+        return pending;
+    let_go(pending);
     return NULL;
 }
 
@@ -112,8 +127,8 @@ void pending_release(struct pending *pending, uint64_t due_ns)
         due_ns = in_ns;
     if (out_ns && out_ns < due_ns)
         due_ns = out_ns;
-    arm(pending, due_ns);
-    let_go(pending);
+    atomic_store_explicit(&pending->due_ns, due_ns, memory_order_release);
+    let_go(pending); /* which tells of it */
 }
 
 void pending_put_back(struct pending *pending)
@@ -196,40 +211,39 @@ void pending_end(struct pending *pending)
 {
     settle(pending);
     uint32_t own = pending->number + 1; /* unless the entry is another connection's by now */
-    atomic_compare_exchange_strong(&pending->entry->pending, &own, 0);
+    own_replace_32(&pending->entry->pending, &own, 0);
     pending_enter(pending, PENDING_FREE);
     atomic_store_explicit(&pending->entry, NULL, memory_order_relaxed);
     atomic_store_explicit(&pending->due_ns, NEVER, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&pending_head->used, 1, memory_order_relaxed);
+    own_add(&pending_head->used, -1u);
     atomic_store_explicit(&pending->claim, 0, memory_order_release);
     struct pending_head *head = pending_head;
     uint64_t first = atomic_load_explicit(&head->free_head, memory_order_relaxed), mine;
     do {
         atomic_store_explicit(&pending->next, (uint32_t)first, memory_order_relaxed);
         mine = (first & ~0xffffffffull) + (1ull << 32) + pending->number + 1;
-    } while (!atomic_compare_exchange_weak_explicit(&head->free_head, &first, mine, memory_order_acq_rel,
-                                                    memory_order_relaxed));
+    } while (!own_replace_64(&head->free_head, &first, mine));
 }
 
 void pending_enter(struct pending *pending, enum pending_phase phase)
 {
     bool was = pending_is_connect(pending->phase), is = pending_is_connect(phase);
     if (is && !was) {
-        atomic_fetch_add(&pending_head->connects, 1);
+        own_add(&pending_head->connects, 1);
         pending_make_busy();
     }
     if (was && !is)
-        atomic_fetch_sub_explicit(&pending_head->connects, 1, memory_order_relaxed);
+        own_add(&pending_head->connects, -1u);
     if (was != is)
-        atomic_fetch_add(&pending_head->changes, 1);
-    pending->phase = phase;
+        own_add(&pending_head->changes, 1);
+    atomic_store_explicit(&pending->phase, phase, memory_order_release);
 }
 
 void pending_due(struct pending *pending, const struct descriptor *entry, uint64_t due_ns)
 {
     uint64_t before_ns = atomic_load(&pending->due_ns);
     while (belongs(pending, entry)) {
-        if (!atomic_compare_exchange_weak(&pending->due_ns, &before_ns, due_ns))
+        if (!own_replace_64(&pending->due_ns, &before_ns, due_ns))
             continue;
         if (due_ns != NEVER)
             announce(pending, due_ns);
@@ -347,8 +361,7 @@ static struct pending *take_slot(void)
         if (!pending)
             return NULL; /* it has been made, or it would not be free */
         uint64_t next = (first & ~0xffffffffull) + (1ull << 32) + pending->next;
-        if (atomic_compare_exchange_weak_explicit(&head->free_head, &first, next, memory_order_acq_rel,
-                                                  memory_order_acquire))
+        if (own_replace_64(&head->free_head, &first, next))
             return pending;
     }
     uint32_t number = atomic_load_explicit(&head->made, memory_order_relaxed);
@@ -427,16 +440,6 @@ static void raise(_Atomic uint64_t *nearness, uint64_t value)
         ;
 }
 
-static void arm(struct pending *pending, uint64_t due_ns)
-{
-    if (due_ns == NEVER) {
-        atomic_store_explicit(&pending->due_ns, due_ns, memory_order_release);
-        return;
-    }
-    atomic_store(&pending->due_ns, due_ns);
-    announce(pending, due_ns);
-}
-
 static void announce(struct pending *pending, uint64_t due_ns)
 {
     raise(&pending_head->chunk_nearness[pending->number / PENDING_CHUNK], ~due_ns);
@@ -447,14 +450,13 @@ static void announce(struct pending *pending, uint64_t due_ns)
 static bool try_claim(struct pending *pending)
 {
     uint32_t unclaimed = 0;
-    return atomic_compare_exchange_strong_explicit(&pending->claim, &unclaimed, 1, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    return own_replace_32(&pending->claim, &unclaimed, 1);
 }
 
 /* Whoever has come by meanwhile took it for seen to (again_ns): it is told again when it is due. */
 static void let_go(struct pending *pending)
 {
-    atomic_store(&pending->claim, 0);
+    own_store_32(&pending->claim, 0);
     uint64_t due_ns = atomic_load(&pending->due_ns);
     if (due_ns != NEVER)
         announce(pending, due_ns);

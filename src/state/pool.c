@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "state/own.h"
+
 #define PAGE_BYTES       4096u
 #define ENTRIES_PER_PAGE (PAGE_BYTES / sizeof(struct descriptor))
 #define PAGES_PER_CHUNK  16u /* got from the system at once */
@@ -63,7 +65,10 @@ void pool_give(struct descriptor *entry)
 {
     uint32_t page = entry->number / 64;
     uint64_t bit = 1ull << entry->number % 64;
-    uint64_t left = atomic_fetch_and_explicit(&pages[page], ~bit, memory_order_acq_rel) & ~bit;
+    uint64_t before = atomic_load_explicit(&pages[page], memory_order_relaxed);
+    while (!own_replace_64(&pages[page], &before, before & ~bit))
+        ;
+    uint64_t left = before & ~bit;
     if (page < atomic_load_explicit(&lowest, memory_order_relaxed))
         atomic_store_explicit(&lowest, page, memory_order_release);
     if (left == WRITTEN && atomic_fetch_add_explicit(&unused, 1, memory_order_relaxed) >= UNUSED_MAX)
@@ -87,8 +92,7 @@ static struct descriptor *take_of_page(uint32_t page)
         if ((word & FULL) == FULL)
             return NULL;
         place = (unsigned)__builtin_ctzll(~word);
-    } while (!atomic_compare_exchange_weak_explicit(&pages[page], &word, word | 1ull << place | WRITTEN,
-                                                    memory_order_acq_rel, memory_order_acquire));
+    } while (!own_replace_64(&pages[page], &word, word | 1ull << place | WRITTEN));
     if (word == WRITTEN)
         atomic_fetch_sub_explicit(&unused, 1, memory_order_relaxed);
     struct descriptor *entry = (struct descriptor *)page_address(page) + place;

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "state/own.h"
 
 struct settings settings;
 
@@ -26,8 +27,9 @@ static bool is_shared; /* ever */
 static bool is_shared = true;
 #endif
 static pid_t born; /* in ordinary memory: a fork child keeps it */
-static uint64_t calls;
+static _Atomic uint64_t calls;
 
+static __attribute__((noinline)) bool find_out_who_owns_memory(struct identity *mine);
 static bool is_set(const char *value, const char *variable);
 static bool is_word(const char *value, const char *word);
 static void copy_setting(char *to, size_t capacity, const char *value);
@@ -131,9 +133,13 @@ const char *process_program(void)
 bool process_owns_memory(void)
 {
     struct identity *mine = __atomic_load_n(&identity, __ATOMIC_ACQUIRE);
-    if (mine && !__atomic_load_n(&is_shared, __ATOMIC_RELAXED) &&
-        __atomic_load_n(&mine->owner, __ATOMIC_RELAXED))
-        return true;
+    bool is_known = mine && !__atomic_load_n(&is_shared, __ATOMIC_RELAXED) &&
+                    __atomic_load_n(&mine->owner, __ATOMIC_RELAXED);
+    return is_known || find_out_who_owns_memory(mine);
+}
+
+static bool find_out_who_owns_memory(struct identity *mine)
+{
     int error = errno;
     if (!mine) {
         struct identity *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -213,11 +219,16 @@ bool process_is_gone(pid_t pid)
 
 uint64_t process_next_seed(void)
 {
-    uint64_t call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
+    return process_next_seed_at(clock_now_ns());
+}
+
+uint64_t process_next_seed_at(uint64_t now_ns)
+{
+    uint64_t call = own_count_64(&calls);
     if (settings.has_seed)
         return hash_bytes(&call, sizeof call, settings.seed);
     /* The clock tells a fork child from its parent, the stack one thread from another. */
-    return hash_bytes(&call, sizeof call, clock_now_ns() ^ (uint64_t)(uintptr_t)&call);
+    return hash_bytes(&call, sizeof call, now_ns ^ (uint64_t)(uintptr_t)&call);
 }
 
 /* Who writes "no" must not get what "1" would have given. */

@@ -71,5 +71,6 @@ bool process_is_gone(pid_t pid);
 /* A number for random decisions that differs from call to call, thread to thread and process to process, unless
  * RESIL_SEED is set: then it differs from call to call only. */
 uint64_t process_next_seed(void);
+uint64_t process_next_seed_at(uint64_t now_ns); /* by who knows what time it is */
 
 #endif

@@ -20,6 +20,10 @@ void registered_data_remember(int epoll, int fd, uint64_t data);
  * -1: there are no more, or only such as could not be remembered. */
 int registered_data_next(int epoll, uint64_t data, unsigned *turn, struct registration *found);
 
+/* The only descriptor that is with that epoll under those data, and what it asks for; -1: there is none, or there are several, or
+ * it is not as simple. */
+int registered_data_only(int epoll, uint64_t data, uint32_t *events);
+
 /* There are some that could not be, whatever their data. */
 void registered_data_cut(void);
 

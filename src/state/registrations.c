@@ -227,11 +227,13 @@ static void note_one_asked(int fd, bool is_there, const struct registration *reg
 }
 
 /* What was registered with it before rules were in force. */
-static void learn(int epoll)
+static __attribute__((noinline)) void learn(int epoll)
 {
-    for (unsigned i = 0; i < UNSEEN; i++) {
+    unsigned count = __atomic_load_n(&unseen_count, __ATOMIC_ACQUIRE);
+    for (unsigned i = 0; i < count && i < UNSEEN; i++) {
         int32_t mine = epoll + 1;
-        if (__atomic_compare_exchange_n(&unseen[i], &mine, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        if (__atomic_load_n(&unseen[i], __ATOMIC_RELAXED) == mine &&
+            __atomic_compare_exchange_n(&unseen[i], &mine, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
             epoll_file_tell(epoll, note_one_asked, NULL);
     }
 }

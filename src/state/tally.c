@@ -1,7 +1,7 @@
 #include "state/tally.h"
 
 #include "base/clock.h"
-#include "hooks/real.h"
+#include "state/alone.h"
 
 _Alignas(64) HOT struct tally tally = {.count = 0};
 

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "state/own.h"
 #include "state/process.h"
 
 #define PLACES_BITS 10
@@ -133,8 +134,7 @@ static uint32_t take_place(uint32_t thread, uint32_t version, uintptr_t frame)
         struct place *place = &places[at];
         uint64_t nobody = 0;
         if (__atomic_load_n(&place->visitor, __ATOMIC_RELAXED) ||
-            !__atomic_compare_exchange_n(&place->visitor, &nobody, visitor_of(thread, version), false,
-                                         __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+            !own_replace_64((_Atomic uint64_t *)&place->visitor, &nobody, visitor_of(thread, version)))
             continue;
         place->frame = frame;
         place->outer = own_innermost;

@@ -13,7 +13,7 @@ static void note(int operation, int fd, uint64_t data)
     registration_note(EPOLL, operation, fd, &event);
 }
 
-/* How many there are; the last one. */
+/* How many there are; the last one. Where they are found one by one, the only one is found at once too. */
 static unsigned count_of(uint64_t data, int *fd)
 {
     struct registration found;
@@ -23,6 +23,11 @@ static unsigned count_of(uint64_t data, int *fd)
         *fd = next;
         count++;
     }
+    uint32_t events = 0;
+    bool is_only = count == 1 && !registered_data_is_cut(EPOLL, data);
+    ck_assert_int_eq(registered_data_only(EPOLL, data, &events), is_only ? *fd : -1);
+    if (is_only)
+        ck_assert_uint_eq(events, EPOLLIN);
     if (count || !registered_data_is_cut(EPOLL, data))
         return count;
     while ((next = registered_data_next_of_all(EPOLL, data, &turn_of_all, &found)) >= 0) {
@@ -106,6 +111,18 @@ TEST(more_than_there_are_places_for_are_found_all_the_same)
     }
 }
 
+TEST(one_that_is_with_several_epolls_is_not_the_only_one_at_once)
+{
+    ck_assert(descriptors_open());
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = FIRST};
+    uint32_t events;
+    note(EPOLL_CTL_ADD, 20, FIRST);
+    ck_assert_int_eq(registered_data_only(EPOLL, FIRST, &events), 20);
+    registration_note(EPOLL + 1, EPOLL_CTL_ADD, 20, &event);
+    ck_assert_int_eq(registered_data_only(EPOLL, FIRST, &events), -1);
+    ck_assert_int_eq(registered_data_only(EPOLL + 1, FIRST, &events), -1);
+}
+
 /* Numbers change their data all the time, so that threads take each other's places. */
 static void *change(void *first)
 {
@@ -133,4 +150,5 @@ TEST(none_is_lost_among_threads)
 
 SUITE("registered_data", a_descriptor_is_found_by_its_data, its_own_number_finds_it_too,
       data_that_went_on_to_another_descriptor_leads_there, all_of_several_under_the_same_data_are_found,
-      more_than_there_are_places_for_are_found_all_the_same, none_is_lost_among_threads)
+      more_than_there_are_places_for_are_found_all_the_same,
+      one_that_is_with_several_epolls_is_not_the_only_one_at_once, none_is_lost_among_threads)
