@@ -170,7 +170,7 @@ static bool is_unanswered(struct pending *pending, const struct waiter *waiter, 
         exchange_settle(entry);
         state = atomic_load_explicit(&entry->state, memory_order_acquire);
         if (!(state & AWAITING_ANSWER)) {
-            pending->answer_due_ns = NEVER;
+            atomic_compare_exchange_strong(&pending->answer_due_ns, &due_ns, NEVER);
             return false;
         }
     }

@@ -42,10 +42,6 @@ static void report(struct descriptor *entry, enum breaker_report what, uint64_t 
 bool exchange_begin(struct descriptor *entry, uint64_t now_ns)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
-    if (handshake_is_open(state)) {
-        exchange_settle(entry);
-        state = atomic_load_explicit(&entry->state, memory_order_relaxed);
-    }
     do {
         if (!(state & IDLE))
             return false;
@@ -123,6 +119,10 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
     bool is_opening = handshake_is_open(state);
     enum opening_says says =
         is_opening ? handshake_received(entry, transfer, (size_t)result) : OPENING_IS_OVER;
+    /* A probe is waited for by all others: in doubt its host is up. */
+    if (says == OPENING_DOUBTS && state & HOLDS_TICKET && entry->ticket.is_probe &&
+        !handshake_is_followed(entry, transfer->fd))
+        exchange_settle(entry);
     if (says == OPENING_PREPARES || says == OPENING_DOUBTS)
         return;
     /* What would close a circuit is worth a look whether the number still leads there; so is, once for each connection, what
@@ -175,7 +175,7 @@ static void count_answer(struct descriptor *entry, const struct answer *of)
         now = clock_now_ns();
         uint32_t came_us = of->came_us ? of->came_us : exchange_us(now);
         host_count(entry->host, HOST_ANSWERED);
-        if (sent_us)
+        if (sent_us && (int32_t)(came_us - sent_us) >= 0)
             host_took(entry->host, LATENCY_FIRST_BYTE, (came_us - sent_us) * NS_PER_US);
         if (state & WAITS_ARE_TIMED && of->transfer && late_answer(entry)) {
             /* What it begins with no longer matters. */
@@ -221,8 +221,7 @@ void exchange_broken(struct descriptor *entry, int fd, int error)
         deadline_over(entry);
     /* A later exchange that is cut off is mostly a keep-alive connection that went stale: says nothing of the host. */
     bool is_late = state & WAITS_ARE_TIMED && late_answer(entry);
-    bool is_first = state & FIRST_EXCHANGE || handshake_is_open(state);
-    if (!is_late && error != ETIMEDOUT && !is_first && !(state & CONNECTIONLESS)) {
+    if (!is_late && error != ETIMEDOUT && !(state & (FIRST_EXCHANGE | CONNECTIONLESS))) {
         if (state & HOLDS_TICKET)
             report(entry, BREAKER_NEUTRAL, 0);
         return;

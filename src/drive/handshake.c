@@ -1,48 +1,24 @@
 #include "drive/handshake.h"
 
+#include <errno.h>
+
 #include "base/clock.h"
 #include "drive/deadline.h"
 #include "drive/exchange.h"
 #include "drive/pieces.h"
-#include "policy/http2.h"
+#include "hooks/real.h"
 #include "policy/tls_flight.h"
 
 /* pending.http2 */
 enum { NO_HTTP2, PERHAPS_OVER_TLS, IN_PLAINTEXT };
 #define LARGEST_IN_PARTS 256u
-#define NEEDS_NO_ANSWER  0 /* as asked_bytes */
+#define NEEDS_NO_ANSWER  0 /* as asked_bytes; or it is not known yet */
 
 static bool begin(struct descriptor *entry, int fd, const void *data, size_t size);
+static void end(struct descriptor *entry, struct pending *pending);
+static struct opening opening_of(const struct descriptor *entry);
+static void mark(struct descriptor *entry, uint32_t bit);
 static void note_sent(struct pending *pending, const void *data, size_t size, size_t sent);
-bool handshake_is_in_doubt(const struct descriptor *entry)
-{
-    const struct pending *pending = pending_of(entry);
-    struct opening opening = {.stage = 0};
-    if (pending)
-        opening = atomic_load_explicit(&pending->opening, memory_order_relaxed);
-    return opening_is_in_doubt(&opening);
-}
-
-enum opening_says handshake_settled(struct descriptor *entry, uint32_t *since_us)
-{
-    struct pending *pending = pending_of(entry);
-    enum opening_says says = OPENING_PREPARES;
-    if (!pending)
-        return says;
-    struct opening before = atomic_load_explicit(&pending->opening, memory_order_relaxed), after;
-    do {
-        after = before;
-        if (!opening_is_in_doubt(&before))
-            return OPENING_PREPARES; /* another thread was quicker */
-        says = opening_settled(&after);
-    } while (!atomic_compare_exchange_weak_explicit(&pending->opening, &before, after, memory_order_relaxed,
-                                                    memory_order_relaxed));
-    *since_us = atomic_load_explicit(&pending->doubted_us, memory_order_relaxed);
-    if (says == OPENING_IS_OVER)
-        atomic_fetch_and_explicit(&entry->state, ~OPENING, memory_order_acq_rel);
-    return says;
-}
-
 static enum opening_says feed(struct opening *opening, const struct pieces *pieces, size_t size);
 
 /* The kernel has just read what is looked at. */
@@ -50,17 +26,18 @@ bool handshake_is_unanswered(const struct descriptor *entry, const struct transf
 {
     struct pieces pieces;
     uint8_t room[LARGEST_IN_PARTS];
+    const struct pending *pending = pending_of(entry);
+    struct opening opening = opening_of(entry);
     pieces_of(&pieces, transfer);
     if (!pieces.count || !pieces.first->iov_len)
         return false;
-    const struct pending *pending = pending_of(entry);
     bool is_frames = pending && atomic_load_explicit(&pending->http2, memory_order_relaxed) == IN_PLAINTEXT;
-    if (!is_frames && *(const uint8_t *)pieces.first->iov_base != TLS_FLIGHT_BEGINS)
+    if (!is_frames && !opening.stage && *(const uint8_t *)pieces.first->iov_base != TLS_FLIGHT_BEGINS)
         return false;
     const void *joined = pieces_joined(&pieces, sent, room, sizeof room);
     if (!joined)
         return false;
-    return is_frames ? http2_needs_no_answer(joined, sent) : tls_flight_is_last(joined, sent);
+    return is_frames ? http2_needs_no_answer(joined, sent) : opening_needs_no_answer(&opening, joined, sent);
 }
 
 void handshake_sent(struct descriptor *entry, const struct transfer *transfer, size_t sent, bool is_begun)
@@ -84,9 +61,17 @@ void handshake_sent(struct descriptor *entry, const struct transfer *transfer, s
         return;
     uint32_t before = is_begun ? 0 : atomic_load_explicit(&pending->asked_bytes, memory_order_relaxed);
     uint32_t bytes = sent < UINT32_MAX ? (uint32_t)sent : UINT32_MAX;
-    atomic_store_explicit(&pending->asked_bytes, bytes > before ? bytes : before, memory_order_relaxed);
+    uint32_t http2 = atomic_load_explicit(&pending->http2, memory_order_relaxed);
+    bool is_frames = http2 == IN_PLAINTEXT && !is_new && size == sent && http2_needs_no_answer(data, size);
+    uint32_t asked = is_frames ? NEEDS_NO_ANSWER : bytes;
+    atomic_store_explicit(&pending->asked_bytes, asked > before ? asked : before, memory_order_relaxed);
     if (!is_new && handshake_is_open(state))
         note_sent(pending, data, size, sent);
+    /* Perhaps it wants no answer any more. */
+    bool gives_up =
+        is_frames ? http2_gives_up(data, size) : http2 == PERHAPS_OVER_TLS && http2_may_give_up(sent);
+    if (gives_up && !is_begun)
+        exchange_undo(entry);
 }
 
 void handshake_offered(struct descriptor *entry, const void *data, size_t size)
@@ -130,17 +115,68 @@ enum opening_says handshake_received(struct descriptor *entry, const struct tran
     enum opening_says says = OPENING_IS_OVER;
     if (pending && pieces.count && !(transfer->flags & (MSG_PEEK | MSG_OOB))) {
         struct opening before = atomic_load_explicit(&pending->opening, memory_order_relaxed), after;
+        atomic_store_explicit(&pending->doubted_us, exchange_us(clock_now_ns()), memory_order_relaxed);
         do {
             after = before;
             says = feed(&after, &pieces, result);
         } while (!atomic_compare_exchange_weak_explicit(&pending->opening, &before, after,
                                                         memory_order_relaxed, memory_order_relaxed));
-        if (says == OPENING_DOUBTS)
-            atomic_store_explicit(&pending->doubted_us, exchange_us(clock_now_ns()), memory_order_relaxed);
     }
     if (says == OPENING_IS_OVER)
-        atomic_fetch_and_explicit(&entry->state, ~OPENING, memory_order_acq_rel);
+        end(entry, pending);
     return says;
+}
+
+bool handshake_is_followed(const struct descriptor *entry, int fd)
+{
+    struct opening opening = opening_of(entry);
+    uint8_t next[OPENING_NEXT_BYTES];
+    int error = errno;
+    ssize_t there = real.recv(fd, next, sizeof next, MSG_PEEK | MSG_DONTWAIT);
+    errno = error;
+    return there == sizeof next && opening_received(&opening, next, sizeof next) == OPENING_PREPARES;
+}
+
+bool handshake_is_in_doubt(const struct descriptor *entry)
+{
+    struct opening opening = opening_of(entry);
+    return opening_is_in_doubt(&opening);
+}
+
+bool handshake_may_go_on(const struct descriptor *entry, size_t sent)
+{
+    struct opening opening = opening_of(entry);
+    return opening_may_go_on(&opening, sent);
+}
+
+enum opening_says handshake_settled(struct descriptor *entry, uint32_t *since_us)
+{
+    struct pending *pending = pending_of(entry);
+    enum opening_says says;
+    if (!pending)
+        return OPENING_PREPARES;
+    struct opening before = atomic_load_explicit(&pending->opening, memory_order_relaxed), after;
+    do {
+        after = before;
+        if (!opening_is_in_doubt(&before))
+            return OPENING_PREPARES; /* another thread was quicker */
+        says = opening_settled(&after);
+    } while (!atomic_compare_exchange_weak_explicit(&pending->opening, &before, after, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    *since_us = atomic_load_explicit(&pending->doubted_us, memory_order_relaxed);
+    if (says == OPENING_IS_OVER)
+        end(entry, pending);
+    return says;
+}
+
+/* Zeroes: none is known. */
+static struct opening opening_of(const struct descriptor *entry)
+{
+    const struct pending *pending = pending_of(entry);
+    struct opening opening = {.stage = 0};
+    if (pending && handshake_is_open(atomic_load_explicit(&entry->state, memory_order_relaxed)))
+        opening = atomic_load_explicit(&pending->opening, memory_order_relaxed);
+    return opening;
 }
 
 static enum opening_says feed(struct opening *opening, const struct pieces *pieces, size_t size)
@@ -172,8 +208,25 @@ static bool begin(struct descriptor *entry, int fd, const void *data, size_t siz
                                                 : NO_HTTP2;
     atomic_store_explicit(&pending->http2, http2, memory_order_relaxed);
     atomic_store_explicit(&pending->opening, opening, memory_order_relaxed);
-    atomic_fetch_or_explicit(&entry->state, OPENING, memory_order_release);
+    mark(entry, OPENING);
     return true;
+}
+
+static void end(struct descriptor *entry, struct pending *pending)
+{
+    if (pending)
+        atomic_store_explicit(&pending->opening, (struct opening){.stage = 0}, memory_order_relaxed);
+    mark(entry, 0);
+}
+
+/* The bit says something else once an answer is judged, which another thread may have received. */
+static void mark(struct descriptor *entry, uint32_t bit)
+{
+    uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    while (!(state & JUDGING) &&
+           !atomic_compare_exchange_weak_explicit(&entry->state, &state, (state & ~OPENING) | bit,
+                                                  memory_order_acq_rel, memory_order_relaxed))
+        ;
 }
 
 static void note_sent(struct pending *pending, const void *data, size_t size, size_t sent)

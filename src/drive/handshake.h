@@ -44,6 +44,10 @@ static inline void handshake_look(struct descriptor *entry, const void *data, si
 enum opening_says handshake_received(struct descriptor *entry, const struct transfer *transfer,
                                      size_t result);
 bool handshake_is_in_doubt(const struct descriptor *entry);
+bool handshake_may_go_on(const struct descriptor *entry,
+                         size_t sent); /* it sends so much, and that is no reason */
+bool handshake_is_followed(const struct descriptor *entry,
+                           int fd); /* by what ends the doubt, as the kernel has it */
 enum opening_says handshake_settled(struct descriptor *entry, uint32_t *since_us);
 
 bool handshake_is_midway(const struct pending *pending);

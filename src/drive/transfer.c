@@ -133,6 +133,9 @@ ssize_t transfer_send(struct descriptor *entry, const struct transfer *transfer,
         if (admitted != ADMITTED)
             return admitted == NOT_ADMITTED ? -1 : perform(transfer);
     }
+    if (handshake_is_open(atomic_load_explicit(&entry->state, memory_order_relaxed)) &&
+        !handshake_may_go_on(entry, perform_size(transfer)))
+        exchange_settle(entry);
     /* A large request may take longer to send than its answer may take to come: that time begins when it is sent. */
     bool is_begun = transfer->is_begun || (transfer->size < LARGE_BYTES && exchange_begin(entry, began_ns));
     if (result == NOT_YET)

@@ -63,8 +63,7 @@ struct transfer {
 #define NOT_AS_USUAL (CONNECTING | CONNECT_ERROR_DUE | CUT_OFF)
 #define RECEIVE_NEEDS_CARE                                                                                   \
     (IDLE | AWAITING_ANSWER | HOLDS_TICKET | RECV_ERROR_DUE | NOT_AS_USUAL | FAULTY | WAITS_ARE_TIMED)
-#define SEND_NEEDS_CARE                                                                                      \
-    (IDLE | SEND_ERROR_DUE | OPENING | TIMED | NOT_AS_USUAL | FAULTY | WAITS_ARE_TIMED)
+#define SEND_NEEDS_CARE (IDLE | SEND_ERROR_DUE | OPENING | TIMED | NOT_AS_USUAL | FAULTY | WAITS_ARE_TIMED)
 
 /* Goes on after the real call ended with `result` and errno (or NOT_YET). `began_ns` is when it was made, 0 = not
  * known. Returns as the call does. */

@@ -14,6 +14,7 @@ struct frame {
     uint8_t type, flags;
 };
 
+static bool has_frame(const void *bytes, size_t size, enum type type);
 static bool take_frame(const uint8_t **bytes, size_t *size, struct frame *frame);
 
 bool http2_is_preface(const void *bytes, size_t size)
@@ -23,16 +24,8 @@ bool http2_is_preface(const void *bytes, size_t size)
 
 bool http2_has_request(const void *bytes, size_t size)
 {
-    const uint8_t *rest = bytes;
-    struct frame frame;
-    if (http2_is_preface(bytes, size)) {
-        rest += PREFACE_BYTES;
-        size -= PREFACE_BYTES;
-    }
-    while (take_frame(&rest, &size, &frame))
-        if (frame.type == HEADERS)
-            return true;
-    return false;
+    size_t preface = http2_is_preface(bytes, size) ? PREFACE_BYTES : 0;
+    return has_frame((const uint8_t *)bytes + preface, size - preface, HEADERS);
 }
 
 bool http2_needs_no_answer(const void *bytes, size_t size)
@@ -52,6 +45,16 @@ bool http2_needs_no_answer(const void *bytes, size_t size)
             return false;
     } while (size);
     return true;
+}
+
+bool http2_gives_up(const void *bytes, size_t size)
+{
+    return has_frame(bytes, size, RESET);
+}
+
+bool http2_may_give_up(size_t size)
+{
+    return size == 13 + 22 || size == 13 + 29;
 }
 
 bool http2_is_about_connection(uint8_t type)
@@ -86,6 +89,16 @@ bool http2_may_be_settings(size_t record_bytes)
 bool http2_is_settings_heard(size_t record_bytes, bool is_sealed)
 {
     return is_sealed ? record_bytes == 9 + 17 : record_bytes == 9 + 24 || record_bytes == 9 + 16;
+}
+
+static bool has_frame(const void *bytes, size_t size, enum type type)
+{
+    const uint8_t *rest = bytes;
+    struct frame frame;
+    while (take_frame(&rest, &size, &frame))
+        if (frame.type == type)
+            return true;
+    return false;
 }
 
 /* The next frame, if it is there as a whole. */

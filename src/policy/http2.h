@@ -18,6 +18,10 @@ bool http2_has_request(const void *bytes, size_t size);
 /* Are they whole frames which nobody has to answer: that it has heard, how much more it takes, that it wants no more? */
 bool http2_needs_no_answer(const void *bytes, size_t size);
 
+/* Are these frames, or may so many bytes over TLS be one, which take a request back? What is taken in is acknowledged by as many. */
+bool http2_gives_up(const void *bytes, size_t size);
+bool http2_may_give_up(size_t size);
+
 /* Is that frame of a server's none that answers a request: its settings, how much it takes, that it has heard? */
 bool http2_is_about_connection(uint8_t type);
 

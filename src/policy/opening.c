@@ -5,7 +5,7 @@
 #include "policy/tls_hello.h"
 
 enum stage { OVER, HELLO, TLS, PLAIN };
-enum { CHANGE_CIPHER = 20, ALERT = 21, HANDSHAKE = 22, APPLICATION_DATA = 23 };
+enum { CHANGE_CIPHER = 20, ALERT = 21, HANDSHAKE = 22, APPLICATION_DATA = 23, NO_TYPE = 31 };
 #define RECORD_HEADER_BYTES 5
 #define LARGEST_RECORD      (16384u + 2048u) /* RFC 5246, 6.2.3 */
 
@@ -69,6 +69,32 @@ void opening_sent(struct opening *opening, const void *bytes, size_t size, size_
     }
 }
 
+bool opening_needs_no_answer(const struct opening *opening, const void *bytes, size_t sent)
+{
+    const uint8_t *first = bytes;
+    bool is_alert = sent >= RECORD_HEADER_BYTES && first[0] == ALERT && first[1] == 3;
+    switch (opening->stage) {
+    case PLAIN:
+        return http2_needs_no_answer(bytes, sent);
+    case HELLO:
+        if (is_alert || (sent == RECORD_HEADER_BYTES + 1 && first[0] == CHANGE_CIPHER))
+            return true;
+        /* Its change of cipher may have been sent before, and that of TLS 1.3 means nothing. */
+        if (opening->is_sealed && tls_flight_before_requests(bytes, sent) == sent)
+            return true;
+        return tls_flight_is_last(bytes, sent);
+    case TLS: /* an alert of TLS 1.3: 2 bytes, and what encryption adds */
+        return is_alert || (opening->is_sealed && sent == RECORD_HEADER_BYTES + 2 + 17);
+    default:
+        return tls_flight_is_last(bytes, sent);
+    }
+}
+
+bool opening_may_go_on(const struct opening *opening, size_t sent)
+{
+    return opening->speaks_http2 && http2_may_need_no_answer(sent);
+}
+
 bool opening_is_plain(const struct opening *opening)
 {
     return opening->stage == PLAIN;
@@ -105,13 +131,18 @@ enum opening_says opening_received(struct opening *opening, const void *bytes, s
 
 bool opening_is_in_doubt(const struct opening *opening)
 {
-    return opening->stage == TLS && opening->tickets == ONE_TICKET && !opening_is_midway(opening);
+    bool is_one = opening->tickets == ONE_TICKET || opening->is_doubtful;
+    return opening->stage == TLS && is_one && !opening_is_midway(opening);
 }
 
 enum opening_says opening_settled(struct opening *opening)
 {
+    enum opening_says says = OPENING_PREPARES;
+    if (opening->tickets == ONE_TICKET)
+        says = record_of_http2(opening, opening->ticket_bytes);
     opening->tickets = TICKETS_OVER;
-    enum opening_says says = record_of_http2(opening, opening->ticket_bytes);
+    if (opening->is_doubtful)
+        says = OPENING_IS_OVER;
     if (says == OPENING_IS_OVER)
         opening->stage = OVER;
     return says;
@@ -134,7 +165,7 @@ static bool header_is_complete(struct opening *opening, const uint8_t **bytes, s
         uint8_t byte = *(*bytes)++;
         --*size;
         if (place == place_of_type)
-            opening->type = byte;
+            opening->type = byte < NO_TYPE ? byte & 0x1fu : NO_TYPE;
         if (place >= first_of_length && place < end_of_length) {
             unsigned length = (unsigned)opening->rest << 8 | byte;
             if (length > LARGEST_RECORD)
@@ -192,9 +223,10 @@ static enum opening_says record_of_handshake(struct opening *opening)
 static enum opening_says record_of_server(struct opening *opening)
 {
     size_t length = opening->rest;
-    /* The end of a handshake of TLS 1.2, where the client has not waited for it (RFC 7918). */
+    /* The end of a handshake of TLS 1.2, where the client has not waited for it (RFC 7918), or another handshake, which may take the
+     * client's user any time. */
     if (opening->type == HANDSHAKE || opening->type == CHANGE_CIPHER)
-        return OPENING_PREPARES;
+        return OPENING_HANDSHAKES;
     if (opening->type != APPLICATION_DATA)
         return OPENING_IS_OVER;
     if (opening->tickets == ONE_TICKET) {
@@ -219,7 +251,8 @@ static enum opening_says record_of_server(struct opening *opening)
     return record_of_http2(opening, length);
 }
 
-/* A server's settings answer the client's, and no request. */
+/* A server's settings answer the client's, and no request. An answer may be in their record; but then that the server has heard the
+ * client's settings, which came before the request, is in it too, and does not follow. */
 static enum opening_says record_of_http2(struct opening *opening, size_t length)
 {
     if (!opening->speaks_http2)
@@ -227,6 +260,7 @@ static enum opening_says record_of_http2(struct opening *opening, size_t length)
     bool is_first = !opening->has_settings && http2_may_be_settings(length);
     if (!is_first && !http2_is_settings_heard(length, opening->is_sealed))
         return OPENING_IS_OVER;
+    opening->is_doubtful = is_first && opening->has_request;
     opening->has_settings = 1;
     return opening->has_request ? OPENING_PREPARES : OPENING_HANDSHAKES;
 }

@@ -14,7 +14,7 @@ struct opening {
     uint64_t stage : 2;
     uint64_t has_request : 1;    /* what the client has sent after the handshake, by HTTP/2 */
     uint64_t header_bytes : 4;   /* that have come of the header of a record, or of a frame */
-    uint64_t type : 8;           /* its type */
+    uint64_t type : 5;           /* its type; 31: none that matters */
     uint64_t rest : 15;          /* bytes of it that are still to come; of its header: its length so far */
     uint64_t tickets : 2;        /* that have come; TICKETS_OVER: no more are expected */
     uint64_t ticket_bytes : 10;  /* the length of the first */
@@ -25,6 +25,7 @@ struct opening {
     uint64_t is_old : 1;    /* the server's hello was one of TLS 1.2 or less */
     uint64_t is_sealed : 1; /* the server's handshake is encrypted: TLS 1.3 */
     uint64_t has_settings : 1;
+    uint64_t is_doubtful : 1; /* whether the settings were all that was in their record */
     uint64_t is_at_start : 1; /* of a server's handshake: its hello may come */
 };
 _Static_assert(sizeof(struct opening) == sizeof(uint64_t), "it is exchanged as a whole");
@@ -34,6 +35,12 @@ bool opening_begins(struct opening *opening, const void *bytes, size_t size);
 
 /* ... and what it sends then: `size` bytes of `sent` are there. */
 void opening_sent(struct opening *opening, const void *bytes, size_t size, size_t sent);
+
+/* Need nobody answer what a client sends, as a whole, before opening_sent? Ends of handshakes, alerts, frames. */
+bool opening_needs_no_answer(const struct opening *opening, const void *bytes, size_t sent);
+
+/* May such a client send so many bytes while it is in doubt, and that says nothing of the doubt? */
+bool opening_may_go_on(const struct opening *opening, size_t sent);
 
 /* Without TLS: http2.h sees its frames. */
 bool opening_is_plain(const struct opening *opening);
@@ -47,6 +54,7 @@ enum opening_says {
 
 /* What a server sends. */
 enum opening_says opening_received(struct opening *opening, const void *bytes, size_t size);
+#define OPENING_NEXT_BYTES 5 /* of a record that end a doubt */
 
 /* Is it in doubt? Then nothing more has come, and what is that to mean? */
 bool opening_is_in_doubt(const struct opening *opening);

@@ -79,6 +79,13 @@ TEST(what_it_asks_needs_one)
     ck_assert(!http2_needs_no_answer("", 0));
 }
 
+TEST(a_client_may_take_its_request_back)
+{
+    ck_assert(is_alone_unanswered(RESET, 0, 4) && http2_gives_up(sent, sent_bytes));
+    ck_assert(is_alone_unanswered(WINDOW_UPDATE, 0, 4) && !http2_gives_up(sent, sent_bytes));
+    ck_assert(http2_may_give_up(35) && http2_may_give_up(42) && !http2_may_give_up(31));
+}
+
 TEST(over_tls_what_need_not_be_answered_is_of_few_lengths)
 {
     unsigned count = 0;
@@ -103,5 +110,6 @@ TEST(over_tls_a_request_is_what_comes_after_the_settings)
 }
 
 SUITE("http2", a_preface_is_known, headers_are_a_request, what_a_client_says_of_itself_needs_no_answer,
-      what_it_asks_needs_one, over_tls_what_need_not_be_answered_is_of_few_lengths,
+      what_it_asks_needs_one, a_client_may_take_its_request_back,
+      over_tls_what_need_not_be_answered_is_of_few_lengths,
       over_tls_a_request_is_what_comes_after_the_settings)

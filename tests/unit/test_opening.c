@@ -213,12 +213,29 @@ TEST(settings_of_http2_answer_no_request)
     ask(24 + 27 + 13 + 17);
     ask(62);
     ck_assert_int_eq(server_says(282, 282), OPENING_PREPARES);
-    ck_assert_int_eq(server_says(57, 0), OPENING_PREPARES);
+    ck_assert_int_eq(server_says(57, 0), OPENING_DOUBTS);
     ck_assert_int_eq(server_says(26, 0), OPENING_PREPARES);
+    ck_assert(!opening_is_in_doubt(&opening));
     struct opening before = opening;
     ck_assert_int_eq(server_says(57, 0), OPENING_IS_OVER); /* they are said once */
     opening = before;
     ck_assert_int_eq(server_says(120, 0), OPENING_IS_OVER);
+}
+
+/* The server has heard the client's settings first: it says so before it answers, and not afterwards. */
+TEST(an_answer_may_be_in_the_record_of_the_settings)
+{
+    shake_hands(true, 0, 32);
+    ask(24 + 27 + 13 + 17);
+    ask(62);
+    ck_assert_int_eq(server_says(282, 282), OPENING_PREPARES);
+    ck_assert_int_eq(server_says(80, 0), OPENING_DOUBTS);
+    ck_assert(opening_may_go_on(&opening, 31)); /* the client says that it has heard those */
+    ck_assert(!opening_may_go_on(&opening, 67));
+    struct opening before = opening;
+    ck_assert_int_eq(server_says(120, 0), OPENING_IS_OVER);
+    opening = before;
+    ck_assert_int_eq(opening_settled(&opening), OPENING_IS_OVER);
 }
 
 TEST(they_answer_the_clients_settings)
@@ -239,7 +256,7 @@ TEST(settings_as_long_as_a_ticket_are_known_by_what_follows)
     ask(62);
     ck_assert_int_eq(server_says(66, 0), OPENING_DOUBTS);
     struct opening before = opening;
-    ck_assert_int_eq(opening_settled(&opening), OPENING_PREPARES);
+    ck_assert_int_eq(opening_settled(&opening), OPENING_IS_OVER);
     opening = before;
     ck_assert_int_eq(server_says(26, 0), OPENING_PREPARES);
     ck_assert_int_eq(server_says(120, 0), OPENING_IS_OVER);
@@ -319,7 +336,7 @@ TEST(a_client_need_not_wait_for_the_end_of_a_handshake_of_tls_1_2)
     ask(101);
     put_record(CHANGE_CIPHER, 1);
     put_record(HANDSHAKE, 40);
-    ck_assert_int_eq(received(), OPENING_PREPARES);
+    ck_assert_int_eq(received(), OPENING_HANDSHAKES);
     ck_assert_int_eq(server_says(250, 0), OPENING_IS_OVER);
 }
 
@@ -348,6 +365,51 @@ TEST(in_plaintext_frames_are_seen)
     ck_assert_int_eq(received(), OPENING_IS_OVER);
 }
 
+static bool needs_no_answer(void)
+{
+    bool needs_none = opening_needs_no_answer(&opening, bytes, size);
+    size = 0;
+    return needs_none;
+}
+
+TEST(the_end_of_a_handshake_needs_no_answer)
+{
+    client_says_hello(false, 0);
+    put_record(CHANGE_CIPHER, 1);
+    ck_assert(needs_no_answer());
+    put_record(DATA, 69); /* nothing has come that is encrypted */
+    ck_assert(!needs_no_answer());
+    put_record(HANDSHAKE, 122);
+    put_record(DATA, 27);
+    received();
+    put_record(DATA, 69); /* its change of cipher was sent before, with a second hello */
+    ck_assert(needs_no_answer());
+    put_record(CHANGE_CIPHER, 1);
+    put_record(DATA, 69);
+    ck_assert(needs_no_answer());
+    put_record(DATA, 69);
+    put_record(DATA, 101);
+    ck_assert(!needs_no_answer());
+}
+
+TEST(an_alert_needs_no_answer)
+{
+    client_says_hello(false, 0);
+    put_record(ALERT, 2);
+    ck_assert(needs_no_answer());
+    shake_hands(false, 0, 27);
+    put_record(DATA, 19);
+    ck_assert(needs_no_answer());
+    put_record(DATA, 20);
+    ck_assert(!needs_no_answer());
+    shake_hands_of_tls_1_2(false);
+    ask(101);
+    put_record(ALERT, 26);
+    ck_assert(needs_no_answer());
+    put_record(DATA, 19);
+    ck_assert(!needs_no_answer());
+}
+
 TEST(whoever_speaks_otherwise_has_no_opening)
 {
     ck_assert(!opening_begins(&opening, "GET / HTTP/1.1\r\n\r\n", 18));
@@ -370,8 +432,9 @@ SUITE("opening", two_tickets_of_one_length_are_no_answer, one_is_in_doubt_until_
       a_session_that_goes_on_is_given_one_ticket_like_the_one_shown,
       a_request_in_the_same_call_as_the_end_of_the_handshake_is_one,
       where_the_end_of_the_handshake_is_not_recognized_all_is_an_answer, settings_of_http2_answer_no_request,
-      they_answer_the_clients_settings, settings_as_long_as_a_ticket_are_known_by_what_follows,
-      without_http2_there_are_no_settings, tls_1_2_knows_no_tickets_then,
-      settings_over_tls_1_2_answer_no_request, a_server_of_tls_1_2_may_speak_first,
-      a_client_need_not_wait_for_the_end_of_a_handshake_of_tls_1_2, in_plaintext_frames_are_seen,
+      an_answer_may_be_in_the_record_of_the_settings, they_answer_the_clients_settings,
+      settings_as_long_as_a_ticket_are_known_by_what_follows, without_http2_there_are_no_settings,
+      tls_1_2_knows_no_tickets_then, settings_over_tls_1_2_answer_no_request,
+      a_server_of_tls_1_2_may_speak_first, a_client_need_not_wait_for_the_end_of_a_handshake_of_tls_1_2,
+      in_plaintext_frames_are_seen, the_end_of_a_handshake_needs_no_answer, an_alert_needs_no_answer,
       whoever_speaks_otherwise_has_no_opening)
