@@ -85,6 +85,18 @@ bool http2_may_be_settings(size_t record_bytes)
     return record_bytes >= 9 + 16 && record_bytes <= (9 + 8 * 6) + 13 + 9 + 24;
 }
 
+/* An answer says at least what it is and when it was made (RFC 9110, 6.6.1): 9 + 1 + 24 bytes. No settings are shorter than 9, and
+ * before it the server says that it has heard the client's: 9. */
+bool http2_is_settings(size_t record_bytes, bool is_sealed)
+{
+    size_t size = record_bytes - (is_sealed ? 17 : 24), least_with_answer = 9 + 9 + 9 + 1 + 24;
+    static const size_t parts[] = {9, 9 + 13, 9 + 9, 9 + 13 + 9};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && size < least_with_answer; i++)
+        if (size >= parts[i] && (size - parts[i]) % 6 == 0)
+            return true;
+    return false;
+}
+
 /* RFC 7905 adds 16 bytes. */
 bool http2_is_settings_heard(size_t record_bytes, bool is_sealed)
 {

@@ -33,6 +33,7 @@ bool http2_may_need_no_answer(size_t size);
 /* Lengths of records that a server sends before it answers, without their headers of 5 bytes. `is_sealed`: by TLS 1.3, else by
  * TLS 1.2. A server says its settings first (RFC 9113, 3.4), and then that it has heard the client's. */
 bool http2_may_be_settings(size_t record_bytes);
+bool http2_is_settings(size_t record_bytes, bool is_sealed); /* and has no room for an answer */
 bool http2_is_settings_heard(size_t record_bytes, bool is_sealed);
 
 /* A client has sent `before` bytes over TLS, and then `sent`. Is there certainly a request in them? First it sends its preface of

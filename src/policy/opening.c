@@ -251,8 +251,8 @@ static enum opening_says record_of_server(struct opening *opening)
     return record_of_http2(opening, length);
 }
 
-/* A server's settings answer the client's, and no request. An answer may be in their record; but then that the server has heard the
- * client's settings, which came before the request, is in it too, and does not follow. */
+/* A server's settings answer the client's, and no request. An answer may be in their record, where there is room for it; but then
+ * that the server has heard the client's settings, which came before the request, is in it too, and does not follow. */
 static enum opening_says record_of_http2(struct opening *opening, size_t length)
 {
     if (!opening->speaks_http2)
@@ -260,7 +260,7 @@ static enum opening_says record_of_http2(struct opening *opening, size_t length)
     bool is_first = !opening->has_settings && http2_may_be_settings(length);
     if (!is_first && !http2_is_settings_heard(length, opening->is_sealed))
         return OPENING_IS_OVER;
-    opening->is_doubtful = is_first && opening->has_request;
+    opening->is_doubtful = is_first && opening->has_request && !http2_is_settings(length, opening->is_sealed);
     opening->has_settings = 1;
     return opening->has_request ? OPENING_PREPARES : OPENING_HANDSHAKES;
 }

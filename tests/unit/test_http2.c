@@ -97,6 +97,20 @@ TEST(over_tls_what_need_not_be_answered_is_of_few_lengths)
     ck_assert(!http2_may_need_no_answer(43));
 }
 
+/* nginx: 3 settings and how much it takes; with that it has heard, or without. */
+TEST(settings_have_room_for_an_answer_or_have_none)
+{
+    ck_assert(http2_is_settings(27 + 13 + 17, true));
+    ck_assert(http2_is_settings(27 + 13 + 9 + 17, true));
+    ck_assert(http2_is_settings(27 + 13 + 9 + 24, false));
+    ck_assert(http2_is_settings(9 + 17, true));
+    ck_assert(!http2_is_settings(8 + 17, true));
+    ck_assert(!http2_is_settings(0, true));
+    ck_assert(!http2_is_settings(27 + 13 + 10 + 17, true));
+    ck_assert(!http2_is_settings(9 + 9 + 34 + 17, true));
+    ck_assert(http2_may_be_settings(9 + 9 + 34 + 17));
+}
+
 /* As curl 7.88 sends it: preface, 3 settings and how much it takes, then the request. */
 TEST(over_tls_a_request_is_what_comes_after_the_settings)
 {
@@ -111,5 +125,5 @@ TEST(over_tls_a_request_is_what_comes_after_the_settings)
 
 SUITE("http2", a_preface_is_known, headers_are_a_request, what_a_client_says_of_itself_needs_no_answer,
       what_it_asks_needs_one, a_client_may_take_its_request_back,
-      over_tls_what_need_not_be_answered_is_of_few_lengths,
+      over_tls_what_need_not_be_answered_is_of_few_lengths, settings_have_room_for_an_answer_or_have_none,
       over_tls_a_request_is_what_comes_after_the_settings)
