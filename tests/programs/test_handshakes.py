@@ -66,13 +66,15 @@ class Handshakes(Stage):
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-keyout", self.key,
                         "-out", self.certificate], check=True, capture_output=True)
 
-    def tls_server(self, answers=lambda number: True, tickets=0, answer=b"answer"):
+    def tls_server(self, answers=lambda number: True, tickets=0, answer=b"answer", curve=None, port=0):
         """Says nothing more once it has finished its own part, but tickets, until it is asked; and then, on the connections that
         `answers` says."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
         context.num_tickets = tickets
-        server = socket.create_server(("127.0.0.1", 0))
+        if curve:
+            context.set_ecdh_curve(curve)
+        server = socket.create_server(("127.0.0.1", port))
         self.addCleanup(server.close)
         self.accepted = 0
 
@@ -140,6 +142,39 @@ class Handshakes(Stage):
 
     def test_one_that_blocks_may_be_given_such_an_answer(self):
         self.may_rest("blocking", "TLSv1_3", said=f"{'x' * 233} False\n" * 2, answer=b"x" * 233)
+
+    def test_one_that_is_asked_for_another_hello_may_rest(self):
+        """The server takes another curve than the client has thought, and no change of cipher comes with the client's Finished."""
+        self.may_rest("loop", "TLSv1_3", answered=4, tickets=2, curve="secp384r1")
+
+    def test_one_that_asks_for_nothing_says_nothing_of_its_host(self):
+        """As those who look at certificates do: it says that it ends, and the server just ends."""
+        rules = self.rules(RULE + "breaker: {failure_threshold: 1}\n")
+        port = self.tls_server(tickets=2)
+        script = 'LD_PRELOAD="$library" openssl s_client -connect 127.0.0.1:"$0" </dev/null 2>/dev/null | grep -c "BEGIN CERT"'
+        for how in BARE, EMPTIED, RULED, RULED:
+            ended = self.run_program(["sh", "-c", script, str(port)], how=BARE, **self.within(rules, how))
+            self.assertEqual((ended.status, ended.out), (0, "1\n"), (how, ended))
+        host = self.host()
+        self.assertEqual((host["timeouts"], host["unanswered"], host["state"]), (0, 0, "closed"))
+        self.assertGreaterEqual(host["answered"], 2)
+
+    def test_a_probe_is_not_kept_for_an_answer_that_may_be_a_ticket(self):
+        """The circuit is closed when the answer comes, and not when the connection is used again or has rested for long enough."""
+        port = self.free_port()
+        rules = self.rules(RULE.replace("response: 1s", "response: 20s") +
+                           "breaker: {failure_threshold: 1, recovery_timeout: 100ms, jitter: 0%}\n")
+        command = [PYTHON, "-u", "-c", CLIENT, "loop", str(port), "TLSv1_3", "1"]
+        self.open_circuit(port, rules)
+        self.assertEqual(self.host()["state"], "open")
+        self.tls_server(answer=b"x" * 233, port=port)
+        for _ in range(1000):  # until the circuit lets it through
+            process = self.start(command, rules)
+            said = process.stdout.readline()
+            if said:
+                break
+        self.assertEqual((said, self.host()["state"]), ("x" * 233 + " False\n", "closed"))
+        self.assertEqual(self.finish(process).out, said)
 
     def is_not_answered(self, tickets):
         """Where it blocks Python takes every error of the connection for its end."""

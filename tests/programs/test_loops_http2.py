@@ -23,7 +23,7 @@ NGINX = nginx.configuration("""
     }
 """)
 
-# Asks for each path in turn, over one session; a number is a rest of so many ms.
+# Asks for each path in turn, over one session; a number is a rest of so many ms. Of what it only begins it may want no answer.
 NODE = """
 const session = require('http2').connect(process.argv[1], {ca: process.env.CA && require('fs').readFileSync(process.env.CA)});
 session.on('error', e => { console.error('session', e.code, e.syscall); process.exitCode = 1; });
@@ -34,8 +34,14 @@ const ask = path => new Promise(done => {
     request.on('end', done);
 });
 const rest = ms => new Promise(done => setTimeout(done, ms));
+let request;
 (async () => {
-    for (const word of process.argv.slice(2)) await (word.startsWith('/') ? ask(word) : rest(Number(word)));
+    for (const word of process.argv.slice(2)) {
+        if (word.startsWith('/')) await ask(word);
+        else if (word === 'cancel') request.close(8);
+        else if (word.startsWith('begin')) request = session.request({':path': word.slice(5)});
+        else await rest(Number(word));
+    }
     session.close();
 })();
 """
@@ -223,6 +229,23 @@ class Node(Http2, Stage):
             self.assertEqual((ended.status, ended.out), (0, "[HTTP/2.0, request 1]"), ended)
         self.assertEqual(self.events("response_timeout"), [])
         self.assert_answered_at_least(1)
+
+    def is_left_alone_when_it_wants_no_answer_any_more(self, asking, **nginx):
+        port = self.free_port()
+        self.nginx(port, self.server("hang").port, **nginx)
+        rules = self.rules(RULE % port)
+        words = ["begin/silent?and=" + "so-on-" * 16, "200", "cancel", "1500", "/"]
+        for how in BARE, EMPTIED, RULED:
+            ended = self.run_program(asking(port, *words), rules, how)
+            self.assertEqual((ended.status, ended.out), (0, "[HTTP/2.0, request 2]"), ended)
+        self.assertEqual(self.events("response_timeout"), [])
+        self.assert_answered_at_least(1)
+
+    def test_it_is_left_alone_when_it_wants_no_answer_any_more(self):
+        self.is_left_alone_when_it_wants_no_answer_any_more(self.asking, versions="TLSv1.3")
+
+    def test_it_is_left_alone_then_without_tls(self):
+        self.is_left_alone_when_it_wants_no_answer_any_more(self.asking_in_plaintext, listen="http2")
 
     def test_it_is_left_alone_when_it_has_asked_for_nothing(self):
         self.is_left_alone_when_it_has_asked_for_nothing(self.asking, versions="TLSv1.3")
