@@ -17,15 +17,9 @@ static inline uint32_t without_judgement(uint32_t state)
     return state & ~(state & JUDGING ? JUDGEMENT : SECOND_EXCHANGE);
 }
 
-/* What answers a request. */
-struct answer {
-    const struct transfer *transfer; /* which has brought it; NULL: it came before, at `came_us` */
-    size_t size;
-    bool is_handshake; /* what it answers is not a request */
-    uint32_t came_us;  /* 0: now */
-};
-
-static void count_answer(struct descriptor *entry, const struct answer *of);
+/* `transfer` NULL: it came before, at `came_us`; else that is 0. */
+static void count_answer(struct descriptor *entry, const struct transfer *transfer, size_t size,
+                         bool is_handshake, uint32_t came_us);
 static bool is_content(uint32_t state);
 static bool is_judged(const struct descriptor *entry, uint32_t state);
 static struct prefix_answer judge(const struct descriptor *entry, uint32_t state,
@@ -132,22 +126,21 @@ void exchange_answered(struct descriptor *entry, const struct transfer *transfer
                           : state & HOLDS_TICKET && entry->ticket.is_probe;
     if (is_weighty && !transfer_is_same(entry, transfer->fd))
         return;
-    struct answer answer = {transfer, (size_t)result, .is_handshake = says == OPENING_HANDSHAKES};
-    count_answer(entry, &answer);
+    count_answer(entry, transfer, (size_t)result, says == OPENING_HANDSHAKES, 0);
 }
 
 void exchange_settle(struct descriptor *entry)
 {
-    struct answer answer = {.transfer = NULL};
+    uint32_t came_us = 0;
     if (!handshake_is_in_doubt(entry))
         return;
-    enum opening_says says = handshake_settled(entry, &answer.came_us);
-    answer.is_handshake = says == OPENING_HANDSHAKES;
+    enum opening_says says = handshake_settled(entry, &came_us);
     if (says != OPENING_PREPARES)
-        count_answer(entry, &answer);
+        count_answer(entry, NULL, 0, says == OPENING_HANDSHAKES, came_us);
 }
 
-static void count_answer(struct descriptor *entry, const struct answer *of)
+static void count_answer(struct descriptor *entry, const struct transfer *transfer, size_t size,
+                         bool is_handshake, uint32_t came_us)
 {
     uint32_t state = atomic_load_explicit(&entry->state, memory_order_relaxed), after;
     struct prefix_answer answer;
@@ -156,8 +149,8 @@ static void count_answer(struct descriptor *entry, const struct answer *of)
         if (!(state & (AWAITING_ANSWER | HOLDS_TICKET | JUDGING)))
             return;
         answer = (struct prefix_answer){.verdict = PREFIX_NO};
-        if (of->transfer && !of->is_handshake && is_judged(entry, state))
-            answer = judge(entry, state, of->transfer, of->size);
+        if (transfer && !is_handshake && is_judged(entry, state))
+            answer = judge(entry, state, transfer, size);
         after = (without_judgement(state) & ~(AWAITING_ANSWER | FIRST_EXCHANGE | ANSWER_OVERDUE)) | IDLE;
         if (answer.verdict == PREFIX_NEED_MORE)
             after |= JUDGING | (uint32_t)answer.state << PREFIX_SHIFT;
@@ -173,11 +166,11 @@ static void count_answer(struct descriptor *entry, const struct answer *of)
     if (state & AWAITING_ANSWER) {
         uint32_t sent_us = atomic_load_explicit(&entry->sent_us, memory_order_relaxed);
         now = clock_now_ns();
-        uint32_t came_us = of->came_us ? of->came_us : exchange_us(now);
+        came_us = came_us ? came_us : exchange_us(now);
         host_count(entry->host, HOST_ANSWERED);
         if (sent_us && (int32_t)(came_us - sent_us) >= 0)
             host_took(entry->host, LATENCY_FIRST_BYTE, (came_us - sent_us) * NS_PER_US);
-        if (state & WAITS_ARE_TIMED && of->transfer && late_answer(entry)) {
+        if (state & WAITS_ARE_TIMED && transfer && late_answer(entry)) {
             /* What it begins with no longer matters. */
             state = atomic_load_explicit(&entry->state, memory_order_relaxed);
             if (state & JUDGING)
@@ -186,7 +179,7 @@ static void count_answer(struct descriptor *entry, const struct answer *of)
             return;
         }
     }
-    if (answer.verdict == PREFIX_NEED_MORE || of->is_handshake)
+    if (answer.verdict == PREFIX_NEED_MORE || is_handshake)
         return; /* whoever shakes hands need not be who serves */
     if (answer.verdict == PREFIX_MATCH) {
         host_count(entry->host, HOST_FAILURE_ANSWERS);
