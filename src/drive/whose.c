@@ -9,7 +9,7 @@
 #include "state/registered_data.h"
 #include "state/segment.h"
 
-#define LOOKS_MAX 5u
+#define LOOKS_MAX 50u /* whoever is closing it may have to wait for a processor */
 
 static bool has_any(void);
 static int ask(struct whose *whose, struct registration *found);
