@@ -49,7 +49,7 @@ void deadline_answer(struct descriptor *entry, int fd, uint64_t now_ns)
         return;
     uint64_t due_ns = now_ns + descriptor_guard(entry)->response_ns;
     atomic_store_explicit(&pending->answer_due_ns, due_ns, memory_order_relaxed);
-    if (!real_is_alone())
+    if (!process_is_alone())
         atomic_thread_fence(memory_order_seq_cst);
     /* Mostly it is: for an earlier answer, which has come. */
     if (pending_is_due_by(pending, due_ns))

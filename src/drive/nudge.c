@@ -35,7 +35,7 @@ void nudge_parked(struct pending *pending)
 /* Unless the program asks for less, or there is no other thread that could be asleep. */
 static void time_by_kernel(struct pending *pending, int ms)
 {
-    if (real_is_alone())
+    if (process_is_alone())
         return;
     int error = errno, own_ms = 0;
     socklen_t length = sizeof own_ms;
@@ -58,7 +58,7 @@ void nudge_attempt_ended(struct pending *pending)
 
 void nudge_waiter(struct pending *pending, int fd)
 {
-    unsigned asleep = real_is_alone() ? 0 : sleepers_look();
+    unsigned asleep = process_is_alone() ? 0 : sleepers_look();
     bool is_told = asleep & (ASLEEP_IN_EPOLL | MAY_BE_ASLEEP) && report_anew(pending, fd);
     if (!is_told && asleep & (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE))
         segment_passed(PASSED_ASLEEP);
@@ -66,7 +66,7 @@ void nudge_waiter(struct pending *pending, int fd)
 
 void nudge_overdue(struct pending *pending, int fd)
 {
-    if (!report_anew(pending, fd) && !real_is_alone() &&
+    if (!report_anew(pending, fd) && !process_is_alone() &&
         sleepers_look() & (ASLEEP_IN_EPOLL | ASLEEP_ELSEWHERE))
         segment_passed(PASSED_ASLEEP);
 }

@@ -5,6 +5,7 @@
 #include "drive/exchange.h"
 #include "hooks/real.h"
 #include "state/latencies.h"
+#include "state/own.h"
 #include "state/pending.h"
 #include "state/tally.h"
 
@@ -15,7 +16,6 @@
 #define LONG_NS (1 * NS_PER_S)
 #define TICK_NS (10 * NS_PER_MS) /* at most, with 100 ticks a second */
 
-static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t after);
 static int number_of(const struct pending *pending, const struct descriptor *entry);
 static bool is_timed(uint64_t coarse_ns);
 
@@ -38,9 +38,9 @@ bool quick_begin(struct descriptor *entry, size_t size)
     /* The time first: who sees that an answer is awaited must not find an earlier one's. */
     atomic_store_explicit(&pending->answer_due_ns, due_ns, memory_order_relaxed);
     atomic_store_explicit(&entry->sent_us, is_sampled ? exchange_us(now) : 0, memory_order_relaxed);
-    if (!change(entry, &state, (state & ~IDLE) | AWAITING_ANSWER))
+    if (!own_replace_32(&entry->state, &state, (state & ~IDLE) | AWAITING_ANSWER))
         return false;
-    if (!real_is_alone())
+    if (!process_is_alone())
         atomic_thread_fence(memory_order_seq_cst);
     /* Mostly the slot is due before that: for an earlier answer, which has come. */
     if (!pending_is_due_by(pending, due_ns))
@@ -63,31 +63,13 @@ bool quick_answered(struct descriptor *entry)
         after = (state & ~(AWAITING_ANSWER | FIRST_EXCHANGE | HOLDS_TICKET)) | IDLE;
         if (state & FIRST_EXCHANGE)
             after |= SECOND_EXCHANGE;
-    } while (!change(entry, &state, after));
+    } while (!own_replace_32(&entry->state, &state, after));
     uint32_t sent_us = atomic_load_explicit(&entry->sent_us, memory_order_relaxed);
     struct host_handle host = {__atomic_load_n(&entry->host.host, __ATOMIC_RELAXED), entry->host.key};
     if (sent_us)
         host_took(host, LATENCY_FIRST_BYTE, (exchange_us(clock_now_ns()) - sent_us) * NS_PER_US);
     tally_add(host, guard->has_breaker ? &guard->breaker : NULL);
     return true;
-}
-
-/* Compare and swap. Just after a system call a locked instruction waits for all that the kernel has written; a lone thread needs
- * none: no signal handler comes in between one instruction. */
-static inline bool change(struct descriptor *entry, uint32_t *state, uint32_t after)
-{
-#if defined __x86_64__ && !defined __SANITIZE_THREAD__
-    if (real_is_alone()) {
-        bool is_done;
-        __asm__ volatile("cmpxchgl %3, %1"
-                         : "=@ccz"(is_done), "+m"(entry->state), "+a"(*state)
-                         : "r"(after)
-                         : "memory");
-        return is_done;
-    }
-#endif
-    return atomic_compare_exchange_strong_explicit(&entry->state, state, after, memory_order_acq_rel,
-                                                   memory_order_relaxed);
 }
 
 /* A number that leads to it: the one that the slot knows may have been closed while a copy of it lives on. */

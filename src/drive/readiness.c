@@ -351,7 +351,8 @@ unsigned readiness_sift(int fd, struct descriptor *entry, unsigned seen, unsigne
         return seen;
     if (seen && !(seen & ~withheld))
         return 0;
-    if (state & CONNECTING && !(seen & (POLLERR | POLLHUP)) && real_is_alone() && readiness_is_up(fd, entry))
+    if (state & CONNECTING && !(seen & (POLLERR | POLLHUP)) && process_is_alone() &&
+        readiness_is_up(fd, entry))
         return seen & ~withheld_of(entry);
     struct pending *pending = state & CONNECTING ? claim(fd, entry) : NULL;
     if (pending) {

@@ -34,7 +34,7 @@ int readiness_connect(struct connecting *call)
 {
     /* Another thread may be in an epoll that the descriptor is registered with, and would take what it sees of a descriptor
      * that is not connected yet for the end of the attempt: it has to wait until the call is made. */
-    bool is_alone = real_is_alone();
+    bool is_alone = process_is_alone();
     int before = errno;
     sigset_t mask;
     if (!is_alone) {

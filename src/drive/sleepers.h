@@ -12,7 +12,7 @@ enum {
 };
 
 /* What holds of the other threads. Where it cannot be told, or there are many of them, all of it. Not for a thread that is
- * alone (real_is_alone). errno stays. */
+ * alone (process_is_alone). errno stays. */
 unsigned sleepers_look(void);
 
 #endif

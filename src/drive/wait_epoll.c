@@ -111,7 +111,7 @@ static unsigned sift_of(struct epoll_wait *mine, int fd, const struct registrati
 static bool is_reported_anew(int fd, const struct registration *found, unsigned seen, unsigned shown)
 {
     const struct descriptor *entry = descriptor_of(fd);
-    return shown && seen & FAILURES && !(shown & FAILURES) && !real_is_alone() &&
+    return shown && seen & FAILURES && !(shown & FAILURES) && !process_is_alone() &&
            (found->events & (EPOLLET | EPOLLONESHOT)) == EPOLLET && descriptor_kind(fd) == SOCKET_TCP &&
            !(entry && atomic_load_explicit(&entry->degraded, memory_order_relaxed));
 }
@@ -138,7 +138,7 @@ static unsigned asked_by_now(int epoll, int fd, const struct pending *pending,
 static bool is_plain(const struct epoll_wait *mine, const struct epoll_event *event)
 {
     uint32_t asked;
-    if (!real_is_alone() || withhold_is_on() ||
+    if (!process_is_alone() || withhold_is_on() ||
         atomic_load_explicit(&pending_head->nudges, memory_order_relaxed) ||
         (event->events & FAILURES && wait_is_overtaken(&mine->wait)))
         return false;
@@ -182,7 +182,7 @@ static unsigned look_into(struct epoll_wait *mine, const struct epoll_event *eve
     else if (fd >= 0)
         shown = sift_of(mine, fd, &found, event->events);
     /* Another thread has been told of it since, perhaps by something newer than this, and has closed it. */
-    bool is_over = whose.is_gone || (fd >= 0 && !real_is_alone() && !whose_is_still(&whose, fd));
+    bool is_over = whose.is_gone || (fd >= 0 && !process_is_alone() && !whose_is_still(&whose, fd));
     return is_over ? 0 : shown;
 }
 
@@ -233,7 +233,7 @@ static bool is_not_of(int epoll, int fd, const struct registration *found, unsig
     if (events & ~asked)
         return true;
     /* Among threads it may be over by now. A success is looked into no further: it costs what each connection would pay. */
-    return real_is_alone() && !(events & EPOLLOUT && !(events & FAILURES)) && !withheld_of(entry) &&
+    return process_is_alone() && !(events & EPOLLOUT && !(events & FAILURES)) && !withheld_of(entry) &&
            !(raw_poll(fd) & asked);
 }
 

@@ -57,7 +57,7 @@ int whose_event(struct whose *whose, int epoll, const struct epoll_event *event,
         whose->asked_count = 1;
         return event->data.fd;
     }
-    bool is_worth_asking = event->events & (EPOLLERR | EPOLLHUP) || !real_is_alone();
+    bool is_worth_asking = event->events & (EPOLLERR | EPOLLHUP) || !process_is_alone();
     if (fd < 0 && is_worth_asking && (is_overtaken || has_any()))
         return ask(whose, found);
     if (is_one)

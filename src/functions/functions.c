@@ -61,7 +61,7 @@ void functions_look(const struct ruleset *rules)
 
 void functions_before_fork(void)
 {
-    __atomic_store_n(&forked.had_threads, !real_is_alone(), __ATOMIC_RELAXED); /* of two forks at once */
+    __atomic_store_n(&forked.had_threads, !process_is_alone(), __ATOMIC_RELAXED); /* of two forks at once */
 }
 
 void functions_forked(void)

@@ -65,7 +65,7 @@ void real_look_up(void)
     int error = errno;
     const char *single_threaded = dlsym(RTLD_DEFAULT, "__libc_single_threaded");
     if (single_threaded)
-        __atomic_store_n(&real_single_threaded, single_threaded, __ATOMIC_RELEASE);
+        __atomic_store_n(&process_single_threaded, single_threaded, __ATOMIC_RELEASE);
         /* Each store is one word and always the same one, so threads may race here; a call that comes in between still
      * finds a pointer that works. */
 #define HOOK(result, name, parameters, arguments, absent)                                                    \

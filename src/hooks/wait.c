@@ -49,7 +49,7 @@ static LED_TO int poll_for_a_time(struct pollfd *fds, nfds_t count, int timeout)
 {
     if (pending_is_busy())
         return poll_carried_out(fds, count, timeout);
-    return real_is_alone() ? real.poll(fds, count, timeout) : poll_among_threads(fds, count, timeout);
+    return process_is_alone() ? real.poll(fds, count, timeout) : poll_among_threads(fds, count, timeout);
 }
 
 static LED_TO RARE int poll_seen(const struct poll_call *call, int ready)
@@ -96,8 +96,8 @@ EXPORT int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeou
         return real.ppoll(fds, count, timeout, mask);
     if (pending_is_busy())
         return wait_poll(fds, count, wait_deadline(timeout, BEGINS_NOW), mask, NOT_YET);
-    return real_is_alone() ? real.ppoll(fds, count, timeout, mask)
-                           : ppoll_among_threads(fds, count, timeout, mask);
+    return process_is_alone() ? real.ppoll(fds, count, timeout, mask)
+                              : ppoll_among_threads(fds, count, timeout, mask);
 }
 
 EXPORT int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room)
@@ -133,7 +133,7 @@ static RARE int select_with_care(int count, fd_set *reads, fd_set *writes, fd_se
 
 EXPORT int select(int count, fd_set *reads, fd_set *writes, fd_set *excepts, struct timeval *timeout)
 {
-    if (descriptor_limit && (pending_is_busy() || !real_is_alone()))
+    if (descriptor_limit && (pending_is_busy() || !process_is_alone()))
         return select_with_care(count, reads, writes, excepts, timeout);
     return real.select(count, reads, writes, excepts, timeout);
 }
@@ -150,7 +150,7 @@ static RARE int pselect_with_care(int count, fd_set *reads, fd_set *writes, fd_s
 EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, const struct timespec *timeout,
                    const sigset_t *mask)
 {
-    if (descriptor_limit && (pending_is_busy() || !real_is_alone()))
+    if (descriptor_limit && (pending_is_busy() || !process_is_alone()))
         return pselect_with_care(count, reads, writes, excepts, timeout, mask);
     return real.pselect(count, reads, writes, excepts, timeout, mask);
 }
@@ -159,7 +159,7 @@ EXPORT int pselect(int count, fd_set *reads, fd_set *writes, fd_set *excepts, co
  * event can be read. */
 static GUARDED int epoll_ctl_and_note(int epoll, int operation, int fd, struct epoll_event *event)
 {
-    bool is_alone = real_is_alone(), is_put_in = operation != EPOLL_CTL_DEL;
+    bool is_alone = process_is_alone(), is_put_in = operation != EPOLL_CTL_DEL;
     bool is_early = !is_put_in || is_on_stack(event) || (!is_alone && readable_ask(event, sizeof *event));
     struct registration before = {.epoll = 0};
     if (is_early && is_alone)
@@ -215,8 +215,8 @@ static LED_TO int epoll_wait_for_a_time(int epoll, struct epoll_event *events, i
 {
     if (pending_is_busy())
         return epoll_carried_out(epoll, events, count, timeout);
-    return real_is_alone() ? real.epoll_wait(epoll, events, count, timeout)
-                           : epoll_among_threads(epoll, events, count, timeout);
+    return process_is_alone() ? real.epoll_wait(epoll, events, count, timeout)
+                              : epoll_among_threads(epoll, events, count, timeout);
 }
 
 static LED_TO RARE int epoll_wait_seen(const struct epoll_call *call, int ready)
@@ -251,8 +251,8 @@ EXPORT int epoll_pwait(int epoll, struct epoll_event *events, int count, int tim
 {
     if (pending_is_busy())
         return wait_epoll(epoll, events, count, wait_deadline_ms(timeout, BEGINS_NOW), mask, false, NOT_YET);
-    return real_is_alone() ? real.epoll_pwait(epoll, events, count, timeout, mask)
-                           : epoll_p_among_threads(epoll, events, count, timeout, mask);
+    return process_is_alone() ? real.epoll_pwait(epoll, events, count, timeout, mask)
+                              : epoll_p_among_threads(epoll, events, count, timeout, mask);
 }
 
 static GUARDED int epoll_p2_among_threads(int epoll, struct epoll_event *events, int count,
@@ -272,6 +272,6 @@ EXPORT int epoll_pwait2(int epoll, struct epoll_event *events, int count, const 
         return real.epoll_pwait2(epoll, events, count, timeout, mask);
     if (pending_is_busy())
         return wait_epoll(epoll, events, count, wait_deadline(timeout, BEGINS_NOW), mask, true, NOT_YET);
-    return real_is_alone() ? real.epoll_pwait2(epoll, events, count, timeout, mask)
-                           : epoll_p2_among_threads(epoll, events, count, timeout, mask);
+    return process_is_alone() ? real.epoll_pwait2(epoll, events, count, timeout, mask)
+                              : epoll_p2_among_threads(epoll, events, count, timeout, mask);
 }

@@ -14,6 +14,7 @@ struct frame {
     uint8_t type, flags;
 };
 
+static bool is_over_tls(size_t size, size_t frames);
 static bool has_frame(const void *bytes, size_t size, enum type type);
 static bool take_frame(const uint8_t **bytes, size_t *size, struct frame *frame);
 
@@ -54,7 +55,7 @@ bool http2_gives_up(const void *bytes, size_t size)
 
 bool http2_may_give_up(size_t size)
 {
-    return size == 13 + 22 || size == 13 + 29;
+    return is_over_tls(size, 13);
 }
 
 bool http2_is_about_connection(uint8_t type)
@@ -66,9 +67,14 @@ bool http2_may_need_no_answer(size_t size)
 {
     static const size_t frames[] = {9, 13, 17, 9 + 13, 13 + 13};
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
-        if (size == frames[i] + 22 || size == frames[i] + 29)
+        if (is_over_tls(size, frames[i]))
             return true;
     return false;
+}
+
+static bool is_over_tls(size_t size, size_t frames)
+{
+    return size == frames + 22 || size == frames + 29;
 }
 
 /* No more than 8 settings are sent by anyone. The preface may be in a record of its own. */

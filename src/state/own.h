@@ -14,7 +14,7 @@
 
 #if defined __x86_64__ && defined __LP64__ && !defined __SANITIZE_THREAD__
 #define OWN_REPLACE(word, expected, wanted)                                                                  \
-    if (real_is_alone()) {                                                                                   \
+    if (process_is_alone()) {                                                                                \
         bool is_replaced;                                                                                    \
         __asm__ volatile("cmpxchg %3, %1"                                                                    \
                          : "=@ccz"(is_replaced), "+m"(*(word)), "+a"(*(expected))                            \
@@ -23,7 +23,7 @@
         return is_replaced;                                                                                  \
     }
 #define OWN_ADD(word, by)                                                                                    \
-    if (real_is_alone()) {                                                                                   \
+    if (process_is_alone()) {                                                                                \
         __asm__ volatile("addl %1, %0" : "+m"(*(word)) : "ir"(by) : "memory", "cc");                         \
         return;                                                                                              \
     }
@@ -83,7 +83,7 @@ static inline uint64_t own_count_64(_Atomic uint64_t *word)
 
 static inline void own_store_32(_Atomic uint32_t *word, uint32_t value)
 {
-    if (real_is_alone())
+    if (process_is_alone())
         atomic_store_explicit(word, value, memory_order_release);
     else
         atomic_store(word, value);

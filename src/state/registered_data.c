@@ -32,7 +32,7 @@ void registered_data_remember(int epoll, int fd, uint64_t data)
     uint32_t home = home_of(epoll, data);
     if (!__atomic_load_n(&places, __ATOMIC_ACQUIRE))
         return;
-    if (!real_is_alone())
+    if (!process_is_alone())
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     while (!take(home, fd))
         ;

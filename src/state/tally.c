@@ -10,7 +10,7 @@ static void count(struct host_handle host, const struct breaker_params *breaker,
 
 void tally_add(struct host_handle host, const struct breaker_params *breaker)
 {
-    if (!real_is_alone()) {
+    if (!process_is_alone()) {
         count(host, breaker, clock_coarse_ns(), 1);
         return;
     }
